@@ -1,0 +1,9 @@
+"""Optimizers for Keras 3, each exactly as its authors published it."""
+
+from keras_adaptive.optimizers.adagrad import Adagrad
+from keras_adaptive.optimizers.adam import Adam
+from keras_adaptive.optimizers.rmsprop import RMSprop
+from keras_adaptive.optimizers.sgd import SGD
+
+__all__ = ["SGD", "Adagrad", "Adam", "RMSprop"]
+__version__ = "0.1.0"

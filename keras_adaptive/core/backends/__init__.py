@@ -1,0 +1,33 @@
+"""The few things that TensorFlow, JAX and torch do differently, behind one set of names.
+
+Each module of this package offers the same functions; the one of the running Keras backend is imported, no other.
+
+    read(variable)                         the value as a tensor
+    is_sparse(gradient)                    a gradient that holds some rows only
+    rows_and_values(gradient)              the ids and the values of those rows
+    known_shape(gradient)                  the shape, None for each length not known yet; None if nothing is
+    mapped(function, gradient)             the function of every value that the gradient holds
+    check_context(optimizer)               raises where the optimizer cannot be applied from here
+    sum_over_replicas(gradients)           list to list; the sum over all replicas, known to each
+    max_over_replicas(tensor)              the same with the maximum
+    beside(variable)                       context in which a slot of that variable is made
+    jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
+    transact(transaction, go, gradients, scalars)
+                                           reads, computes and assigns (core/step.py), nothing of it unless `go`
+    assign_everywhere(target, source)      one variable to another, on every replica, outside of a step
+    opaque(function)                       the function, not to be rewritten by a tracer of source code
+"""
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    from keras_adaptive.core.backends.tensorflow import *  # noqa: F403
+elif keras.backend.backend() == "jax":
+    from keras_adaptive.core.backends.jax import *  # noqa: F403
+elif keras.backend.backend() == "torch":
+    from keras_adaptive.core.backends.torch import *  # noqa: F403
+else:
+    raise ImportError(
+        "keras_adaptive trains on the Keras backends tensorflow, jax and torch. "
+        f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
+    )

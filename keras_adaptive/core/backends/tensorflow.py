@@ -1,0 +1,174 @@
+"""TensorFlow: sparse gradients, replicas of tf.distribute, and programs that XLA compiles inside the user's graph.
+
+Op by op, an update passes over the memory once per operation; XLA makes one loop of it and writes in place. So the
+update is one XLA program: of all variables where one device holds them, of each variable where replicas do (there the
+assignment has to go through the strategy, variable by variable). It takes the variables themselves as arguments: with
+their values as arguments, the new values would be new buffers.
+"""
+
+import tensorflow as tf
+
+__all__ = [
+    "assign_everywhere",
+    "beside",
+    "check_context",
+    "is_sparse",
+    "jitted",
+    "known_shape",
+    "mapped",
+    "max_over_replicas",
+    "opaque",
+    "read",
+    "rows_and_values",
+    "sum_over_replicas",
+    "transact",
+]
+
+opaque = tf.autograph.experimental.do_not_convert
+
+
+def raw(variable):
+    """The tf.Variable inside of a Keras variable."""
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def read(variable):
+    return raw(variable).read_value()
+
+
+def is_sparse(gradient):
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def rows_and_values(gradient):
+    return gradient.indices, gradient.values
+
+
+def known_shape(gradient):
+    if is_sparse(gradient):
+        row = known_shape(gradient.values)
+        return None if row is None else (None, *row[1:])
+    shape = tf.TensorShape(gradient.shape)
+    return None if shape.rank is None else tuple(shape.as_list())
+
+
+def mapped(function, gradient):
+    if not is_sparse(gradient):
+        return function(gradient)
+    return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+
+
+def check_context(optimizer):
+    strategy = tf.distribute.get_strategy()
+    if strategy is not optimizer._distribution_strategy:
+        raise ValueError(
+            "The optimizer must be applied under the distribution strategy that it was made under: make it, and "
+            "compile the model, inside `strategy.scope()`. "
+            f"Received: made under {type(optimizer._distribution_strategy).__name__}, applied under "
+            f"{type(strategy).__name__}"
+        )
+    if tf.distribute.get_replica_context() is None:
+        raise ValueError(
+            "`apply` must be called by every replica, inside `strategy.run`. "
+            f"Received: a call from outside of it, under {type(strategy).__name__}"
+        )
+
+
+def sum_over_replicas(gradients):
+    if not tf.distribute.has_strategy() or not gradients:
+        return gradients
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+
+def max_over_replicas(tensor):
+    if not tf.distribute.has_strategy():
+        return tensor
+    return tf.reduce_max(tf.distribute.get_replica_context().all_gather(tensor[tf.newaxis], axis=0), axis=0)
+
+
+def beside(variable):
+    return tf.distribute.get_strategy().extended.colocate_vars_with(raw(variable))
+
+
+def jitted(cache, key, function):
+    if key not in cache:
+        cache[key] = tf.function(function, jit_compile=True, autograph=False)
+    return cache[key]
+
+
+def transact(transaction, go, gradients, scalars):
+    scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
+    variables = [
+        {role: raw(variable) for role, variable in transaction.variables(state).items()}
+        for state in transaction.states
+    ]
+    if tf.distribute.has_strategy():
+        _transact_replicated(transaction, go, gradients, scalars, variables)
+    else:
+        _if(go, _whole(transaction), variables, gradients, scalars)
+
+
+def _whole(transaction):
+    """The transaction as one function of all variables."""
+
+    def whole(variables, gradients, scalars):
+        old = [_read(of_one) for of_one in variables]
+        new = transaction.all(gradients, scalars, old)
+        for of_one, before, after in zip(variables, old, new, strict=True):
+            _assign(of_one, before, after)
+
+    return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
+
+
+def _single(transaction, state):
+    """The transaction as a function of one variable."""
+
+    def single(variables, gradient, scalars, shared):
+        old = _read(variables)
+        clock = transaction.clock(scalars)
+        _assign(variables, old, transaction.one(state, clock, shared, gradient, old))
+
+    return jitted(transaction.cache, state.index, single) if transaction.compilable else single
+
+
+def _transact_replicated(transaction, go, gradients, scalars, variables):
+    shared = transaction.measure(gradients)
+
+    def across_replicas(strategy, go, gradients, scalars, shared):
+        def on_one_replica(first, of_one, single, go, gradient, scalars, shared):
+            _if(go, single, of_one, gradient, scalars, shared)
+
+        for state, of_one, gradient in zip(transaction.states, variables, gradients, strict=True):
+            single = _single(transaction, state)
+            first = next(iter(of_one.values()))
+            arguments = (of_one, single, go, gradient, scalars, shared)
+            strategy.extended.update(first, on_one_replica, args=arguments, group=False)
+
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        across_replicas, tf.distribute.get_strategy(), go, gradients, scalars, shared
+    )
+
+
+def _if(go, function, *arguments):
+    """Calls the function, for its assignments, if `go`."""
+    if go is True:
+        function(*arguments)
+    else:
+        tf.cond(go, lambda: (function(*arguments), True)[1], lambda: False)
+
+
+def _read(variables):
+    return {role: read(variable) for role, variable in variables.items()}
+
+
+def _assign(variables, before, after):
+    for role, variable in variables.items():
+        if after[role] is not before[role]:
+            variable.assign(after[role])
+
+
+def assign_everywhere(target, source):
+    """Each replica of the target takes the value of the source beside it."""
+    tf.distribute.get_strategy().extended.update(
+        raw(target), lambda a, b: a.assign(tf.cast(b, a.dtype)), args=(raw(source),)
+    )

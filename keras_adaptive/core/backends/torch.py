@@ -1,0 +1,86 @@
+"""torch: gradients are dense and already summed over processes, and every operation runs at once."""
+
+import contextlib
+
+import torch
+
+__all__ = [
+    "assign_everywhere",
+    "beside",
+    "check_context",
+    "is_sparse",
+    "jitted",
+    "known_shape",
+    "mapped",
+    "max_over_replicas",
+    "opaque",
+    "read",
+    "rows_and_values",
+    "sum_over_replicas",
+    "transact",
+]
+
+
+def read(variable):
+    return variable.value
+
+
+def is_sparse(gradient):
+    return isinstance(gradient, torch.Tensor) and gradient.is_sparse
+
+
+def rows_and_values(gradient):
+    gradient = gradient.coalesce()
+    return gradient.indices()[0], gradient.values()
+
+
+def known_shape(gradient):
+    return tuple(gradient.shape)
+
+
+def mapped(function, gradient):
+    if not is_sparse(gradient):
+        return function(gradient)
+    gradient = gradient.coalesce()
+    return torch.sparse_coo_tensor(gradient.indices(), function(gradient.values()), gradient.shape)
+
+
+def check_context(optimizer):
+    """Wherever torch runs, the optimizer can be applied."""
+
+
+def sum_over_replicas(gradients):
+    return gradients
+
+
+def max_over_replicas(tensor):
+    return tensor
+
+
+def beside(variable):
+    return contextlib.nullcontext()
+
+
+def jitted(cache, key, function):
+    return function
+
+
+def opaque(function):
+    """Without this the update would be recorded for differentiation."""
+    return torch.no_grad()(function)
+
+
+def transact(transaction, go, gradients, scalars):
+    if go is not True and not bool(go):
+        return
+    variables = [transaction.variables(state) for state in transaction.states]
+    old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
+    new = transaction.all(gradients, scalars, old)
+    for of_one, values in zip(variables, new, strict=True):
+        for role, variable in of_one.items():
+            if values[role] is not variable.value:
+                variable.assign(values[role])
+
+
+def assign_everywhere(target, source):
+    target.assign(source)

@@ -1,0 +1,93 @@
+"""What an argument may be: one check per kind, applied wherever the argument is set."""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# The smallest normal float32: anything below it is flushed to zero by compilers.
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Converts a value of the right kind and refuses every other with an error that says what is accepted."""
+
+    accepted: str
+    convert: Callable[[Any], Any]
+    holds: Callable[[Any], bool]
+
+    def __call__(self, name: str, value: Any) -> Any:
+        try:
+            converted = self.convert(value)
+        except TypeError:
+            raise TypeError(self._message(name, value)) from None
+        if not self.holds(converted):
+            raise ValueError(self._message(name, value))
+        return converted
+
+    def _message(self, name, value):
+        return f"`{name}` must be {self.accepted}. Received: {name}={value!r}"
+
+
+def real(value: Any) -> float:
+    """The value as a Python float; TypeError unless it is one real number."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError
+    return float(value)
+
+
+def _whole(value):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError
+    if value != value or math.isinf(value) or int(value) != value:
+        return math.nan
+    return int(value)
+
+
+def _flag(value):
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError
+    return bool(value)
+
+
+def _text(value):
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def optional(check: Check) -> Check:
+    """The same check, which lets None pass."""
+    return Check(
+        f"None or {check.accepted}",
+        lambda value: None if value is None else check.convert(value),
+        lambda value: value is None or check.holds(value),
+    )
+
+
+fraction = Check("a real number in [0, 1)", real, lambda x: 0.0 <= x < 1.0)
+nonnegative = Check("a finite real number, at least 0", real, lambda x: 0.0 <= x < math.inf)
+positive = Check("a finite real number above 0", real, lambda x: 0.0 < x < math.inf)
+stabiliser = Check(
+    f"0 or a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
+    real,
+    lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
+)
+count = Check("a whole number, at least 1", _whole, lambda x: x >= 1)
+flag = Check("True or False", _flag, lambda x: True)
+text = Check("a string that is not empty", _text, bool)
+
+
+def some_epsilon(epsilon: float, epsilon_outside: float) -> None:
+    """Refuses both stabilisers at zero: a coordinate whose gradient is zero would be 0/0."""
+    if epsilon == 0.0 and epsilon_outside == 0.0:
+        raise ValueError(
+            "`epsilon` and `epsilon_outside` must not both be 0: a zero gradient would be divided by zero. "
+            f"Received: epsilon={epsilon!r}, epsilon_outside={epsilon_outside!r}"
+        )

@@ -1,0 +1,49 @@
+"""In which dtype the arithmetic is done, and the few functions whose naive form loses digits or overflows."""
+
+import math
+
+from keras import backend, ops
+
+# A gradient times this has a square that cannot overflow float32, and the product is exact.
+_SHRINK = 2.0**-90
+
+
+def compute_dtype(dtype: str) -> str:
+    """float64 for float64 weights and float32 for all others, however few bits they are stored in."""
+    return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def debias(beta: float, t):
+    """1 - beta^t as -expm1(t log beta), which keeps all digits while beta^t is close to 1."""
+    if beta == 0.0:
+        return ops.ones_like(t)
+    return -ops.expm1(t * math.log(beta))
+
+
+def global_norm(tensors, unit: float):
+    """The Euclidean norm of all tensors together, in multiples of `unit`.
+
+    The squares of finite float32 numbers overflow from 1.8e19 on. A second sum, of the shrunk values, is taken
+    in the same pass and stands in for the first where that happens.
+    """
+    widest = "float64" if any(compute_dtype(x.dtype) == "float64" for x in tensors) else "float32"
+
+    def squares(one):
+        return sum(ops.cast(ops.sum(ops.square(x / one)), widest) for x in tensors)
+
+    plain, shrunk = squares(unit), squares(unit / _SHRINK)
+    return ops.where(ops.isfinite(plain), ops.sqrt(plain), ops.sqrt(shrunk) / _SHRINK)
+
+
+def norm_clip(tensors, limit: float):
+    """What the tensors must be multiplied by for their common norm to be at most `limit`.
+
+    NaN where the norm is not finite, so that a bad gradient shows in every weight and not in some.
+    """
+    ratio = global_norm(tensors, unit=limit)
+    return 1.0 / ops.maximum(ratio, 1.0) + 0.0 * ratio
+
+
+def all_finite(tensors):
+    """One boolean: no element of any tensor is infinite or NaN."""
+    return ops.all(ops.stack([ops.all(ops.isfinite(x)) for x in tensors]))

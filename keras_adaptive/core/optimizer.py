@@ -1,0 +1,345 @@
+"""AdaptiveOptimizer: the face that every algorithm of the package shows to Keras."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_adaptive.core import backends, checks, step
+from keras_adaptive.core.slots import Slot, VariableState, as_slots
+
+# What every optimizer takes besides its own hyperparameters.
+OPTIONS: dict[str, checks.Check] = {
+    "weight_decay": checks.optional(checks.nonnegative),
+    "clipnorm": checks.optional(checks.positive),
+    "global_clipnorm": checks.optional(checks.positive),
+    "clipvalue": checks.optional(checks.positive),
+    "use_ema": checks.flag,
+    "ema_momentum": checks.fraction,
+    "ema_overwrite_frequency": checks.optional(checks.count),
+    "loss_scale_factor": checks.optional(checks.positive),
+    "gradient_accumulation_steps": checks.optional(checks.count),
+    "skip_nonfinite": checks.flag,
+    "name": checks.optional(checks.text),
+}
+
+
+class AdaptiveOptimizer(keras.optimizers.Optimizer):
+    """Base of all algorithms: everything but the rule.
+
+    An algorithm is a subclass that declares its `hyperparameters` and `slots` and defines `rule`:
+
+        rule(h, theta, g, *slots) -> (delta, new_slots)          theta <- theta - delta
+
+    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the whole step.
+    `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
+    and `debias(beta)` = 1 - beta^t.
+
+    Args:
+        learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
+            the number of updates done) or a callable without arguments.
+        options: what the user gave besides the algorithm's own arguments:
+            weight_decay: None, or lambda of the decoupled decay theta <- theta - eta lambda theta (at least 0).
+            clipnorm, global_clipnorm, clipvalue: at most one of them, above 0: the largest norm of each gradient, the
+                largest norm of all gradients together, the largest magnitude of an element.
+            use_ema, ema_momentum, ema_overwrite_frequency: a moving average of the weights, its momentum in [0, 1)
+                (default 0.99), and after how many updates the weights are set to it (default: after training).
+            loss_scale_factor: None, or what the loss is multiplied by before it is differentiated (above 0).
+            gradient_accumulation_steps: None, or over how many calls the gradients are averaged to make one update.
+                Schedules, bias correction, decay, the average and `iterations` count updates.
+            skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
+                count it in `skipped_updates`. A window of accumulation is left out as a whole. Default False.
+            name: name of the optimizer's variables. Default: the class's, made unique.
+        hyperparameters: the algorithm's own, by name.
+
+    Raises:
+        ValueError, TypeError: for an argument that is unknown, of the wrong kind or out of range. A hyperparameter or
+            option that is changed after the optimizer is built raises too: what was compiled holds the old one. The
+            learning rate may change at any time.
+    """
+
+    hyperparameters: ClassVar[Mapping[str, checks.Check]] = {}
+    slots: ClassVar[tuple[str | Slot, ...]] = ()
+    decay: ClassVar[str] = "core"
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.slots = as_slots(cls.slots)
+
+    def __init__(self, learning_rate: Any, options: Mapping[str, Any], **hyperparameters: Any):
+        unknown = sorted(set(options) - set(OPTIONS))
+        if unknown:
+            accepted = ["learning_rate", *self.hyperparameters, *OPTIONS]
+            raise TypeError(
+                f"{type(self).__name__} has no argument `{unknown[0]}`; it accepts {accepted}. "
+                f"Received: {unknown[0]}={options[unknown[0]]!r}"
+            )
+        options = {name: OPTIONS[name](name, value) for name, value in options.items()}
+        skip_nonfinite = options.pop("skip_nonfinite", False)
+        accumulation_steps = options.pop("gradient_accumulation_steps", None)
+        if options.get("ema_overwrite_frequency") is not None and not options.get("use_ema"):
+            raise ValueError(
+                "`ema_overwrite_frequency` must be None unless use_ema=True. "
+                f"Received: ema_overwrite_frequency={options['ema_overwrite_frequency']}, use_ema=False"
+            )
+        checked = {name: self.hyperparameters[name](name, value) for name, value in hyperparameters.items()}
+        super().__init__(learning_rate=_checked_learning_rate(learning_rate), **options)
+        # Keras refuses 1, which is what a user who tries several numbers begins with.
+        self.gradient_accumulation_steps = accumulation_steps
+        self.skip_nonfinite = skip_nonfinite
+        for name, value in checked.items():
+            setattr(self, name, value)
+        self.plan: Any = None
+
+    # Setting an attribute: checked as in the constructor, and refused once it could no longer take effect.
+
+    def __setattr__(self, name, value):
+        check = OPTIONS.get(name) or self.hyperparameters.get(name)
+        if check is not None:
+            value = check(name, value)
+            if self.__dict__.get("built") and value != getattr(self, name):
+                raise ValueError(
+                    f"`{name}` cannot change after the optimizer is built, because compiled updates hold its value "
+                    f"{getattr(self, name)!r}; make a new optimizer. Received: {name}={value!r}"
+                )
+        super().__setattr__(name, value)
+
+    @property
+    def learning_rate(self):
+        """The learning rate of the next update; set it at any time to a real number, a schedule or a callable."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        keras.optimizers.Optimizer.learning_rate.fset(self, _checked_learning_rate(learning_rate))
+
+    @property
+    def iterations(self):
+        """How many updates were done."""
+        return self._iterations
+
+    def eta(self):
+        """The learning rate of the next update as a tensor."""
+        eta = self._get_current_learning_rate()
+        return backends.read(eta) if isinstance(eta, keras.Variable) else ops.convert_to_tensor(eta)
+
+    def rule(self, h, theta, g, *slots):
+        """Delta of theta <- theta - delta, and the new slots."""
+        raise NotImplementedError(f"{type(self).__name__} defines no rule")
+
+    # Build
+
+    def build(self, variables):
+        """Makes the slots for the variables that will be trained; a second call with the same ones does nothing."""
+        variables = list(variables)
+        if self.built:
+            if [self._var_key(v) for v in variables] == [self._var_key(v) for v in self._trainable_variables]:
+                return
+            raise ValueError(
+                f"The optimizer is already built with {_paths(self._trainable_variables)}; make a new optimizer for "
+                f"other variables. Received: variables={_paths(variables)}"
+            )
+        states = [self._state(index, variable) for index, variable in enumerate(variables)]
+        for state in states:
+            self._add_kept(state)
+        if self.gradient_accumulation_steps not in (None, 1):
+            self.window_position = self._add_counter("window_position")
+            if self.skip_nonfinite:
+                self.window_is_spoilt = self._add_counter("window_is_spoilt", dtype="bool")
+        if self.skip_nonfinite:
+            self.skipped_updates = self._add_counter("skipped_updates")
+        # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the
+        # model's variables as the optimizer's.
+        vars(self).update(
+            _trainable_variables=variables,
+            _trainable_variables_indices={self._var_key(v): i for i, v in enumerate(variables)},
+        )
+        if self.use_ema:
+            vars(self).update(_model_variables_moving_average=[state.kept.get("average") for state in states])
+        self.plan = step.Plan(self, states)
+        self.built = True
+
+    def _state(self, index, variable):
+        overwrite = bool(self._overwrite_variable_with_gradient(variable))
+        return VariableState(
+            variable=variable,
+            index=index,
+            path=_path(variable),
+            shape=tuple(variable.shape),
+            dtype=keras.backend.standardize_dtype(variable.dtype),
+            hyperparameters={name: getattr(self, name) for name in self.hyperparameters},
+            weight_decay=self.weight_decay if self._use_weight_decay(variable) else None,
+            overwrite=overwrite,
+            constraint=None if overwrite else getattr(variable, "constraint", None),
+        )
+
+    def _add_kept(self, state):
+        if self.gradient_accumulation_steps not in (None, 1):
+            state.accumulator = self._add_like(state, "gradient_accumulator")
+        if state.overwrite:
+            return
+        for slot in self.slots:
+            if slot.exists(state.hyperparameters):
+                initial = slot.initial_value(state.hyperparameters)
+                state.kept[slot.name] = self._add_like(state, slot.name, initial=initial)
+        if self.use_ema:
+            state.kept["average"] = self._add_like(state, "average", dtype=state.dtype)
+            if state.dtype != state.compute_dtype:
+                # Keras swaps the average with the weights, so it has their dtype; in bfloat16 it would never move.
+                state.kept["exact_average"] = self._add_like(state, "exact_average")
+
+    def _add_like(self, state, name, initial=0.0, dtype=None):
+        """A variable of the same shape, place and layout, in the dtype of the arithmetic."""
+        with backends.beside(state.variable):
+            return self.add_variable(
+                shape=state.shape,
+                initializer=keras.initializers.Constant(initial),
+                dtype=dtype or state.compute_dtype,
+                layout=getattr(state.variable, "_layout", None),
+                name=f"{state.path.replace('/', '_').replace(':', '_')}_{name}",
+            )
+
+    def _add_counter(self, name, dtype="int32"):
+        return self.add_variable(shape=(), dtype=dtype, aggregation="only_first_replica", name=name)
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Keras's method: variables, or regular expressions of their names, that are not decayed; before build."""
+        if self.built:
+            raise ValueError(
+                "`exclude_from_weight_decay` must be called before the optimizer is built. "
+                f"Received: var_list={var_list}, var_names={var_names}"
+            )
+        super().exclude_from_weight_decay(var_list, var_names)
+
+    # Apply
+
+    def apply_gradients(self, grads_and_vars):
+        """`apply` for pairs of a gradient and its variable; returns `iterations`."""
+        pairs = list(grads_and_vars)
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        return self._iterations
+
+    def apply(self, grads, trainable_variables=None):
+        """Takes one step, or one micro-batch of it.
+
+        Args:
+            grads: list of gradients, dense or (TensorFlow) tf.IndexedSlices; None for a variable without one. Under a
+                distribution strategy each replica gives its own, and their sum over the replicas counts.
+            trainable_variables: the variables that they belong to; by default those the optimizer was built with, in
+                that order. The first call builds the optimizer.
+
+        Raises:
+            ValueError: no gradients, a variable that is unknown or given twice, a gradient of another shape than its
+                variable's, or a call from outside the strategy. Nothing has changed then.
+        """
+        grads = list(grads)
+        if trainable_variables is None and not self.built:
+            raise ValueError("`trainable_variables` must be given until the optimizer is built. Received: None")
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        _check_gradients(grads, variables)
+        keys = [self._var_key(variable) for variable in variables]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"A variable is given twice. Received: trainable_variables={_paths(variables)}")
+        backends.check_context(self)
+        if not self.built:
+            self.build(variables)
+        for key, variable in zip(keys, variables, strict=True):
+            if key not in self._trainable_variables_indices:
+                raise ValueError(
+                    f"Unknown variable {_path(variable)!r}: the optimizer was built with "
+                    f"{_paths(self._trainable_variables)}. Make a new optimizer for other variables."
+                )
+        missing = [_path(v) for v, g in zip(variables, grads, strict=True) if g is None]
+        if missing:
+            warnings.warn(
+                f"Gradients do not exist for variables {missing} when minimizing the loss. If you are using "
+                "`model.compile()`, did you forget to provide a `loss` argument?",
+                stacklevel=2,
+            )
+        by_key = dict(zip(keys, grads, strict=True))
+        step.apply(self, [by_key.get(self._var_key(v)) for v in self._trainable_variables])
+
+    def update_step(self, gradient, variable, learning_rate):
+        """The update of one variable, for callers that do the rest of a step themselves.
+
+        Clips, applies the rule, decays and assigns. It neither unscales, sums over replicas or accumulates, nor counts.
+        """
+        state = self.plan.states[self._get_variable_index(variable)]
+        step.update_one(self, state, gradient, variable, learning_rate)
+
+    def finalize_variable_values(self, var_list):
+        """Sets the variables to their moving averages, if `use_ema`; `fit` calls it after the last epoch."""
+        if not self.use_ema:
+            return
+        for variable in var_list:
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
+            if average is not None:
+                backends.assign_everywhere(variable, average)
+
+    def get_config(self):
+        """All arguments, for `from_config`."""
+        config = super().get_config()
+        if isinstance(self._learning_rate, keras.Variable):
+            # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
+            config["learning_rate"] = float(str(ops.convert_to_numpy(self._learning_rate)))
+        config |= {name: getattr(self, name) for name in self.hyperparameters}
+        return config | {"skip_nonfinite": self.skip_nonfinite}
+
+
+def _checked_learning_rate(value):
+    if isinstance(value, LearningRateSchedule) or callable(value):
+        return value
+    try:
+        number = checks.real(value)
+    except TypeError:
+        raise TypeError(_LEARNING_RATE.format(value)) from None
+    if not 0.0 <= number < np.inf:
+        raise ValueError(_LEARNING_RATE.format(value))
+    return number
+
+
+_LEARNING_RATE = (
+    "`learning_rate` must be a finite real number of at least 0, a LearningRateSchedule or a callable without "
+    "arguments. Received: learning_rate={!r}"
+)
+
+
+def _check_gradients(grads, variables):
+    if len(grads) != len(variables):
+        raise ValueError(
+            f"`grads` must have one gradient for each of the {len(variables)} variables. Received: {len(grads)} gradients"
+        )
+    if all(gradient is None for gradient in grads):
+        raise ValueError(
+            "`grads` must hold at least one gradient. No gradients provided for any variable. Received: "
+            f"grads={grads}, trainable_variables={_paths(variables)}"
+        )
+    for gradient, variable in zip(grads, variables, strict=True):
+        if gradient is None:
+            continue
+        if not hasattr(gradient, "shape"):
+            raise TypeError(f"`grads` must hold tensors or None. Received for {_path(variable)!r}: {gradient!r}")
+        if not _fits(backends.known_shape(gradient), tuple(variable.shape)):
+            raise ValueError(
+                f"The gradient of {_path(variable)!r} must have its shape {tuple(variable.shape)}. "
+                f"Received: a gradient of shape {backends.known_shape(gradient)}"
+            )
+
+
+def _fits(known, shape):
+    """Whether a shape, in which None stands for what is not known while tracing, can be this one."""
+    if known is None:
+        return True
+    return len(known) == len(shape) and all(k in (None, n) for k, n in zip(known, shape, strict=True))
+
+
+def _path(variable):
+    return getattr(variable, "path", None) or variable.name
+
+
+def _paths(variables):
+    return [_path(variable) for variable in variables]

@@ -1,0 +1,72 @@
+"""What the optimizer keeps: for an algorithm its slots, for a variable everything that belongs to it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_adaptive.core import numerics
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of the variable's shape that an algorithm carries from step to step.
+
+    Args:
+        name: the letter that it has in the algorithm's equations.
+        initial: its value before the first step: a number, or the name of the hyperparameter that holds it.
+        when: the hyperparameter that must not be zero or False for the slot to exist. A slot that does not exist
+            reaches the rule as 0.0, and what the rule returns for it is dropped.
+    """
+
+    name: str
+    initial: float | str = 0.0
+    when: str | None = None
+
+    def exists(self, hyperparameters: Mapping[str, Any]) -> bool:
+        return self.when is None or bool(hyperparameters[self.when])
+
+    def initial_value(self, hyperparameters: Mapping[str, Any]) -> float:
+        return hyperparameters[self.initial] if isinstance(self.initial, str) else self.initial
+
+
+def as_slots(declared) -> tuple[Slot, ...]:
+    """The slots of an algorithm, which may declare a plain one by its name alone."""
+    return tuple(slot if isinstance(slot, Slot) else Slot(slot) for slot in declared)
+
+
+@dataclass(eq=False)
+class VariableState:
+    """One trained variable, what was decided for it at build, and the optimizer's variables that belong to it.
+
+    Attributes:
+        variable: the Keras variable (or the backend's own).
+        index: its place among the variables that the optimizer was built with.
+        path, shape, dtype: of the variable.
+        hyperparameters: what the rule reads as `h`, by name.
+        weight_decay: its decoupled decay rate, or None.
+        overwrite: its gradient is its next value (the scales of float8 training).
+        constraint: the function that projects it after the update, or None.
+        kept: the optimizer's variables, by role: the slots under their names, and `average`, `exact_average`.
+        accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
+    """
+
+    variable: Any
+    index: int
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    hyperparameters: Mapping[str, Any]
+    weight_decay: float | None
+    overwrite: bool
+    constraint: Callable | None
+    kept: dict[str, Any] = field(default_factory=dict)
+    accumulator: Any = None
+
+    @property
+    def compute_dtype(self) -> str:
+        return numerics.compute_dtype(self.dtype)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All that an update of this variable reads and writes."""
+        return {"theta": self.variable, **self.kept}

@@ -1,0 +1,238 @@
+"""The order of a step, written once for all algorithms and backends.
+
+    unscale, reduce, rows        every gradient becomes the dense float32 sum over all replicas
+    finite, accumulate           whether this call ends in an update, and with which gradient
+    measure, clip                what needs all gradients at once
+    rule, decay, round           one variable's new value and slots
+    constraint, average          what is done with the new value
+
+Up to `accumulate` a stage is a function of gradients. What follows is a `Transaction`: pure functions of tensors, and
+the backend reads the variables, calls them and assigns the result (as one compiled program, where that is faster).
+"""
+
+from keras import ops
+
+from keras_adaptive.core import backends, numerics, rows
+from keras_adaptive.core.groups import Clock, Hyperparameters
+
+
+class Transaction:
+    """Something that is computed from gradients and variables, and assigned to the variables.
+
+    Lists of gradients and of values run along `states`; a gradient is None where a variable is left out.
+
+    Args:
+        optimizer: the optimizer, whose options are read while the functions are traced.
+        states: the `VariableState` of every variable that the optimizer was built with.
+    """
+
+    def __init__(self, optimizer, states):
+        self.optimizer, self.states = optimizer, states
+        self.cache: dict = {}
+
+    def variables(self, state):
+        """By role, what is read and assigned for one variable."""
+        raise NotImplementedError
+
+    def measure(self, gradients):
+        """Scalars that every variable's update needs and that depend on all gradients, by name."""
+        return {}
+
+    def one(self, state, clock, shared, gradient, values):
+        """New values for one variable, by role."""
+        raise NotImplementedError
+
+    def clock(self, scalars):
+        return Clock(**scalars)
+
+    def all(self, gradients, scalars, values):
+        """New values for every variable: what a backend calls where it holds all of them at once."""
+        clock, shared = self.clock(scalars), self.measure(gradients)
+        return [
+            self.one(state, clock, shared, gradient, old)
+            for state, gradient, old in zip(self.states, gradients, values, strict=True)
+        ]
+
+    @property
+    def compilable(self):
+        """A constraint of the user's own may hold what a compiler refuses; Keras's are known not to."""
+        constraints = [state.constraint for state in self.states if state.constraint is not None]
+        return all(type(constraint).__module__.split(".")[0] == "keras" for constraint in constraints)
+
+
+class Accumulation(Transaction):
+    """Adds a micro-batch's share to the running mean; the first one of a window begins it anew."""
+
+    def variables(self, state):
+        return {"accumulator": state.accumulator}
+
+    def one(self, state, clock, shared, gradient, values):
+        if gradient is None:
+            return values
+        total, begins = values["accumulator"], ops.equal(clock.t, 1)
+        if state.overwrite:
+            return {"accumulator": ops.where(begins, gradient, ops.maximum(total, gradient))}
+        share = gradient / self.optimizer.gradient_accumulation_steps
+        return {"accumulator": ops.where(begins, share, total + share)}
+
+
+class Update(Transaction):
+    """The update of the weights, from the gradient that the whole step was about."""
+
+    def variables(self, state):
+        return state.variables
+
+    def measure(self, gradients):
+        if self.optimizer.global_clipnorm is None:
+            return {}
+        descended = [
+            gradient
+            for state, gradient in zip(self.states, gradients, strict=True)
+            if gradient is not None and not state.overwrite
+        ]
+        return {"clip": numerics.norm_clip(descended, self.optimizer.global_clipnorm)} if descended else {}
+
+    def one(self, state, clock, shared, gradient, values):
+        h = Hyperparameters(state.hyperparameters, state.weight_decay, clock, state.compute_dtype)
+        new = dict(values)
+        if gradient is not None and state.overwrite:
+            new["theta"] = ops.cast(gradient, state.dtype)
+        elif gradient is not None:
+            new |= self.descend(state, h, self.clip(gradient, shared), values)
+        if "average" in new:
+            new |= self.average(state, clock, new)
+        return new
+
+    def clip(self, gradient, shared):
+        optimizer = self.optimizer
+        if "clip" in shared:
+            return gradient * ops.cast(shared["clip"], gradient.dtype)
+        if optimizer.clipnorm is not None:
+            return gradient * numerics.norm_clip([gradient], optimizer.clipnorm)
+        if optimizer.clipvalue is not None:
+            return ops.clip(gradient, -optimizer.clipvalue, optimizer.clipvalue)
+        return gradient
+
+    def descend(self, state, h, gradient, values):
+        """Rule, decay, rounding to the stored dtype, constraint."""
+        optimizer = self.optimizer
+        theta = ops.cast(values["theta"], state.compute_dtype)
+        names = [slot.name for slot in optimizer.slots]
+        delta, slots = optimizer.rule(h, theta, gradient, *(values.get(name, 0.0) for name in names))
+        if state.weight_decay is not None and optimizer.decay == "core":
+            delta = delta + h.eta * state.weight_decay * theta
+        stored = ops.cast(theta - delta, state.dtype)
+        if state.constraint is not None:
+            stored = ops.cast(state.constraint(stored), state.dtype)
+        return {"theta": stored} | {
+            name: value for name, value in zip(names, slots, strict=True) if name in values
+        }
+
+    def average(self, state, clock, values):
+        """The moving average of the weights, which begins as a copy of the first weights that it sees."""
+        optimizer = self.optimizer
+        role = "exact_average" if "exact_average" in values else "average"
+        momentum = ops.where(ops.equal(clock.t, 1), 0.0, optimizer.ema_momentum)
+        momentum = ops.cast(momentum, state.compute_dtype)
+        theta = ops.cast(values["theta"], state.compute_dtype)
+        average = momentum * values[role] + (1.0 - momentum) * theta
+        stored = ops.cast(average, state.dtype)
+        new = {role: average} | {"average": stored}
+        if optimizer.ema_overwrite_frequency is not None:
+            due = ops.equal(clock.t % optimizer.ema_overwrite_frequency, 0)
+            new["theta"] = ops.where(due, stored, values["theta"])
+        return new
+
+
+def prepared(optimizer, states, gradients):
+    """Unscale, reduce, rows: dense gradients in the dtype of the arithmetic, the same on every replica."""
+    scale = optimizer.loss_scale_factor
+
+    def unscaled(state, gradient):
+        if scale is None or state.overwrite:
+            return backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
+        return backends.mapped(lambda x: ops.cast(x, state.compute_dtype) / scale, gradient)
+
+    present = [(state, gradient) for state, gradient in zip(states, gradients, strict=True) if gradient is not None]
+    overwriting = [backends.max_over_replicas(unscaled(s, g)) for s, g in present if s.overwrite]
+    descending = backends.sum_over_replicas([unscaled(s, g) for s, g in present if not s.overwrite])
+    queues = {True: iter(overwriting), False: iter(descending)}
+    return [
+        None if gradient is None else rows.combined(next(queues[state.overwrite]), state)
+        for state, gradient in zip(states, gradients, strict=True)
+    ]
+
+
+@backends.opaque
+def apply(optimizer, gradients):
+    """One call of the optimizer: a step, or one micro-batch of a step that is accumulated.
+
+    Args:
+        optimizer: the optimizer, built.
+        gradients: one for each variable that it was built with; None for a variable that is left out.
+    """
+    plan = optimizer.plan
+    gradients = prepared(optimizer, plan.states, gradients)
+    go = True
+    if optimizer.skip_nonfinite:
+        present = [gradient for gradient in gradients if gradient is not None]
+        go = backends.jitted(plan.cache, "finite", numerics.all_finite)(present)
+
+    if plan.accumulation is not None:
+        gradients, go = accumulated(optimizer, plan, gradients, finite=go)
+    elif optimizer.skip_nonfinite:
+        count(optimizer.skipped_updates, ops.logical_not(go))
+
+    t = backends.read(optimizer.iterations) + 1
+    backends.transact(plan.update, go, gradients, {"t": t, "eta": optimizer.eta()})
+    count(optimizer.iterations, go)
+
+
+def accumulated(optimizer, plan, gradients, finite):
+    """The window's mean gradients so far, and whether the window ends here in an update.
+
+    A window in which any micro-batch was not finite ends without one.
+    """
+    position = backends.read(optimizer.window_position) + 1
+    backends.transact(plan.accumulation, True, gradients, {"t": position, "eta": 0.0})
+    gradients = [
+        None if gradient is None else backends.read(state.accumulator)
+        for state, gradient in zip(plan.states, gradients, strict=True)
+    ]
+    ends = ops.equal(position, optimizer.gradient_accumulation_steps)
+    optimizer.window_position.assign(ops.where(ends, ops.zeros_like(position), position))
+    if not optimizer.skip_nonfinite:
+        return gradients, ends
+    spoilt_before = ops.logical_and(position > 1, backends.read(optimizer.window_is_spoilt))
+    spoilt = ops.logical_or(spoilt_before, ops.logical_not(finite))
+    optimizer.window_is_spoilt.assign(spoilt)
+    count(optimizer.skipped_updates, ops.logical_and(ends, spoilt))
+    return gradients, ops.logical_and(ends, ops.logical_not(spoilt))
+
+
+def count(counter, happened):
+    """Adds one to the counter if it happened."""
+    counter.assign_add(ops.cast(happened, counter.dtype))
+
+
+def update_one(optimizer, state, gradient, variable, eta):
+    """The update of a single variable from its own gradient, for a caller that does the rest of the step itself."""
+    gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
+    gradient = rows.combined(gradient, state)
+    clock = Clock(backends.read(optimizer.iterations) + 1, eta)
+    variables = state.variables | {"theta": variable}
+    values = {role: backends.read(kept) for role, kept in variables.items()}
+    shared = optimizer.plan.update.measure([gradient if s is state else None for s in optimizer.plan.states])
+    for role, value in optimizer.plan.update.one(state, clock, shared, gradient, values).items():
+        variables[role].assign(value)
+
+
+class Plan:
+    """The states and the transactions of an optimizer, made at build and kept with what is compiled for them."""
+
+    def __init__(self, optimizer, states):
+        self.states = states
+        self.cache: dict = {}
+        self.update = Update(optimizer, states)
+        accumulates = optimizer.gradient_accumulation_steps not in (None, 1)
+        self.accumulation = Accumulation(optimizer, states) if accumulates else None

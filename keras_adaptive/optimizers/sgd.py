@@ -1,0 +1,54 @@
+"""Stochastic gradient descent, with heavy-ball or Nesterov momentum."""
+
+import keras
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class SGD(AdaptiveOptimizer):
+    """Stochastic gradient descent, with heavy-ball or Nesterov momentum.
+
+        b_t = momentum b_{t-1} + g_t                                          b_0 = 0
+        theta_t = theta_{t-1} - eta_t b_t
+        theta_t = theta_{t-1} - eta_t (g_t + momentum b_t)                    with nesterov
+
+    Without momentum b_t is g_t. This is torch's form of momentum: eta stands outside of the velocity b. Keras keeps it
+    inside (b_t = momentum b_{t-1} - eta_t g_t), which is the same only while eta is constant.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.01.
+        momentum: weight of the last velocity, in [0, 1). Default 0.0, which keeps no slot.
+        nesterov: look ahead along the new velocity; needs momentum above 0. Default False.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+
+    Slots: with momentum b, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Robbins and Monro, Annals of Mathematical Statistics 1951; Polyak, USSR Computational Mathematics 1964;
+    Nesterov, Soviet Mathematics Doklady 1983; Sutskever, Martens, Dahl and Hinton, ICML 2013.
+
+    Example:
+
+    >>> optimizer = SGD(learning_rate=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.ones(2)], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta))
+    [0.5 1.5]
+    """
+
+    hyperparameters = {"momentum": checks.fraction, "nesterov": checks.flag}
+    slots = (Slot("b", when="momentum"),)
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **options):
+        super().__init__(learning_rate, options, momentum=momentum, nesterov=nesterov)
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError(f"`nesterov` must be False without momentum. Received: nesterov=True, momentum={momentum}")
+
+    def rule(self, h, theta, g, b):
+        b = h.momentum * b + g
+        return h.eta * (g + h.momentum * b if h.nesterov else b), (b,)
