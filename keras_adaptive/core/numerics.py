@@ -4,7 +4,7 @@ import math
 
 from keras import backend, ops
 
-# A gradient times this has a square that cannot overflow float32, and the product is exact.
+# Finite float32 numbers times this have squares that do not overflow, and the product is exact.
 _SHRINK = 2.0**-90
 
 
@@ -23,16 +23,19 @@ def debias(beta: float, t):
 def global_norm(tensors, unit: float):
     """The Euclidean norm of all tensors together, in multiples of `unit`.
 
-    The squares of finite float32 numbers overflow from 1.8e19 on. A second sum, of the shrunk values, is taken
-    in the same pass and stands in for the first where that happens.
+    The squares of finite float32 numbers overflow from 1.8e19 on. A second sum, of shrunk values, is taken in the same
+    pass and stands in for the first where that is infinite. It leaves out what is smaller than the unit, which does not
+    count there; besides, without the `where` XLA may turn (s x)(s x) into s s x x, which is 0 times infinity.
     """
     widest = "float64" if any(compute_dtype(x.dtype) == "float64" for x in tensors) else "float32"
 
-    def squares(one):
-        return sum(ops.cast(ops.sum(ops.square(x / one)), widest) for x in tensors)
+    def sum_of_squares(values):
+        return sum(ops.cast(ops.sum(ops.square(x)), widest) for x in values)
 
-    plain, shrunk = squares(unit), squares(unit / _SHRINK)
-    return ops.where(ops.isfinite(plain), ops.sqrt(plain), ops.sqrt(shrunk) / _SHRINK)
+    scaled = [x / unit for x in tensors]
+    plain = sum_of_squares(scaled)
+    shrunk = sum_of_squares(ops.where(ops.abs(x) > 1.0, x * _SHRINK, ops.zeros_like(x)) for x in scaled)
+    return ops.where(ops.isinf(plain), ops.sqrt(shrunk) / _SHRINK, ops.sqrt(plain))
 
 
 def norm_clip(tensors, limit: float):

@@ -197,7 +197,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         with backends.beside(state.variable):
             return self.add_variable(
                 shape=state.shape,
-                initializer=keras.initializers.Constant(initial),
+                initializer=_constant(initial),
                 dtype=dtype or state.compute_dtype,
                 layout=getattr(state.variable, "_layout", None),
                 name=f"{state.path.replace('/', '_').replace(':', '_')}_{name}",
@@ -288,6 +288,11 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             config["learning_rate"] = float(str(ops.convert_to_numpy(self._learning_rate)))
         config |= {name: getattr(self, name) for name in self.hyperparameters}
         return config | {"skip_nonfinite": self.skip_nonfinite}
+
+
+def _constant(number):
+    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
+    return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)
 
 
 def _checked_learning_rate(value):

@@ -1,0 +1,39 @@
+"""Enters the world of this process before Keras is imported, and keeps the tests that belong to it."""
+
+import os
+
+import pytest
+import worlds
+
+os.environ.update(worlds.environment(worlds.current()))
+
+
+def pytest_collection_modifyitems(config, items):
+    """A test marked on(...) belongs to those worlds; any other to the main world of the three backends."""
+    world = worlds.current()
+
+    def belongs(item):
+        marks = [mark for mark in item.iter_markers("on")]
+        return all(world in mark.args for mark in marks) if marks else world in ("tensorflow", "jax", "torch")
+
+    kept = [item for item in items if belongs(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not belongs(item)])
+    items[:] = kept
+
+
+@pytest.fixture
+def float64():
+    """floatx float64, so that the learning rate is not rounded either."""
+    import keras
+
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Models begin alike in every run; the seed can be set from outside to try others."""
+    import keras
+
+    keras.utils.set_random_seed(int(os.environ.get("KERAS_ADAPTIVE_SEED", "1")))

@@ -1,0 +1,127 @@
+"""Eager, traced and compiled calls do the same, and an eager loop traces once."""
+
+import keras
+import numpy as np
+import pytest
+from cases import each
+from keras import ops
+from support import Problem, difference, in_mode, state, values
+
+OPTIONS = {
+    "plain": {},
+    "clipped": {"global_clipnorm": 0.5, "weight_decay": 0.1},
+    "everything": {
+        "clipnorm": 0.3,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_overwrite_frequency": 2,
+        "loss_scale_factor": 64.0,
+        "gradient_accumulation_steps": 2,
+        "skip_nonfinite": True,
+    },
+}
+options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def slope(theta, scale):
+    """A gradient that is computed where the weights are."""
+    return scale * (0.4 * ops.sin(theta) + 0.5 * theta - 0.2)
+
+
+def stepping(optimizer, variables):
+    """A step as a function without arguments."""
+    scale = optimizer.loss_scale_factor or 1.0
+
+    def step():
+        optimizer.apply([slope(variable.value, scale) for variable in variables], variables)
+
+    return step
+
+
+@pytest.mark.on("tensorflow")
+@each
+@options
+def test_graph_and_jit_are_eager(case, options):
+    ends = []
+    for mode in ("eager", "graph", "jit"):
+        problem = Problem(seed=21)
+        variables, optimizer = problem.variables("float32"), case.make(**options)
+        optimizer.build(variables)
+
+        step = in_mode(stepping(optimizer, variables), mode)
+        for _ in range(10):
+            step()
+        ends.append(values(variables) + list(state(optimizer).values()))
+    assert difference(ends[0], ends[1]) <= 1e-6
+    assert difference(ends[0], ends[2]) <= 1e-6
+
+
+@pytest.mark.on("jax")
+@each
+@options
+def test_jit_is_eager(case, options):
+    import jax
+
+    ends = []
+    for mode in ("eager", "jit"):
+        problem = Problem(seed=21)
+        variables, optimizer = problem.variables("float32"), case.make(**options)
+        optimizer.build(variables)
+        scale = optimizer.loss_scale_factor or 1.0
+
+        def step(kept, thetas, scale=scale, optimizer=optimizer):
+            return optimizer.stateless_apply(kept, [slope(theta, scale) for theta in thetas], thetas)[::-1]
+
+        step = jax.jit(step) if mode == "jit" else step
+        kept, thetas = [v.value for v in optimizer.variables], [v.value for v in variables]
+        for _ in range(10):
+            kept, thetas = step(kept, thetas)
+        ends.append([np.asarray(x, "float64") for x in [*thetas, *kept]])
+        traces = step._cache_size() if mode == "jit" else 1
+        assert traces == 1
+    assert difference(*ends) <= 1e-6
+
+
+@pytest.mark.on("tensorflow")
+@each
+@options
+def test_an_eager_loop_traces_once(case, options):
+    problem = Problem(seed=22, steps=6)
+    optimizer = case.make(**options)
+    problem.run(optimizer, "float32")
+    compiled = optimizer.plan.update.cache["whole"]
+    assert compiled.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.on("tensorflow")
+@each
+def test_the_update_is_one_compiled_program(case):
+    """In a user's graph the optimizer adds one call, not operations for every variable."""
+    import tensorflow as tf
+
+    problem = Problem(seed=23, shapes=[(4, 3)] * 20)
+    variables, optimizer = problem.variables("float32"), case.make()
+    optimizer.build(variables)
+    gradients = [tf.constant(start, "float32") for start in problem.start]
+    traced = tf.function(lambda g: optimizer.apply(g, variables), autograph=False).get_concrete_function(gradients)
+    operations = [operation.type for operation in traced.graph.get_operations()]
+    assert sum(kind in ("PartitionedCall", "StatefulPartitionedCall") for kind in operations) == 1
+    assert not {"Mul", "Sqrt", "RealDiv"} & set(operations)
+
+
+@each
+def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
+    class Rounded(keras.constraints.Constraint):
+        def __call__(self, w):
+            if keras.backend.backend() != "tensorflow":
+                return ops.round(w * 8.0) / 8.0
+            import tensorflow as tf
+
+            return tf.ensure_shape(tf.py_function(lambda x: tf.round(x * 8.0) / 8.0, [w], tf.float32), w.shape)
+
+    weight = keras.Variable(np.linspace(-1, 1, 12).reshape(4, 3))
+    weight.constraint = Rounded()
+    case.make(learning_rate=0.5).apply([ops.ones((4, 3))], [weight])
+    (moved,) = values([weight])
+    assert difference([moved * 8], [np.round(moved * 8)]) == 0.0
+    assert moved.max() < 1.0

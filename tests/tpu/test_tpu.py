@@ -1,0 +1,158 @@
+"""Every update compiles for a TPU, by the TPU's own compiler, and passes over the memory once."""
+
+import gc
+import math
+
+import keras
+import numpy as np
+import pytest
+import worlds
+from cases import each
+from keras import ops
+
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from tpu import compiler
+
+pytestmark = pytest.mark.on("tpu-jax", "tpu-tensorflow")
+
+ALL_OPTIONS = {
+    "global_clipnorm": 1.0,
+    "weight_decay": 0.01,
+    "use_ema": True,
+    "ema_overwrite_frequency": 3,
+    "gradient_accumulation_steps": 2,
+    "skip_nonfinite": True,
+}
+OPTIONS = pytest.mark.parametrize("options", [{}, ALL_OPTIONS], ids=["plain", "all-options"])
+EMBEDDING = 0
+
+
+@pytest.fixture(autouse=True)
+def compiler_is_there():
+    reason = worlds.missing(worlds.current())
+    if reason:
+        pytest.skip(reason)
+    yield
+    # An optimizer is part of reference cycles, and the large ones would add up.
+    gc.collect()
+
+
+def compiled(optimizer, variables, **given):
+    if keras.backend.backend() == "jax":
+        return compiler.compile_jax(optimizer, variables, **given)
+    return compiler.compile_tensorflow(optimizer, variables, **given)
+
+
+def several():
+    """A matrix and its like in bfloat16, a vector, a scalar."""
+    kinds = [((300, 200), "float32"), ((300, 200), "bfloat16"), ((200,), "float32"), ((), "float32")]
+    return [keras.Variable(np.ones(shape), dtype=dtype) for shape, dtype in kinds]
+
+
+@each
+@OPTIONS
+def test_compiles(case, options):
+    assert "ENTRY" in compiled(case.make(**options), several())
+
+
+@each
+@OPTIONS
+@pytest.mark.on("tpu-tensorflow")
+def test_compiles_for_a_gradient_of_some_rows(case, options):
+    assert "ENTRY" in compiled(case.make(**options), several(), rows={EMBEDDING: 64})
+
+
+@each
+@pytest.mark.full
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0, "weight_decay": 0.01}], ids=["plain", "clipped"])
+def test_moves_what_it_must_and_no_more(case, options):
+    """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients takes one more pass over g.
+
+    The variable is larger than the memory of the chip itself.
+    """
+    variable = keras.Variable(ops.zeros((16384, 8192)))
+    optimizer = case.make(**options)
+    text = compiled(optimizer, [variable])
+    (state,) = optimizer.plan.states
+    passes_over_g = 2 if "global_clipnorm" in options else 1
+    rewritten = sum(math.prod(kept.shape) for kept in (variable, *state.kept.values()))
+    floor = 4 * (passes_over_g * math.prod(variable.shape) + 2 * rewritten)
+    assert compiler.hbm_bytes(text) == pytest.approx(floor, rel=0.02)
+
+
+# That these tests can fail.
+
+
+class Rule(AdaptiveOptimizer):
+    """The optimizer with this rule."""
+
+    def __init__(self, delta):
+        super().__init__(0.1, {})
+        self.delta = delta
+
+    def rule(self, h, theta, g):
+        return self.delta(theta, g), ()
+
+
+def asked_of_the_host(theta, g):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # Only a CPU has it.
+        return g * ops.cast(abs(jax.numpy.linalg.eig(g)[0][0]), g.dtype)
+    import tensorflow as tf
+
+    return tf.ensure_shape(tf.py_function(lambda x: 2 * x, [g], g.dtype), g.shape)
+
+
+def larger_than_the_memory(theta, g):
+    """A sort cannot be part of another pass, so its 32 GiB have to be somewhere."""
+    many = ops.sort(theta[None] + ops.arange(2**33 // (64 * 64), dtype="float32")[:, None, None], axis=0)
+    return many[0] + many[-1] * g
+
+
+@pytest.mark.parametrize(
+    ("delta", "says"),
+    [(asked_of_the_host, "'eig' not found for platform tpu|EagerPyFunc"), (larger_than_the_memory, "memory")],
+)
+def test_what_a_tpu_cannot_run_does_not_compile(delta, says):
+    variable = keras.Variable(ops.ones((64, 64)))
+    with pytest.raises(Exception, match=says):
+        compiled(Rule(delta), [variable])
+
+
+@pytest.mark.full
+def test_a_second_pass_is_seen():
+    """The norm of the step must be known before the first weight is written: theta and g are read again."""
+    variable = keras.Variable(ops.zeros((16384, 8192)))
+    text = compiled(Rule(lambda theta, g: g / (1 + ops.sum(ops.square(theta + g)))), [variable])
+    assert compiler.hbm_bytes(text) == pytest.approx(4 * 5 * math.prod(variable.shape), rel=0.02)
+
+
+def test_bytes_are_counted_as_the_program_is_scheduled():
+    text = """HloModule counted
+
+%seldom (x: (f32[100])) -> (f32[100]) {
+  ROOT %x = (f32[100]{0:T(128)}) parameter(0)
+}
+
+%often (y: (f32[100])) -> (f32[100]) {
+  %y = (f32[100]{0:T(128)}) parameter(0)
+  %part = f32[100]{0:T(128)} get-tuple-element(%y), index=0
+  %twice = f32[100]{0:T(128)} add(%part, %part)
+  ROOT %result = (f32[100]{0:T(128)}) tuple(%twice)
+}
+
+ENTRY %main (a: f32[100], b: bf16[100], i: s32[]) -> (f32[100]) {
+  %a = f32[100]{0:T(128)} parameter(0)
+  %b = bf16[100]{0:T(128)(2,1)} parameter(1)
+  %i = s32[]{:T(128)S(6)} parameter(2)
+  %inside = (bf16[100]{0:T(128)(2,1)S(1)}, bf16[100]{0:T(128)(2,1)}, u32[]{:S(2)}) copy-start(%b)
+  %b.1 = bf16[100]{0:T(128)(2,1)S(1)} copy-done(%inside)
+  %sum = (f32[100]{0:T(128)}, /*index=1*/f32[100]{0:T(128)S(1)}) fusion(%a, %b.1), kind=kLoop, calls=%summed
+  %out = f32[100]{0:T(128)} get-tuple-element(%sum), index=0
+  %given = (f32[100]{0:T(128)}) tuple(%out)
+  ROOT %c = (f32[100]{0:T(128)}) conditional(%i, %given, %given), branch_computations={%seldom, %often}, metadata={}
+}
+"""
+    assert compiler.hbm_bytes(text) == 200 + (400 + 400) + 3 * 400

@@ -1,0 +1,49 @@
+"""The worlds that tests run in: a backend is chosen when Keras is imported, so each world is a process of its own."""
+
+import importlib.util
+import os
+import platform
+import sys
+
+_TPU_COMPILER = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+# For each world what its process is started with.
+WORLDS = {
+    "tensorflow": {"KERAS_BACKEND": "tensorflow"},
+    "mirrored": {"KERAS_BACKEND": "tensorflow"},
+    "jax": {"KERAS_BACKEND": "jax"},
+    "torch": {"KERAS_BACKEND": "torch"},
+    "tpu-jax": {"KERAS_BACKEND": "jax", **_TPU_COMPILER},
+    "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **_TPU_COMPILER},
+}
+# JAX is float32 in silence without x64. It serves as an oracle in other worlds too.
+_EVERYWHERE = {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+# Beside the world of the process that pytest was started in, these are started by tests/test_worlds.py.
+MAIN = "tensorflow"
+
+
+def current() -> str:
+    """The world of this process."""
+    return os.environ.get("KERAS_ADAPTIVE_WORLD") or os.environ.get("KERAS_BACKEND") or MAIN
+
+
+def environment(world: str) -> dict[str, str]:
+    """The variables that must be set before Keras is imported in that world."""
+    return {**_EVERYWHERE, **WORLDS[world], "KERAS_ADAPTIVE_WORLD": world}
+
+
+def missing(world: str) -> str | None:
+    """Why the world cannot be entered on this machine, or None."""
+    needed = [WORLDS[world]["KERAS_BACKEND"]]
+    if world.startswith("tpu"):
+        needed += ["jax", "libtpu"]
+        if platform.system() != "Linux":
+            return f"the TPU compiler exists for Linux only, and this is {sys.platform}"
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    return f"{absent[0]} is not installed" if absent else None
