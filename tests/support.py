@@ -69,7 +69,7 @@ class Problem:
 def value(variable):
     """The variable's value in NumPy, float64 if it is a float."""
     array = ops.convert_to_numpy(variable)
-    return array if array.dtype.kind in "iub" else array.astype("float64")
+    return array.astype("float64")
 
 
 def values(variables):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from keras import backend, ops
 
 # Finite float32 numbers times this have squares that do not overflow, and the product is exact.
@@ -11,6 +12,26 @@ _SHRINK = 2.0**-90
 def compute_dtype(dtype: str) -> str:
     """float64 for float64 weights and float32 for all others, however few bits they are stored in."""
     return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def constant(number: float, dtype: str):
+    """The number with all digits that the dtype has.
+
+    Keras rounds a Python number to float32 on its way into `ops.maximum`, `ops.clip` or `ops.where` on some backends,
+    and then the result with it; in `tensor * number` it does not.
+    """
+    return ops.convert_to_tensor(np.asarray(number, dtype))
+
+
+def positive_part(x):
+    """max(x, 0), for a difference that rounding can make negative; NaN stays NaN."""
+    return ops.relu(x)
+
+
+def clip(x, limit: float):
+    """Every element within [-limit, limit]."""
+    limit = constant(limit, backend.standardize_dtype(x.dtype))
+    return ops.minimum(ops.maximum(x, -limit), limit)
 
 
 def debias(beta: float, t):
@@ -44,7 +65,7 @@ def norm_clip(tensors, limit: float):
     NaN where the norm is not finite, so that a bad gradient shows in every weight and not in some.
     """
     ratio = global_norm(tensors, unit=limit)
-    return 1.0 / ops.maximum(ratio, 1.0) + 0.0 * ratio
+    return 1.0 / ops.maximum(ratio, ops.ones_like(ratio)) + 0.0 * ratio
 
 
 def all_finite(tensors):

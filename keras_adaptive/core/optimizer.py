@@ -326,7 +326,7 @@ def _check_gradients(grads, variables):
     for gradient, variable in zip(grads, variables, strict=True):
         if gradient is None:
             continue
-        if not hasattr(gradient, "shape"):
+        if not (backends.is_sparse(gradient) or hasattr(gradient, "shape")):
             raise TypeError(f"`grads` must hold tensors or None. Received for {_path(variable)!r}: {gradient!r}")
         if not _fits(backends.known_shape(gradient), tuple(variable.shape)):
             raise ValueError(

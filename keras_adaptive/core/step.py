@@ -110,7 +110,7 @@ class Update(Transaction):
         if optimizer.clipnorm is not None:
             return gradient * numerics.norm_clip([gradient], optimizer.clipnorm)
         if optimizer.clipvalue is not None:
-            return ops.clip(gradient, -optimizer.clipvalue, optimizer.clipvalue)
+            return numerics.clip(gradient, optimizer.clipvalue)
         return gradient
 
     def descend(self, state, h, gradient, values):
@@ -132,8 +132,7 @@ class Update(Transaction):
         """The moving average of the weights, which begins as a copy of the first weights that it sees."""
         optimizer = self.optimizer
         role = "exact_average" if "exact_average" in values else "average"
-        momentum = ops.where(ops.equal(clock.t, 1), 0.0, optimizer.ema_momentum)
-        momentum = ops.cast(momentum, state.compute_dtype)
+        momentum = optimizer.ema_momentum * ops.cast(clock.t > 1, state.compute_dtype)
         theta = ops.cast(values["theta"], state.compute_dtype)
         average = momentum * values[role] + (1.0 - momentum) * theta
         stored = ops.cast(average, state.dtype)

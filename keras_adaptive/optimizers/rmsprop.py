@@ -1,9 +1,10 @@
 """RMSprop, plain, centered and with momentum."""
 
 import keras
-from keras.ops import maximum, sqrt
+from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import positive_part
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 
@@ -14,7 +15,7 @@ class RMSprop(AdaptiveOptimizer):
 
         v_t = rho v_{t-1} + (1 - rho) g_t g_t                                 v_0 = 0
         m_t = rho m_{t-1} + (1 - rho) g_t                                     m_0 = 0, only if centered
-        q_t = max(v_t - m_t m_t, 0)  if centered, else  v_t
+        q_t = positive_part(v_t - m_t m_t)  if centered, else  v_t
         u_t = g_t / (sqrt(q_t + epsilon) + epsilon_outside)
         b_t = momentum b_{t-1} + u_t                                          b_0 = 0
         theta_t = theta_{t-1} - eta_t b_t
@@ -22,7 +23,7 @@ class RMSprop(AdaptiveOptimizer):
     Without momentum b_t is u_t. The averages are not corrected for their start at zero, so the first step is
     eta / sqrt(1 - rho). Momentum is torch's form, with eta outside of the velocity; Keras keeps it inside, which is the
     same only while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho 0.99.
-    The maximum with 0 guards a difference that rounding can make negative.
+    The positive part guards a difference that rounding can make negative.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
@@ -84,7 +85,7 @@ class RMSprop(AdaptiveOptimizer):
     def rule(self, h, theta, g, v, m, b):
         v = h.rho * v + (1 - h.rho) * g * g
         m = h.rho * m + (1 - h.rho) * g
-        q = maximum(v - m * m, 0.0) if h.centered else v
+        q = positive_part(v - m * m) if h.centered else v
         u = g / (sqrt(q + h.epsilon) + h.epsilon_outside)
         b = h.momentum * b + u
         return h.eta * b, (v, m, b)

@@ -1,0 +1,93 @@
+"""How many bytes a compiled program moves between HBM and the chip, read from its text."""
+
+import math
+import re
+
+# These name, select or await what another instruction has made.
+_MOVES_NOTHING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id"}
+# These read no more than they make.
+_SLICES = {"slice", "slice-start", "dynamic-slice"}
+
+
+def hbm_bytes(text):
+    """What the instructions read and write, unless the layout names a memory of the chip itself (S(1) is VMEM).
+
+    Of a conditional the branch that moves most counts. An instruction that touches only a part of an array counts all
+    of it, slices excepted, so the figure of a program that picks rows is an upper bound.
+
+    Args:
+        text: of the compiled program, as it is scheduled.
+
+    Raises:
+        NotImplementedError: for a loop, or a transfer of a kind that is not known here.
+    """
+    found = re.findall(r"^(ENTRY )?%([\w.-]+) \(.*\{\n((?:  .*\n)+)\}", text, re.MULTILINE)
+    (entry,) = (name for is_entry, name, _ in found if is_entry)
+    return _moved({name: body for _, name, body in found}, entry)
+
+
+def _moved(computations, name):
+    total, shapes = 0, {}
+    for line in computations[name].splitlines():
+        target, shape, opcode, operands, attributes = _instruction(line)
+        shapes[target] = shape
+        if opcode in _MOVES_NOTHING or opcode.endswith("-done"):
+            continue
+        read, written = [_in_hbm(shapes[operand]) for operand in operands], _in_hbm(shape)
+        if opcode in ("conditional", "call"):
+            called = re.findall(r"(?:branch_computations=\{|_computation=|to_apply=)([^}=]*)", attributes)
+            total += max(_moved(computations, branch) for branch in re.findall(r"%([\w.-]+)", " ".join(called)))
+        elif opcode in _SLICES:
+            # The result of slice-start is ((source), destination, flag).
+            place = int(opcode == "slice-start")
+            total += written[place] + (_sizes(shape)[place] if read[0][0] else 0)
+        elif opcode == "copy-start":
+            # Its result is (destination, source, flag).
+            total += written[0] + read[0][0]
+        elif opcode == "while" or opcode.endswith("-start"):
+            raise NotImplementedError(f"How often, or how much, does this move? {line}")
+        else:
+            total += sum(written) + sum(map(sum, read))
+    return total
+
+
+def _instruction(line):
+    """Name, shape, opcode, the operands' names, and the rest."""
+    line = re.sub(r"/\*.*?\*/", "", line).removeprefix("  ").removeprefix("ROOT ")
+    target, _, rest = line.removeprefix("%").partition(" = ")
+    shape, rest = _balanced(rest) if rest.startswith("(") else rest.split(" ", 1)
+    opcode = rest.lstrip().partition("(")[0]
+    operands, attributes = _balanced(rest.lstrip().removeprefix(opcode))
+    return target, shape, opcode, re.findall(r"%([\w.-]+)", operands), attributes
+
+
+def _balanced(text):
+    """Splits after the parenthesis that closes the first one."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return text[: place + 1], text[place + 1 :]
+    raise ValueError(f"A parenthesis is not closed: {text}")
+
+
+_ARRAY = re.compile(r"(\w+)\[([\d,]*)\](\{[^}]*\})?")
+
+
+def _sizes(shape):
+    """The bytes of each array of a shape."""
+    return [
+        math.prod(map(int, lengths.split(","))) * _bits(dtype) // 8 if lengths else _bits(dtype) // 8
+        for dtype, lengths, _ in _ARRAY.findall(shape)
+    ]
+
+
+def _in_hbm(shape):
+    """The same, but none for an array whose layout names another memory."""
+    layouts = [layout for _, _, layout in _ARRAY.findall(shape)]
+    return [0 if "S(" in layout else size for size, layout in zip(_sizes(shape), layouts, strict=True)]
+
+
+def _bits(dtype):
+    known = {"pred": 8, "token": 0}
+    return known[dtype] if dtype in known else int(re.search(r"\d+", dtype)[0])
