@@ -15,11 +15,11 @@ class Ramp(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         x = ops.cast(step, keras.config.floatx())
-        return self.peak * ops.minimum(x / 10.0, 10.0 / (x + 1.0))
+        return self.peak * ops.where(x <= 9.0, x / 10.0, 10.0 / (x + 1.0))
 
     def at(self, t):
         """The same number for the t-th update, from 1."""
-        return self.peak * min((t - 1) / 10.0, 10.0 / t)
+        return self.peak * ((t - 1) / 10.0 if t <= 10 else 10.0 / t)
 
     def get_config(self):
         return {"peak": self.peak}

@@ -5,12 +5,7 @@ import os
 import platform
 import sys
 
-_TPU_COMPILER = {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-}
+from tpu.compiler import ENVIRONMENT
 
 # For each world what its process is started with.
 WORLDS = {
@@ -18,8 +13,8 @@ WORLDS = {
     "mirrored": {"KERAS_BACKEND": "tensorflow"},
     "jax": {"KERAS_BACKEND": "jax"},
     "torch": {"KERAS_BACKEND": "torch"},
-    "tpu-jax": {"KERAS_BACKEND": "jax", **_TPU_COMPILER},
-    "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **_TPU_COMPILER},
+    "tpu-jax": {"KERAS_BACKEND": "jax", **ENVIRONMENT},
+    "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **ENVIRONMENT},
 }
 # JAX is float32 in silence without x64. It serves as an oracle in other worlds too.
 _EVERYWHERE = {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -17,8 +17,8 @@ def compute_dtype(dtype: str) -> str:
 def constant(number: float, dtype: str):
     """The number with all digits that the dtype has.
 
-    Keras rounds a Python number to float32 on its way into `ops.maximum`, `ops.clip` or `ops.where` on some backends,
-    and then the result with it; in `tensor * number` it does not.
+    Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`), and
+    on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
     """
     return ops.convert_to_tensor(np.asarray(number, dtype))
 
@@ -31,7 +31,7 @@ def positive_part(x):
 def clip(x, limit: float):
     """Every element within [-limit, limit]."""
     limit = constant(limit, backend.standardize_dtype(x.dtype))
-    return ops.minimum(ops.maximum(x, -limit), limit)
+    return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
 
 
 def debias(beta: float, t):
@@ -65,7 +65,7 @@ def norm_clip(tensors, limit: float):
     NaN where the norm is not finite, so that a bad gradient shows in every weight and not in some.
     """
     ratio = global_norm(tensors, unit=limit)
-    return 1.0 / ops.maximum(ratio, ops.ones_like(ratio)) + 0.0 * ratio
+    return 1.0 / ops.where(ratio > 1.0, ratio, ops.ones_like(ratio)) + 0.0 * ratio
 
 
 def all_finite(tensors):

@@ -30,6 +30,11 @@ class Transaction:
         self.optimizer, self.states = optimizer, states
         self.cache: dict = {}
 
+    @property
+    def usually_goes(self):
+        """Whether a call that changes nothing is the exception, and not most micro-batches of a window."""
+        return self.optimizer.gradient_accumulation_steps in (None, 1)
+
     def variables(self, state):
         """By role, what is read and assigned for one variable."""
         raise NotImplementedError
@@ -71,7 +76,7 @@ class Accumulation(Transaction):
             return values
         total, begins = values["accumulator"], ops.equal(clock.t, 1)
         if state.overwrite:
-            return {"accumulator": ops.where(begins, gradient, ops.maximum(total, gradient))}
+            return {"accumulator": ops.where(ops.logical_or(begins, gradient > total), gradient, total)}
         share = gradient / self.optimizer.gradient_accumulation_steps
         return {"accumulator": ops.where(begins, share, total + share)}
 
@@ -182,8 +187,7 @@ def apply(optimizer, gradients):
     elif optimizer.skip_nonfinite:
         count(optimizer.skipped_updates, ops.logical_not(go))
 
-    t = backends.read(optimizer.iterations) + 1
-    backends.transact(plan.update, go, gradients, {"t": t, "eta": optimizer.eta()})
+    backends.transact(plan.update, go, gradients, {"t": next_update(optimizer), "eta": optimizer.eta()})
     count(optimizer.iterations, go)
 
 
@@ -209,6 +213,11 @@ def accumulated(optimizer, plan, gradients, finite):
     return gradients, ops.logical_and(ends, ops.logical_not(spoilt))
 
 
+def next_update(optimizer):
+    """The number of the update that comes next, from 1, in the integers that a TPU has (it emulates int64)."""
+    return ops.cast(backends.read(optimizer.iterations), "int32") + 1
+
+
 def count(counter, happened):
     """Adds one to the counter if it happened."""
     counter.assign_add(ops.cast(happened, counter.dtype))
@@ -218,7 +227,7 @@ def update_one(optimizer, state, gradient, variable, eta):
     """The update of a single variable from its own gradient, for a caller that does the rest of the step itself."""
     gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
     gradient = rows.combined(gradient, state)
-    clock = Clock(backends.read(optimizer.iterations) + 1, eta)
+    clock = Clock(next_update(optimizer), eta)
     variables = state.variables | {"theta": variable}
     values = {role: backends.read(kept) for role, kept in variables.items()}
     shared = optimizer.plan.update.measure([gradient if s is state else None for s in optimizer.plan.states])

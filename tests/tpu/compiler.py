@@ -23,7 +23,7 @@ def device():
     """One chip of a v5e, of which only the compiler exists."""
     from jax.experimental import topologies
 
-    # The smallest v5e topology that the TPU library knows by name has four chips.
+    # Without the bounds the smallest v5e is a host of four chips.
     return topologies.get_topology_desc("v5e:1x1", platform="tpu", chips_per_host_bounds=(1, 1, 1)).devices[0]
 
 
@@ -86,6 +86,7 @@ def _compiled(stablehlo):
     with mlir.make_ir_context() as context:
         context.allow_unregistered_dialects = True
         module = ir.Module.parse(stablehlo)
+        # The bridge writes an operation that JAX's dialects do not have, and that changes no value.
         copies = []
 
         def collect(operation):

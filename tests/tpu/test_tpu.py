@@ -72,7 +72,7 @@ def test_compiles_for_a_gradient_of_some_rows(case, options):
 @pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0, "weight_decay": 0.01}], ids=["plain", "clipped"])
 def test_moves_what_it_must_and_no_more(case, options, large):
-    """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients takes one more pass over g."""
+    """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more."""
     optimizer = case.make(**options)
     text = compiled(optimizer, [large])
     (state,) = optimizer.plan.states
@@ -115,7 +115,10 @@ def larger_than_the_memory(theta, g):
 
 @pytest.mark.parametrize(
     ("delta", "says"),
-    [(asked_of_the_host, "'eig' not found for platform tpu|EagerPyFunc"), (larger_than_the_memory, "memory")],
+    [
+        (asked_of_the_host, "'eig' not found for platform tpu|EagerPyFunc"),
+        (larger_than_the_memory, "exceeds available HBM"),
+    ],
     ids=["asked-of-the-host", "larger-than-the-memory"],
 )
 def test_what_a_tpu_cannot_run_does_not_compile(delta, says):

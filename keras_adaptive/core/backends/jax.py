@@ -72,7 +72,13 @@ def transact(transaction, go, gradients, scalars):
     def compute():
         return transaction.all(gradients, scalars, old)
 
-    new = compute() if go is True else jax.lax.cond(go, compute, lambda: old)
+    if go is True:
+        new = compute()
+    elif transaction.usually_goes:
+        # In one pass: a `cond` would copy the weights and slots that it may have to keep.
+        new = jax.tree.map(lambda after, before: jax.numpy.where(go, after, before), compute(), old)
+    else:
+        new = jax.lax.cond(go, compute, lambda: old)
     for of_one, values in zip(variables, new, strict=True):
         for role, variable in of_one.items():
             variable.assign(values[role])

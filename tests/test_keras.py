@@ -1,0 +1,280 @@
+"""The optimizers inside of Keras: its wrappers, its callbacks, and what its own base class promises."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from cases import each, each_and_keras
+from keras import ops
+from support import difference, value, values
+
+RNG = np.random.default_rng(71)
+X, Y = RNG.normal(size=(22, 3)).astype("float32"), RNG.normal(size=(22, 1)).astype("float32")
+
+
+def small_model():
+    keras.utils.set_random_seed(72)
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)])
+
+
+def fit(optimizer, epochs=2, **arguments):
+    """A model trained in batches of eight with a ragged last one."""
+    model = small_model()
+    model.compile(optimizer=optimizer, loss="mse")
+    model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, **arguments)
+    return model
+
+
+@each
+def test_fit_is_the_custom_loop(case):
+    """With a ragged last batch; the gradients by finite differences of nothing: by the backend, through test_on_batch."""
+    fitted = fit(case.make(), epochs=1)
+    loop = small_model()
+    loop.compile(optimizer=case.make(), loss="mse")
+    for first in (0, 8, 16):
+        loop.train_on_batch(X[first : first + 8], Y[first : first + 8])
+    assert difference(values(fitted.variables), values(loop.variables)) <= 1e-6
+
+
+@each
+def test_inside_a_multi_optimizer(case):
+    """Both halves of the model move as they do under one optimizer."""
+    chooser = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(default_optimizer=case.make(), optimizer_map={".*kernel": case.make()})
+    )
+    assert difference(values(fit(chooser).variables), values(fit(case.make()).variables)) <= 1e-6
+
+
+@each
+def test_wrapped_by_the_loss_scale_optimizer(case):
+    """A power of two as scale changes nothing; a loss that is not finite moves nothing."""
+    wrapped = fit(keras.optimizers.LossScaleOptimizer(case.make(), initial_scale=1024.0))
+    assert difference(values(wrapped.variables), values(fit(case.make()).variables)) <= 1e-5
+    before = values(wrapped.trainable_variables)
+    wrapped.train_on_batch(X[:8] * np.inf, Y[:8])
+    assert difference(values(wrapped.trainable_variables), before) == 0.0
+
+
+@each
+def test_mixed_float16_wraps_by_itself(case):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = fit(case.make())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert int(value(model.optimizer.inner_optimizer.iterations)) == 6
+    assert difference(values(model.variables), values(fit(case.make()).variables)) <= 2e-2
+
+
+@each
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_average_is_that_of_the_paper_and_ends_in_the_weights(case, dtype):
+    """With momentum 0.999 too, which bfloat16 rounds to 1: there Keras's average never moves."""
+    variable = keras.Variable(np.zeros(3), dtype=dtype)
+    optimizer = case.make(use_ema=True, ema_momentum=0.999)
+    seen = []
+    for _ in range(20):
+        optimizer.apply([ops.convert_to_tensor([1.0, 2.0, -1.0], dtype=dtype)], [variable])
+        seen.append(value(variable))
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.999 * average + 0.001 * weights
+    assert np.all(average != seen[0])
+    kept = optimizer.plan.states[0].kept
+    assert difference([value(kept.get("exact_average", kept["average"]))], [average]) <= 1e-6
+    optimizer.finalize_variable_values([variable])
+    assert difference(values([variable]), values([kept["average"]])) == 0.0
+
+
+@each
+def test_overwriting_the_weights_with_the_average(case):
+    variable, other = keras.Variable([1.0, -1.0]), keras.Variable([1.0, -1.0])
+    overwriting = case.make(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3)
+    plain = case.make(use_ema=True, ema_momentum=0.5)
+    for update in range(1, 4):
+        for optimizer, weights in ((overwriting, variable), (plain, other)):
+            optimizer.apply([ops.convert_to_tensor([1.0, -2.0])], [weights])
+        average = value(plain.plan.states[0].kept["average"])
+        assert difference([value(variable)], [average if update == 3 else value(other)]) <= 1e-7
+
+
+@each
+@pytest.mark.parametrize("swap_on_epoch", [True, False])
+def test_the_swap_ema_weights_callback(case, swap_on_epoch):
+    """It evaluates at the average and trains on at the weights: the training is as without it."""
+    arguments = {"use_ema": True, "ema_momentum": 0.8}
+    swapped = fit(
+        case.make(**arguments),
+        callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)],
+        validation_data=(X, Y),
+    )
+    assert difference(values(swapped.variables), values(fit(case.make(**arguments)).variables)) <= 1e-5
+
+
+@each
+def test_a_missing_gradient_leaves_its_variable_alone(case):
+    """With Keras's warning; and neither decay nor an average that began at zero moves it."""
+    moved, alone = keras.Variable([1.0], name="moved"), keras.Variable([5.0], name="alone")
+    optimizer = case.make(weight_decay=0.1, use_ema=True, ema_overwrite_frequency=1)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"Gradients do not exist for variables \['alone'\]"):
+            optimizer.apply([ops.ones(1), None], [moved, alone])
+    assert value(alone)[0] == 5.0
+    assert value(moved)[0] < 1.0
+    optimizer.apply([ops.ones(1), ops.ones(1)], [moved, alone])
+    assert value(alone)[0] < 5.0
+
+
+@each
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_float8_scale_takes_its_gradient_as_value(case, steps):
+    """Neither clipped, scaled, decayed nor averaged; over a window, the largest counts, as in Keras."""
+    scale, weight = keras.Variable([3.0, 3.0]), keras.Variable([1.0, 1.0])
+    scale.overwrite_with_gradient = True
+    optimizer = case.make(
+        weight_decay=0.1, global_clipnorm=1e-3, loss_scale_factor=8.0, gradient_accumulation_steps=steps, use_ema=True
+    )
+    for given in ([0.25, 7.0], [0.5, 6.0]):
+        optimizer.apply([ops.convert_to_tensor(given), ops.ones(2)], [scale, weight])
+    expected = [0.5, 7.0] if steps else [0.5, 6.0]
+    assert difference(values([scale]), [np.array(expected)]) == 0.0
+    alone = keras.Variable([1.0, 1.0])
+    other = case.make(
+        weight_decay=0.1, global_clipnorm=1e-3, loss_scale_factor=8.0, gradient_accumulation_steps=steps, use_ema=True
+    )
+    for _ in range(2):
+        other.apply([ops.ones(2)], [alone])
+    assert difference(values([weight]), values([alone])) == 0.0
+    optimizer.finalize_variable_values([scale, weight])
+    assert difference(values([scale]), [np.array(expected)]) == 0.0
+
+
+@each
+def test_float8_training(case):
+    layer = keras.layers.Dense(8, activation="tanh")
+    model = keras.Sequential([keras.Input((16,)), layer, keras.layers.Dense(1)])
+    layer.quantize("float8")
+    model.compile(optimizer=case.make(), loss="mse")
+    before = values(model.trainable_variables)
+    data = RNG.normal(size=(16, 16))
+    model.fit(data, data[:, :1], epochs=2, batch_size=8, verbose=0)
+    for old, variable in zip(before, model.trainable_variables, strict=True):
+        assert np.all(np.isfinite(value(variable)))
+        assert difference([value(variable)], [old]) > 0.0
+    history = next(v for v in model.trainable_variables if "inputs_amax_history" in v.name)
+    assert np.isclose(value(history).max(), np.abs(data[:16]).max(), rtol=0.1)
+
+
+@each
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_step_that_is_not_finite_changes_nothing_but_its_counter(case, bad):
+    one, two = keras.Variable([1.0, 2.0]), keras.Variable(3.0)
+    optimizer = case.make(skip_nonfinite=True, weight_decay=0.1, use_ema=True)
+    good = [ops.convert_to_tensor([1.0, -1.0]), ops.convert_to_tensor(2.0)]
+    optimizer.apply(good, [one, two])
+    before = values([one, two, *optimizer.variables])
+    optimizer.apply([good[0], ops.convert_to_tensor(bad)], [one, two])
+    after = values([one, two, *optimizer.variables])
+    changed = [v.path for v, a, b in zip([one, two, *optimizer.variables], before, after, strict=True) if np.any(a != b)]
+    assert changed == [optimizer.skipped_updates.path]
+    assert int(value(optimizer.skipped_updates)) == 1
+    optimizer.apply(good, [one, two])
+    assert int(value(optimizer.iterations)) == 2
+    assert int(value(optimizer.skipped_updates)) == 1
+
+
+@each
+def test_without_skip_nonfinite_it_shows(case):
+    variable = keras.Variable([1.0, 2.0])
+    case.make().apply([ops.convert_to_tensor([np.nan, 1.0])], [variable])
+    assert np.isnan(value(variable)[0])
+    assert np.isfinite(value(variable)[1])
+
+
+@each
+def test_decay_is_decoupled_and_of_the_old_weights(case):
+    """It takes eta lambda theta off, whatever the gradient; excluded variables keep it."""
+    start, push = [np.array([4.0, -2.0])] * 2, [np.array([0.5, -0.25])] * 2
+    ends = {}
+    for decay in (None, 0.2):
+        decayed, excluded = (keras.Variable(s, name=n) for s, n in zip(start, ("kernel", "bias"), strict=True))
+        optimizer = case.make(learning_rate=0.1, weight_decay=decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.apply([ops.convert_to_tensor(g, dtype="float32") for g in push], [decayed, excluded])
+        ends[decay] = values([decayed, excluded])
+    assert difference([ends[None][0] - ends[0.2][0]], [0.1 * 0.2 * start[0]]) <= 1e-6
+    assert difference([ends[None][1]], [ends[0.2][1]]) == 0.0
+
+
+@each
+def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
+    variable = keras.Variable([0.02, 3.0])
+    variable.constraint = keras.constraints.NonNeg()
+    optimizer = case.make(learning_rate=0.5, use_ema=True)
+    optimizer.apply([ops.convert_to_tensor([1.0, 1.0])], [variable])
+    assert value(variable)[0] == 0.0
+    assert 0.0 < value(variable)[1] < 3.0
+    assert difference(values([optimizer.plan.states[0].kept["average"]]), values([variable])) == 0.0
+
+
+@each
+def test_update_step_is_the_step_of_one_variable(case):
+    one, same = keras.Variable([1.0, -2.0]), keras.Variable([1.0, -2.0])
+    gradient = ops.convert_to_tensor([0.5, 0.25])
+    alone, whole = (case.make(learning_rate=0.3, weight_decay=0.1, clipnorm=0.1) for _ in range(2))
+    alone.build([one])
+    alone.update_step(gradient, one, 0.3)
+    whole.apply([gradient], [same])
+    assert difference(values([one]), values([same])) <= 1e-7
+    assert int(value(alone.iterations)) == 0
+
+
+@each
+def test_some_of_the_variables(case):
+    """A call with some of the variables leaves the others alone."""
+    one, two = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = case.make()
+    optimizer.build([one, two])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.apply([ops.ones(1)], [two])
+    assert value(one)[0] == 1.0
+    assert value(two)[0] < 1.0
+
+
+@pytest.mark.on("tensorflow")
+@each
+def test_plain_variables_of_tensorflow(case):
+    """As a SavedModel holds them: without a path, a constraint or a Keras dtype."""
+    import tensorflow as tf
+
+    plain, ours = tf.Variable([1.0, -1.0], name="w"), keras.Variable([1.0, -1.0])
+    for variable in (plain, ours):
+        optimizer = case.make(weight_decay=0.1, use_ema=True)
+        optimizer.apply_gradients([(tf.constant([0.5, 1.0]), variable)])
+        optimizer.finalize_variable_values([variable])
+    assert difference(values([plain]), values([ours])) == 0.0
+
+
+@pytest.mark.on("jax")
+@each
+def test_stateless_apply_leaves_the_variables_alone(case):
+    import jax
+
+    variable = keras.Variable([1.0, -1.0])
+    optimizer = case.make(gradient_accumulation_steps=2, use_ema=True, skip_nonfinite=True)
+    optimizer.build([variable])
+    before = values([variable, *optimizer.variables])
+    step = jax.jit(optimizer.stateless_apply)
+    thetas, kept = [variable.value], [v.value for v in optimizer.variables]
+    for _ in range(2):
+        thetas, kept = step(kept, [jax.numpy.ones(2)], thetas)
+    assert difference(values([variable, *optimizer.variables]), before) == 0.0
+    assert difference([np.asarray(thetas[0])], before[:1]) > 0.0
+
+
+@each_and_keras("Keras refuses a whole number as a learning rate", raises=ValueError)
+def test_a_whole_number_as_learning_rate(case):
+    assert value(case.make(learning_rate=1).learning_rate) == 1.0

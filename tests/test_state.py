@@ -1,0 +1,129 @@
+"""What is saved and loaded goes on bit for bit."""
+
+import keras
+import numpy as np
+import pytest
+from cases import each
+from support import Ramp, difference, state, value, values
+
+keras.saving.register_keras_serializable(package="tests")(Ramp)
+
+OPTIONS = {
+    "plain": {},
+    "everything": {
+        "global_clipnorm": 0.5,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "gradient_accumulation_steps": 2,
+        "skip_nonfinite": True,
+    },
+}
+options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+RNG = np.random.default_rng(61)
+X, Y = RNG.normal(size=(40, 3)).astype("float32"), RNG.normal(size=(40, 1)).astype("float32")
+
+
+def model_with(optimizer, dtype="float32"):
+    keras.utils.set_random_seed(62)
+    layers = [keras.Input((3,)), keras.layers.Dense(4, activation="tanh", dtype=dtype), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile(optimizer=optimizer, loss="mse")
+    return model
+
+
+def train(model, first, last):
+    """Steps of batches of four rows; by train_on_batch, so that nothing happens at the end."""
+    for i in range(first, last):
+        model.train_on_batch(X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
+
+
+@each
+@options
+@pytest.mark.parametrize("how", ["keras", "weights", "set_weights"])
+def test_five_steps_saved_and_five_more_are_ten(case, options, how, tmp_path):
+    """Five of ten with windows of two: the restart falls into the middle of a window."""
+    model = model_with(case.make(Ramp(0.1), **options))
+    train(model, 0, 10)
+
+    half = model_with(case.make(Ramp(0.1), **options))
+    train(half, 0, 5)
+    if how == "keras":
+        half.save(tmp_path / "half.keras")
+        rest = keras.models.load_model(tmp_path / "half.keras")
+        assert type(rest.optimizer) is case.optimizer
+    else:
+        rest = model_with(case.make(Ramp(0.1), **options))
+        rest.optimizer.build(rest.trainable_variables)
+        if how == "weights":
+            half.save_weights(tmp_path / "half.weights.h5")
+            rest.load_weights(tmp_path / "half.weights.h5")
+        else:
+            rest.set_weights(half.get_weights())
+            rest.optimizer.set_weights([keras.ops.convert_to_numpy(v) for v in half.optimizer.variables])
+    train(rest, 5, 10)
+    assert difference(values(rest.variables), values(model.variables)) == 0.0
+    ends = [list(state(m.optimizer).values()) for m in (rest, model)]
+    assert difference(*ends) == 0.0
+    assert int(value(rest.optimizer.iterations)) == (5 if options else 10)
+
+
+@each
+@options
+def test_low_precision_weights_go_on_too(case, options, tmp_path):
+    model = model_with(case.make(**options), dtype="bfloat16")
+    train(model, 0, 10)
+    half = model_with(case.make(**options), dtype="bfloat16")
+    train(half, 0, 5)
+    half.save(tmp_path / "half.keras")
+    rest = keras.models.load_model(tmp_path / "half.keras")
+    train(rest, 5, 10)
+    assert difference(values(rest.variables), values(model.variables)) == 0.0
+
+
+@each
+@options
+@pytest.mark.parametrize("rate", [0.3, Ramp(0.1), keras.optimizers.schedules.CosineDecay(0.1, 7)], ids=str)
+def test_the_config_has_every_argument(case, options, rate):
+    given = {"learning_rate": rate, **case.arguments, **options, "name": "mine"}
+    optimizer = case.optimizer(**given)
+    config = optimizer.get_config()
+    again = type(optimizer).from_config(dict(config))
+    assert again.get_config() == config
+    for name, argument in given.items():
+        if name != "learning_rate":
+            assert getattr(again, name) == argument == config[name]
+    if isinstance(rate, float):
+        assert config["learning_rate"] == rate
+    else:
+        assert again._learning_rate.get_config() == rate.get_config()
+
+
+@each
+def test_the_class_is_known_to_keras_under_the_package(case):
+    name = f"keras_adaptive>{case.optimizer.__name__}"
+    assert keras.saving.get_registered_object(name) is case.optimizer
+    assert type(keras.optimizers.get(name)) is case.optimizer
+    serialized = keras.optimizers.serialize(case.make())
+    assert type(keras.optimizers.deserialize(serialized)) is case.optimizer
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer=name, loss="mse")
+    model.fit(X, Y, verbose=0)
+    assert type(model.optimizer) is case.optimizer
+    assert int(value(model.optimizer.iterations)) == 2
+
+
+@pytest.mark.on("tensorflow")
+@each
+@options
+def test_a_checkpoint_of_tensorflow_restores_the_state(case, options, tmp_path):
+    import tensorflow as tf
+
+    model = model_with(case.make(**options))
+    train(model, 0, 5)
+    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "checkpoint")
+    before = values(model.variables), state(model.optimizer)
+    train(model, 5, 8)
+    tf.train.Checkpoint(model=model, optimizer=model.optimizer).restore(path)
+    assert difference(values(model.variables), before[0]) == 0.0
+    assert difference(list(state(model.optimizer).values()), list(before[1].values())) == 0.0
