@@ -117,7 +117,8 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
                 return ops.round(w * 8.0) / 8.0
             import tensorflow as tf
 
-            return tf.ensure_shape(tf.numpy_function(lambda x: np.round(x * 8) / np.float32(8), [w], tf.float32), w.shape)
+            rounded = tf.numpy_function(lambda x: np.round(x * 8) / np.float32(8), [w], tf.float32)
+            return tf.ensure_shape(rounded, w.shape)
 
     weight = keras.Variable(np.linspace(-1, 1, 12).reshape(4, 3))
     weight.constraint = Rounded()

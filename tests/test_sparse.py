@@ -30,10 +30,8 @@ def trained(case, options, mode, one_hot, table, head, batches):
 
     def step():
         with tf.GradientTape() as tape:
-            if one_hot:
-                found = tf.one_hot(ids, ROWS) @ table.value
-            else:
-                found = tf.nn.embedding_lookup(table.value, ids)
+            looked_up = tf.nn.embedding_lookup
+            found = tf.one_hot(ids, ROWS) @ table.value if one_hot else looked_up(table.value, ids)
             loss = scale * tf.reduce_mean(tf.square(tf.tanh(found) @ head.value - 1.0))
         gradients = tape.gradient(loss, [table.value, head.value])
         assert isinstance(gradients[0], tf.IndexedSlices) != one_hot
@@ -69,9 +67,9 @@ def test_repeated_ids_in_a_table_of_low_precision(case):
     """Rows are summed in float32: 64 times 1/256 on 1 would be lost in bfloat16."""
     import tensorflow as tf
 
-    moved = []
+    moved, rows = [], tf.constant([[1.0]] + [[1.0 / 256]] * 256, tf.bfloat16)
     for gradient in (
-        tf.IndexedSlices(tf.constant([[1.0]] + [[1.0 / 256]] * 256, tf.bfloat16), tf.zeros(257, tf.int32), tf.constant((2, 1))),
+        tf.IndexedSlices(rows, tf.zeros(257, tf.int32), tf.constant((2, 1))),
         tf.constant([[2.0], [0.0]], tf.bfloat16),
     ):
         table = keras.Variable([[1.0], [1.0]], dtype="bfloat16")

@@ -2,11 +2,13 @@
 
 import math
 import numbers
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from keras.optimizers.schedules import LearningRateSchedule
 
 # The smallest normal float32: anything below it is flushed to zero by compilers.
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -25,6 +27,8 @@ class Check:
             converted = self.convert(value)
         except TypeError:
             raise TypeError(self._message(name, value)) from None
+        except re.error as error:
+            raise ValueError(f"{self._message(name, value)}: {error}") from None
         if not self.holds(converted):
             raise ValueError(self._message(name, value))
         return converted
@@ -62,6 +66,37 @@ def _text(value):
     return value
 
 
+def is_schedule(value: Any) -> bool:
+    return isinstance(value, LearningRateSchedule)
+
+
+def _number_or_schedule(value):
+    return value if is_schedule(value) else real(value)
+
+
+def _pattern(value):
+    re.compile(_text(value))
+    return value
+
+
+def one_of(*names: str) -> Check:
+    """One of these strings."""
+    return Check(f"one of {list(names)}", _text, lambda value: value in names)
+
+
+def list_of(kind: type) -> Check:
+    """None, or a list or tuple of objects of that class; kept as a tuple."""
+
+    def convert(value):
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(x, kind) for x in value):
+            raise TypeError
+        return tuple(value)
+
+    return Check(f"None or a list of {kind.__name__}", convert, lambda value: True)
+
+
 def optional(check: Check) -> Check:
     """The same check, which lets None pass."""
     return Check(
@@ -72,6 +107,7 @@ def optional(check: Check) -> Check:
 
 
 fraction = Check("a real number in [0, 1)", real, lambda x: 0.0 <= x < 1.0)
+rate = Check("a real number above 0, at most 1", real, lambda x: 0.0 < x <= 1.0)
 nonnegative = Check("a finite real number, at least 0", real, lambda x: 0.0 <= x < math.inf)
 positive = Check("a finite real number above 0", real, lambda x: 0.0 < x < math.inf)
 stabiliser = Check(
@@ -79,9 +115,16 @@ stabiliser = Check(
     real,
     lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
 )
+number_or_schedule = Check(
+    "a finite real number, at least 0, or a LearningRateSchedule",
+    _number_or_schedule,
+    lambda x: is_schedule(x) or 0.0 <= x < math.inf,
+)
+natural = Check("a whole number, at least 0", _whole, lambda x: x >= 0)
 count = Check("a whole number, at least 1", _whole, lambda x: x >= 1)
 flag = Check("True or False", _flag, lambda x: True)
 text = Check("a string that is not empty", _text, bool)
+pattern = Check("a regular expression", _pattern, lambda x: True)
 
 
 def some_epsilon(epsilon: float, epsilon_outside: float) -> None:

@@ -1,56 +1,161 @@
-"""The `h` of a rule: what one variable's update is told besides its tensors."""
+"""Which variable gets which hyperparameters: decided once, at build, by the patterns of the groups."""
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from keras import ops
+import keras
 
-from keras_adaptive.core import numerics
+from keras_adaptive.core import checks
 
 
-class Clock:
-    """The numbers that are the same for all variables of a step, each computed once per dtype.
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Group:
+    """Variables that are trained with other hyperparameters than the rest.
+
+    An optimizer takes `groups=[Group(...), ...]`. A variable belongs to the first group whose pattern is found in its
+    path (`re.search`); a variable of no group has the optimizer's own hyperparameters. That is decided when the
+    optimizer is built, shown by `optimizer.describe()`, and saved with it.
 
     Args:
-        t: the number of this update, from 1: an integer tensor.
-        eta: the learning rate of this update, scheduled: a scalar tensor.
+        pattern: regular expression that is searched in a variable's path, such as "embedding" or "/bias$".
+        learning_rate_multiplier: what the optimizer's learning rate is multiplied by, at least 0. Default 1.0.
+        weight_decay: a number of at least 0 or a LearningRateSchedule; 0.0 for none. Default None: the optimizer's.
+        max_ndim: None, or how many axes a variable of the group has at most: 1 for vectors and scalars.
+        optional: whether it may match nothing; otherwise that is an error, since it is mostly a misspelt pattern.
+            Default False.
+        **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range or of the wrong kind; when the optimizer is made, for a
+            hyperparameter that its algorithm does not have or accept; when it is built, for a group without variables.
+
+    Example:
+
+    >>> import keras_adaptive
+    >>> groups = [Group("bias$", weight_decay=0.0), Group("embeddings$", 0.1, beta_2=0.99)]
+    >>> optimizer = keras_adaptive.Adam(weight_decay=0.01, groups=groups)
     """
 
-    def __init__(self, t, eta):
-        self.t, self.eta = t, eta
-        self._known: dict[tuple, Any] = {}
+    def __init__(
+        self, pattern, learning_rate_multiplier=1.0, weight_decay=None, max_ndim=None, optional=False, **hyperparameters
+    ):
+        self.pattern = checks.pattern("pattern", pattern)
+        self.learning_rate_multiplier = checks.nonnegative("learning_rate_multiplier", learning_rate_multiplier)
+        self.weight_decay = checks.optional(checks.number_or_schedule)("weight_decay", weight_decay)
+        self.max_ndim = checks.optional(checks.natural)("max_ndim", max_ndim)
+        self.optional = checks.flag("optional", optional)
+        self.hyperparameters = hyperparameters
 
-    def _once(self, key, compute):
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+    def matches(self, path: str, ndim: int) -> bool:
+        """Whether a variable of that path and that many axes fits; another group may come before this one."""
+        return re.search(self.pattern, path) is not None and (self.max_ndim is None or ndim <= self.max_ndim)
 
-    def step(self, dtype: str):
-        return self._once(("t", dtype), lambda: ops.cast(self.t, dtype))
+    def get_config(self):
+        """All arguments, for `from_config`."""
+        return {
+            "pattern": self.pattern,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+            "weight_decay": serialized(self.weight_decay),
+            "max_ndim": self.max_ndim,
+            "optional": self.optional,
+            **self.hyperparameters,
+        }
 
-    def learning_rate(self, dtype: str):
-        return self._once(("eta", dtype), lambda: ops.cast(self.eta, dtype))
+    @classmethod
+    def from_config(cls, config):
+        """The group with these arguments."""
+        decay = config["weight_decay"]
+        decay = keras.saving.deserialize_keras_object(decay) if isinstance(decay, dict) else decay
+        return cls(**{**config, "weight_decay": decay})
 
-    def debias(self, beta: float, dtype: str):
-        return self._once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
+    def __eq__(self, other):
+        return isinstance(other, Group) and self.get_config() == other.get_config()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        given = [f"{name}={value!r}" for name, value in self.get_config().items() if name != "pattern"]
+        return f"Group({self.pattern!r}, {', '.join(given)})"
 
 
-class Hyperparameters:
-    """The hyperparameters of one variable by name, with the numbers of the step in the dtype that it computes in.
+def no_decay_on_vectors() -> Group:
+    """The group of all variables with at most one axis (biases, scales and offsets of norms), without weight decay."""
+    return Group("", weight_decay=0.0, max_ndim=1)
 
-    Attributes: every hyperparameter of the algorithm as a Python number; `eta`, the scheduled learning rate; `t`, the
-    number of the update from 1; `weight_decay`, or None.
+
+def serialized(value):
+    """A number or None as it is, a schedule as Keras writes it down."""
+    return keras.saving.serialize_keras_object(value) if checks.is_schedule(value) else value
+
+
+def hyperparameters(optimizer, group: Group | None) -> dict[str, Any]:
+    """The algorithm's hyperparameters as they are for the variables of a group; raises for what it does not accept."""
+    own = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+    if group is None:
+        return own
+    for name, value in group.hyperparameters.items():
+        if name not in own:
+            raise TypeError(
+                f"{type(optimizer).__name__} has no hyperparameter `{name}`; a group accepts {sorted(own)}. "
+                f"Received: {name}={value!r} in {group}"
+            )
+    return own | {name: optimizer.hyperparameters[name](name, x) for name, x in group.hyperparameters.items()}
+
+
+def decide(groups: Sequence[Group], variables: Sequence[dict], known: Sequence[dict] | None) -> list[dict]:
+    """The group of each variable.
+
+    Args:
+        groups: in the order in which they are tried.
+        variables: for each its "path", "shape", "group": None, and "decays": whether it was not excluded.
+        known: the same, as it was decided before the optimizer was saved, or None. It stands for the variables that
+            are found in it, since loading may change a variable's path.
+
+    Returns:
+        The same as `variables`, with "group" the group's index where there is one.
+
+    Raises:
+        ValueError: for a group that is not optional and has no variable, with the nearest paths.
     """
+    decided = [variable | {"group": _first(groups, variable)} for variable in variables]
+    known = known or []
+    for new, old in _matched(variables, known):
+        decided[new] |= {name: known[old][name] for name in ("group", "decays")}
+    for index, group in enumerate(groups):
+        if not group.optional and all(variable["group"] != index for variable in decided):
+            _refuse(group, variables)
+    return decided
 
-    def __init__(self, values: Mapping[str, Any], weight_decay: float | None, clock: Clock, dtype: str):
-        vars(self).update(values)
-        self.weight_decay = weight_decay
-        self.t, self.eta = clock.step(dtype), clock.learning_rate(dtype)
-        self._clock, self._dtype = clock, dtype
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"The algorithm has no hyperparameter {name!r}; it has {sorted(vars(self))}")
+def _first(groups, variable):
+    return next((i for i, group in enumerate(groups) if group.matches(variable["path"], len(variable["shape"]))), None)
 
-    def debias(self, beta: float):
-        """1 - beta^t: what a moving average that began at zero is divided by."""
-        return self._clock.debias(beta, self._dtype)
+
+def _refuse(group, variables):
+    taken = [v["path"] for v in variables if group.matches(v["path"], len(v["shape"]))]
+    paths = taken or nearest(group.pattern, [v["path"] for v in variables])
+    why = "are all in earlier groups" if taken else "are the nearest and do not match"
+    raise ValueError(
+        f"A group's `pattern` must be found in the path of a variable that no earlier group has; {paths} {why}. "
+        f"Received: pattern={group.pattern!r}, max_ndim={group.max_ndim}"
+    )
+
+
+def _matched(new, old):
+    if len(new) == len(old) and all(a["shape"] == b["shape"] for a, b in zip(new, old, strict=True)):
+        return zip(range(len(new)), range(len(old)), strict=True)
+    paths = {b["path"]: index for index, b in enumerate(old)}
+    return [(index, paths[a["path"]]) for index, a in enumerate(new) if a["path"] in paths]
+
+
+def nearest(pattern: str, paths: Sequence[str], most: int = 3) -> list[str]:
+    """The paths that a misspelt pattern may have meant."""
+    plain = re.sub(r"[^\w/]", "", pattern)
+
+    def likeness(path):
+        parts = [path, *path.split("/")]
+        return max(difflib.SequenceMatcher(None, plain, part).ratio() for part in parts)
+
+    return sorted(paths, key=likeness, reverse=True)[:most]

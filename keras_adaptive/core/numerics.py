@@ -17,8 +17,8 @@ def compute_dtype(dtype: str) -> str:
 def constant(number: float, dtype: str):
     """The number with all digits that the dtype has.
 
-    Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`), and
-    on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
+    Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`),
+    and on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
     """
     return ops.convert_to_tensor(np.asarray(number, dtype))
 

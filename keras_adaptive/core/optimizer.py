@@ -9,12 +9,12 @@ import numpy as np
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_adaptive.core import backends, checks, step
+from keras_adaptive.core import backends, checks, describe, groups, step
 from keras_adaptive.core.slots import Slot, VariableState, as_slots
 
-# What every optimizer takes besides its own hyperparameters.
-OPTIONS: dict[str, checks.Check] = {
-    "weight_decay": checks.optional(checks.nonnegative),
+# What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
+KERAS_OPTIONS: dict[str, checks.Check] = {
+    "weight_decay": checks.optional(checks.number_or_schedule),
     "clipnorm": checks.optional(checks.positive),
     "global_clipnorm": checks.optional(checks.positive),
     "clipvalue": checks.optional(checks.positive),
@@ -23,9 +23,14 @@ OPTIONS: dict[str, checks.Check] = {
     "ema_overwrite_frequency": checks.optional(checks.count),
     "loss_scale_factor": checks.optional(checks.positive),
     "gradient_accumulation_steps": checks.optional(checks.count),
-    "skip_nonfinite": checks.flag,
     "name": checks.optional(checks.text),
 }
+OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
+    "groups": (checks.list_of(groups.Group), None),
+    "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
+    "skip_nonfinite": (checks.flag, False),
+}
+OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
 
 class AdaptiveOptimizer(keras.optimizers.Optimizer):
@@ -43,7 +48,11 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
             the number of updates done) or a callable without arguments.
         options: what the user gave besides the algorithm's own arguments:
-            weight_decay: None, or lambda of the decoupled decay theta <- theta - eta lambda theta (at least 0).
+            groups: a list of `Group`, variables with other hyperparameters than the rest. Default None.
+            weight_decay: None, or lambda (at least 0), or a LearningRateSchedule of it.
+            weight_decay_mode: "decoupled": theta <- theta - eta lambda theta, with the eta of the update and the theta
+                before it (the default); "independent": theta <- theta - lambda theta, whatever eta is; "coupled":
+                g <- g + lambda theta after clipping, the L2 penalty.
             clipnorm, global_clipnorm, clipvalue: at most one of them, above 0: the largest norm of each gradient, the
                 largest norm of all gradients together, the largest magnitude of an element.
             use_ema, ema_momentum, ema_overwrite_frequency: a moving average of the weights, its momentum in [0, 1)
@@ -79,7 +88,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 f"Received: {unknown[0]}={options[unknown[0]]!r}"
             )
         options = {name: OPTIONS[name](name, value) for name, value in options.items()}
-        skip_nonfinite = options.pop("skip_nonfinite", False)
+        own = {name: options.pop(name, default) for name, (_, default) in OWN_OPTIONS.items()}
         accumulation_steps = options.pop("gradient_accumulation_steps", None)
         if options.get("ema_overwrite_frequency") is not None and not options.get("use_ema"):
             raise ValueError(
@@ -90,23 +99,38 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=_checked_learning_rate(learning_rate), **options)
         # Keras refuses 1, which is what a user who tries several numbers begins with.
         self.gradient_accumulation_steps = accumulation_steps
-        self.skip_nonfinite = skip_nonfinite
-        for name, value in checked.items():
+        for name, value in {**own, **checked}.items():
             setattr(self, name, value)
-        self.plan: Any = None
+        self._check_combinations()
+        # Not by setattr: Keras and TensorFlow would wrap the lists.
+        self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, plan=None)
 
     # Setting an attribute: checked as in the constructor, and refused once it could no longer take effect.
 
     def __setattr__(self, name, value):
         check = OPTIONS.get(name) or self.hyperparameters.get(name)
-        if check is not None:
-            value = check(name, value)
-            if self.__dict__.get("built") and value != getattr(self, name):
-                raise ValueError(
-                    f"`{name}` cannot change after the optimizer is built, because compiled updates hold its value "
-                    f"{getattr(self, name)!r}; make a new optimizer. Received: {name}={value!r}"
-                )
+        if check is None:
+            return super().__setattr__(name, value)
+        value, old = check(name, value), self.__dict__.get(name)
+        if self.__dict__.get("built") and value != old:
+            raise ValueError(
+                f"`{name}` cannot change after the optimizer is built, because compiled updates hold its value "
+                f"{old!r}; make a new optimizer. Received: {name}={value!r}"
+            )
         super().__setattr__(name, value)
+        if "plan" in vars(self):
+            try:
+                self._check_combinations()
+            except (ValueError, TypeError):
+                super().__setattr__(name, old)
+                raise
+
+    def _check_combinations(self):
+        for group in (None, *(self.groups or ())):
+            self.check_together(**groups.hyperparameters(self, group))
+
+    def check_together(self, **hyperparameters):
+        """Raises for hyperparameters that are right one by one and wrong together; a group's are checked too."""
 
     @property
     def learning_rate(self):
@@ -143,7 +167,12 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 f"The optimizer is already built with {_paths(self._trainable_variables)}; make a new optimizer for "
                 f"other variables. Received: variables={_paths(variables)}"
             )
-        states = [self._state(index, variable) for index, variable in enumerate(variables)]
+        decided = groups.decide(self.groups or (), [self._described(variable) for variable in variables], self._decided)
+        schedules: dict[str, LearningRateSchedule] = {}
+        states = [
+            self._state(index, variable, decision, schedules)
+            for index, (variable, decision) in enumerate(zip(variables, decided, strict=True))
+        ]
         for state in states:
             self._add_kept(state)
         if self.gradient_accumulation_steps not in (None, 1):
@@ -160,19 +189,30 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         )
         if self.use_ema:
             vars(self).update(_model_variables_moving_average=[state.kept.get("average") for state in states])
-        self.plan = step.Plan(self, states)
+        vars(self).update(plan=step.Plan(self, states, schedules), _decided=decided)
         self.built = True
 
-    def _state(self, index, variable):
+    def _described(self, variable):
+        """What the groups are decided by."""
+        decays = self._use_weight_decay(variable) and _path(variable) not in self._excluded["paths"]
+        return {"path": _path(variable), "shape": list(variable.shape), "group": None, "decays": decays}
+
+    def _state(self, index, variable, decided, schedules):
         overwrite = bool(self._overwrite_variable_with_gradient(variable))
+        group = None if decided["group"] is None else self.groups[decided["group"]]
+        decay = self.weight_decay if group is None or group.weight_decay is None else group.weight_decay
+        if checks.is_schedule(decay):
+            schedules[f"weight_decay_{index}"], decay = decay, f"weight_decay_{index}"
         return VariableState(
             variable=variable,
             index=index,
-            path=_path(variable),
-            shape=tuple(variable.shape),
+            path=decided["path"],
+            shape=tuple(decided["shape"]),
             dtype=keras.backend.standardize_dtype(variable.dtype),
-            hyperparameters={name: getattr(self, name) for name in self.hyperparameters},
-            weight_decay=self.weight_decay if self._use_weight_decay(variable) else None,
+            group=decided["group"],
+            hyperparameters=groups.hyperparameters(self, group),
+            learning_rate_multiplier=1.0 if group is None else group.learning_rate_multiplier,
+            weight_decay=decay if decided["decays"] else None,
             overwrite=overwrite,
             constraint=None if overwrite else getattr(variable, "constraint", None),
         )
@@ -214,6 +254,13 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 f"Received: var_list={var_list}, var_names={var_names}"
             )
         super().exclude_from_weight_decay(var_list, var_names)
+        vars(self).update(_excluded={"paths": _paths(var_list or []), "names": list(var_names or [])})
+
+    def describe(self):
+        """A table of the trained variables, which prints well: what was decided for each, and what is kept for it."""
+        if not self.built:
+            raise ValueError("`describe` needs an optimizer that is built: call `build(variables)` first.")
+        return describe.Table.of(self)
 
     # Apply
 
@@ -281,13 +328,31 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 backends.assign_everywhere(variable, average)
 
     def get_config(self):
-        """All arguments, for `from_config`."""
+        """All arguments, for `from_config`, and what was decided by them for the variables."""
         config = super().get_config()
         if isinstance(self._learning_rate, keras.Variable):
             # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
             config["learning_rate"] = float(str(ops.convert_to_numpy(self._learning_rate)))
-        config |= {name: getattr(self, name) for name in self.hyperparameters}
-        return config | {"skip_nonfinite": self.skip_nonfinite}
+        config |= {name: getattr(self, name) for name in [*self.hyperparameters, *OWN_OPTIONS]}
+        config["weight_decay"] = groups.serialized(self.weight_decay)
+        if self.groups is not None:
+            config["groups"] = [keras.saving.serialize_keras_object(group) for group in self.groups]
+        return config | {"excluded_from_weight_decay": self._excluded, "decided": self._decided}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The optimizer with these arguments; for variables that were decided on before, that decision stands."""
+        config = dict(config)
+        excluded, decided = config.pop("excluded_from_weight_decay", None), config.pop("decided", None)
+        for name in ("groups", "weight_decay"):
+            if config.get(name) is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        optimizer = super().from_config(config, custom_objects=custom_objects)
+        if excluded is not None:
+            optimizer.exclude_from_weight_decay(var_names=excluded["names"])
+            vars(optimizer).update(_excluded=excluded)
+        vars(optimizer).update(_decided=decided)
+        return optimizer
 
 
 def _constant(number):
@@ -316,7 +381,7 @@ _LEARNING_RATE = (
 def _check_gradients(grads, variables):
     if len(grads) != len(variables):
         raise ValueError(
-            f"`grads` must have one gradient for each of the {len(variables)} variables. Received: {len(grads)} gradients"
+            f"`grads` must have a gradient for each of the {len(variables)} variables. Received: {len(grads)} gradients"
         )
     if all(gradient is None for gradient in grads):
         raise ValueError(

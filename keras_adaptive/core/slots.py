@@ -43,7 +43,9 @@ class VariableState:
         index: its place among the variables that the optimizer was built with.
         path, shape, dtype: of the variable.
         hyperparameters: what the rule reads as `h`, by name.
-        weight_decay: its decoupled decay rate, or None.
+        group: the index of its group, or None.
+        learning_rate_multiplier: what its group multiplies the learning rate by.
+        weight_decay: its decay rate, the name of the schedule that gives it, or None.
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
         kept: the optimizer's variables, by role: the slots under their names, and `average`, `exact_average`.
@@ -56,7 +58,9 @@ class VariableState:
     shape: tuple[int, ...]
     dtype: str
     hyperparameters: Mapping[str, Any]
-    weight_decay: float | None
+    group: int | None
+    learning_rate_multiplier: float
+    weight_decay: float | str | None
     overwrite: bool
     constraint: Callable | None
     kept: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ the backend reads the variables, calls them and assigns the result (as one compi
 from keras import ops
 
 from keras_adaptive.core import backends, numerics, rows
-from keras_adaptive.core.groups import Clock, Hyperparameters
+from keras_adaptive.core.clock import Clock, Hyperparameters
 
 
 class Transaction:
@@ -98,7 +98,7 @@ class Update(Transaction):
         return {"clip": numerics.norm_clip(descended, self.optimizer.global_clipnorm)} if descended else {}
 
     def one(self, state, clock, shared, gradient, values):
-        h = Hyperparameters(state.hyperparameters, state.weight_decay, clock, state.compute_dtype)
+        h = Hyperparameters(state, clock)
         new = dict(values)
         if gradient is not None and state.overwrite:
             new["theta"] = ops.cast(gradient, state.dtype)
@@ -123,9 +123,14 @@ class Update(Transaction):
         optimizer = self.optimizer
         theta = ops.cast(values["theta"], state.compute_dtype)
         names = [slot.name for slot in optimizer.slots]
+        decays = h.weight_decay is not None and optimizer.decay == "core"
+        if decays and optimizer.weight_decay_mode == "coupled":
+            gradient = gradient + h.weight_decay * theta
         delta, slots = optimizer.rule(h, theta, gradient, *(values.get(name, 0.0) for name in names))
-        if state.weight_decay is not None and optimizer.decay == "core":
-            delta = delta + h.eta * state.weight_decay * theta
+        if decays and optimizer.weight_decay_mode == "decoupled":
+            delta = delta + h.eta * h.weight_decay * theta
+        if decays and optimizer.weight_decay_mode == "independent":
+            delta = delta + h.weight_decay * theta
         stored = ops.cast(theta - delta, state.dtype)
         if state.constraint is not None:
             stored = ops.cast(state.constraint(stored), state.dtype)
@@ -187,7 +192,7 @@ def apply(optimizer, gradients):
     elif optimizer.skip_nonfinite:
         count(optimizer.skipped_updates, ops.logical_not(go))
 
-    backends.transact(plan.update, go, gradients, {"t": next_update(optimizer), "eta": optimizer.eta()})
+    backends.transact(plan.update, go, gradients, numbers(optimizer, optimizer.eta()))
     count(optimizer.iterations, go)
 
 
@@ -213,6 +218,12 @@ def accumulated(optimizer, plan, gradients, finite):
     return gradients, ops.logical_and(ends, ops.logical_not(spoilt))
 
 
+def numbers(optimizer, eta):
+    """What the clock of the next update is made of; schedules count updates from 0."""
+    scheduled = {name: decay(optimizer.iterations) for name, decay in optimizer.plan.scheduled.items()}
+    return {"t": next_update(optimizer), "eta": eta, **scheduled}
+
+
 def next_update(optimizer):
     """The number of the update that comes next, from 1, in the integers that a TPU has (it emulates int64)."""
     return ops.cast(backends.read(optimizer.iterations), "int32") + 1
@@ -227,7 +238,7 @@ def update_one(optimizer, state, gradient, variable, eta):
     """The update of a single variable from its own gradient, for a caller that does the rest of the step itself."""
     gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
     gradient = rows.combined(gradient, state)
-    clock = Clock(next_update(optimizer), eta)
+    clock = Clock(**numbers(optimizer, eta))
     variables = state.variables | {"theta": variable}
     values = {role: backends.read(kept) for role, kept in variables.items()}
     shared = optimizer.plan.update.measure([gradient if s is state else None for s in optimizer.plan.states])
@@ -236,10 +247,16 @@ def update_one(optimizer, state, gradient, variable, eta):
 
 
 class Plan:
-    """The states and the transactions of an optimizer, made at build and kept with what is compiled for them."""
+    """The states and the transactions of an optimizer, made at build and kept with what is compiled for them.
 
-    def __init__(self, optimizer, states):
-        self.states = states
+    Args:
+        optimizer: the optimizer.
+        states: of its variables.
+        scheduled: the schedules that a state names, by that name.
+    """
+
+    def __init__(self, optimizer, states, scheduled):
+        self.states, self.scheduled = states, scheduled
         self.cache: dict = {}
         self.update = Update(optimizer, states)
         accumulates = optimizer.gradient_accumulation_steps not in (None, 1)

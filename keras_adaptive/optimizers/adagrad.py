@@ -64,7 +64,9 @@ class Adagrad(AdaptiveOptimizer):
             epsilon_outside=epsilon_outside,
             initial_accumulator_value=initial_accumulator_value,
         )
-        checks.some_epsilon(self.epsilon, self.epsilon_outside)
+
+    def check_together(self, epsilon, epsilon_outside, **others):
+        checks.some_epsilon(epsilon, epsilon_outside)
 
     def rule(self, h, theta, g, v):
         v = v + g * g

@@ -71,7 +71,9 @@ class Adam(AdaptiveOptimizer):
             epsilon=epsilon,
             epsilon_outside=epsilon_outside,
         )
-        checks.some_epsilon(self.epsilon, self.epsilon_outside)
+
+    def check_together(self, epsilon, epsilon_outside, **others):
+        checks.some_epsilon(epsilon, epsilon_outside)
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

@@ -80,7 +80,9 @@ class RMSprop(AdaptiveOptimizer):
             epsilon=epsilon,
             epsilon_outside=epsilon_outside,
         )
-        checks.some_epsilon(self.epsilon, self.epsilon_outside)
+
+    def check_together(self, epsilon, epsilon_outside, **others):
+        checks.some_epsilon(epsilon, epsilon_outside)
 
     def rule(self, h, theta, g, v, m, b):
         v = h.rho * v + (1 - h.rho) * g * g

@@ -46,7 +46,9 @@ class SGD(AdaptiveOptimizer):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **options):
         super().__init__(learning_rate, options, momentum=momentum, nesterov=nesterov)
-        if self.nesterov and self.momentum == 0.0:
+
+    def check_together(self, momentum, nesterov):
+        if nesterov and momentum == 0.0:
             raise ValueError(f"`nesterov` must be False without momentum. Received: nesterov=True, momentum={momentum}")
 
     def rule(self, h, theta, g, b):

@@ -1,1 +1,1 @@
-"""What the optimizers are compared with: NumPy float64 twins, written from the papers' equations, and other libraries."""
+"""What the optimizers are compared with: NumPy float64 twins, written from the equations, and other libraries."""

@@ -1,0 +1,68 @@
+"""The `h` of a rule: what one variable's update is told besides its tensors."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_adaptive.core import numerics
+
+
+class Clock:
+    """The numbers that are the same for all variables of a step, each computed once per dtype.
+
+    Args:
+        t: the number of this update, from 1: an integer tensor.
+        eta: the learning rate of this update, scheduled: a scalar tensor.
+        scheduled: other numbers that a schedule gave for this update, by name.
+    """
+
+    def __init__(self, t, eta, **scheduled):
+        self.t, self.eta, self.scheduled = t, eta, scheduled
+        self._known: dict[tuple, Any] = {}
+
+    def _once(self, key, compute):
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+    def step(self, dtype: str):
+        return self._once(("t", dtype), lambda: ops.cast(self.t, dtype))
+
+    def learning_rate(self, multiplier: float, dtype: str):
+        def multiplied():
+            eta = ops.cast(self.eta, dtype)
+            return eta if multiplier == 1.0 else eta * multiplier
+
+        return self._once(("eta", multiplier, dtype), multiplied)
+
+    def number(self, value: float | str | None, dtype: str):
+        """A number as it is; for a name, what the schedule of that name gave."""
+        if not isinstance(value, str):
+            return value
+        return self._once((value, dtype), lambda: ops.cast(self.scheduled[value], dtype))
+
+    def debias(self, beta: float, dtype: str):
+        return self._once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
+
+
+class Hyperparameters:
+    """The hyperparameters of one variable by name, with the numbers of the step in the dtype that it computes in.
+
+    Attributes: every hyperparameter of the algorithm as a Python number, as the variable's group has it; `eta`, the
+    learning rate of this update, scheduled and multiplied by the group's multiplier; `t`, the number of the update
+    from 1; `weight_decay`: lambda, a number or a scalar tensor, or None.
+    """
+
+    def __init__(self, state, clock: Clock):
+        vars(self).update(state.hyperparameters)
+        self._clock, self._dtype = clock, state.compute_dtype
+        self.weight_decay = clock.number(state.weight_decay, self._dtype)
+        self.t = clock.step(self._dtype)
+        self.eta = clock.learning_rate(state.learning_rate_multiplier, self._dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"The algorithm has no hyperparameter {name!r}; it has {sorted(vars(self))}")
+
+    def debias(self, beta: float):
+        """1 - beta^t: what a moving average that began at zero is divided by."""
+        return self._clock.debias(beta, self._dtype)

@@ -1,0 +1,86 @@
+"""Weight decay: its three forms, its schedule, and where it stands in the step."""
+
+import keras
+import numpy as np
+import pytest
+from cases import each
+from keras import ops
+from support import Problem, Ramp, difference, value, values
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """0.4, 0.2, 0.1, ..."""
+
+    def __call__(self, step):
+        return 0.4 * ops.power(0.5, ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+def stepped(case, count=4, decayed_by_hand=None, **options):
+    """Weights after some updates; what is decayed by hand is added to the gradients."""
+    problem = Problem(seed=91, shapes=[(), (4, 3)], steps=count)
+    variables, optimizer = problem.variables("float32"), case.make(**options)
+    for t in range(1, count + 1):
+        thetas = values(variables)
+        gradients = problem.gradients(t, thetas)
+        if decayed_by_hand:
+            gradients = [g + decayed_by_hand * theta for g, theta in zip(gradients, thetas, strict=True)]
+        optimizer.apply([ops.convert_to_tensor(g, dtype="float32") for g in gradients], variables)
+        yield thetas, values(variables)
+
+
+@each
+@pytest.mark.parametrize("mode", ["decoupled", "independent"])
+@pytest.mark.parametrize("decay", [0.2, Halving()], ids=["number", "schedule"])
+def test_decay_beside_the_gradient(case, mode, decay):
+    """Without a gradient nothing else moves a weight: it shrinks by eta lambda, or by lambda alone, of this update."""
+    ramp = Ramp(0.5)
+    variable = keras.Variable([4.0, -2.0])
+    optimizer = case.make(ramp, weight_decay=decay, weight_decay_mode=mode)
+    for t in range(1, 6):
+        before = value(variable)
+        optimizer.apply([ops.zeros(2)], [variable])
+        rate = 0.2 if decay == 0.2 else 0.4 * 0.5 ** (t - 1)
+        rate = rate * ramp.at(t) if mode == "decoupled" else rate
+        assert difference([value(variable)], [before * (1 - rate)]) <= 1e-6
+
+
+@each
+def test_coupled_decay_is_part_of_the_gradient(case):
+    ours = list(stepped(case, weight_decay=0.2, weight_decay_mode="coupled"))
+    by_hand = list(stepped(case, decayed_by_hand=0.2))
+    for (_, one), (_, other) in zip(ours, by_hand, strict=True):
+        assert difference(one, other) <= 2e-6
+
+
+@each
+def test_coupled_decay_is_added_after_clipping(case):
+    """As where gradients are clipped before the optimizer is called."""
+    clipped, by_hand = keras.Variable([3.0, -4.0]), keras.Variable([3.0, -4.0])
+    case.make(weight_decay=0.5, weight_decay_mode="coupled", clipnorm=0.1).apply(
+        [ops.convert_to_tensor([6.0, 8.0])], [clipped]
+    )
+    case.make().apply([ops.convert_to_tensor([0.06 + 1.5, 0.08 - 2.0])], [by_hand])
+    assert difference(values([clipped]), values([by_hand])) <= 1e-6
+
+
+@each
+def test_a_schedule_of_decay_counts_updates(case):
+    """Not the micro-batches of a window."""
+    variable = keras.Variable([4.0])
+    optimizer = case.make(0.5, weight_decay=Halving(), gradient_accumulation_steps=3)
+    expected = 4.0
+    for t in range(4):
+        expected *= 1 - 0.5 * 0.4 * 0.5**t
+        for _ in range(3):
+            optimizer.apply([ops.zeros(1)], [variable])
+        assert difference([value(variable)], [np.array([expected])]) <= 1e-6
+
+
+@each
+def test_wrong_modes(case):
+    for wrong in ("l2", None, 1):
+        with pytest.raises((ValueError, TypeError), match=r"`weight_decay_mode` must be one of .*coupled.*Received"):
+            case.make(weight_decay_mode=wrong)
