@@ -111,11 +111,26 @@ CASES = [
 ]
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
-each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+def _last_of_its_class(case):
+    return case is [other for other in CASES if other.optimizer is case.optimizer][-1]
 
 
-def each_and_keras(reason, raises=AssertionError):
+ALL = [pytest.param(case, id=case.name) for case in CASES]
+# For tests that take seconds: the last row of each class, which has the most slots, and the others in the full run.
+ONE_PER_CLASS = [
+    pytest.param(case, id=case.name, marks=[] if _last_of_its_class(case) else pytest.mark.full) for case in CASES
+]
+
+each = pytest.mark.parametrize("case", ALL)
+each_class = pytest.mark.parametrize("case", ONE_PER_CLASS)
+
+
+def each_and_keras(reason, raises=AssertionError, rows=ALL):
     """Every row, and Keras's own Adam, which must fail the test: it shows that the test can."""
     expected = pytest.mark.xfail(strict=True, raises=raises, reason=reason)
-    rows = [pytest.param(case, id=case.name) for case in CASES]
     return pytest.mark.parametrize("case", [*rows, pytest.param(KERAS, id=KERAS.name, marks=expected)])
+
+
+def each_class_and_keras(reason, raises=AssertionError):
+    return each_and_keras(reason, raises, rows=ONE_PER_CLASS)

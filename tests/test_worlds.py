@@ -12,7 +12,10 @@ pytestmark = pytest.mark.on("tensorflow")
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("world", [world for world in worlds.WORLDS if world != worlds.MAIN])
+OTHERS = [world for world in worlds.WORLDS if world != worlds.MAIN]
+
+
+@pytest.mark.parametrize("world", [pytest.param(w, marks=[pytest.mark.full] * (w in worlds.FULL)) for w in OTHERS])
 def test_world(world):
     reason = worlds.missing(world)
     if reason:

@@ -10,12 +10,15 @@ from tpu.compiler import ENVIRONMENT
 # For each world what its process is started with.
 WORLDS = {
     "tensorflow": {"KERAS_BACKEND": "tensorflow"},
-    "mirrored": {"KERAS_BACKEND": "tensorflow"},
+    "mirrored": {"KERAS_BACKEND": "tensorflow", "KERAS_ADAPTIVE_REPLICAS": "2"},
+    "mirrored-4": {"KERAS_BACKEND": "tensorflow", "KERAS_ADAPTIVE_REPLICAS": "4"},
     "jax": {"KERAS_BACKEND": "jax"},
     "torch": {"KERAS_BACKEND": "torch"},
     "tpu-jax": {"KERAS_BACKEND": "jax", **ENVIRONMENT},
     "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **ENVIRONMENT},
 }
+# Entered in the full run only.
+FULL = {"mirrored-4"}
 # JAX is float32 in silence without x64. It serves as an oracle in other worlds too.
 _EVERYWHERE = {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 

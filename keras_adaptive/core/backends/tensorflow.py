@@ -168,7 +168,8 @@ def _assign(variables, before, after):
 
 
 def assign_everywhere(target, source):
-    """Each replica of the target takes the value of the source beside it."""
-    tf.distribute.get_strategy().extended.update(
-        raw(target), lambda a, b: a.assign(tf.cast(b, a.dtype)), args=(raw(source),)
-    )
+    """Each replica of the target takes the value of the source beside it; `fit` calls this outside of the strategy."""
+    target, source = raw(target), raw(source)
+    strategy = getattr(target, "distribute_strategy", None) or tf.distribute.get_strategy()
+    with strategy.scope():
+        strategy.extended.update(target, lambda a, b: a.assign(tf.cast(b, a.dtype)), args=(source,))

@@ -1,0 +1,327 @@
+"""The replicas of a strategy are one device: the same numbers, and the same bits on each of them."""
+
+import keras
+import numpy as np
+import pytest
+import worlds
+from cases import each_class, each_class_and_keras
+from support import Ramp, difference, value, values
+
+pytestmark = pytest.mark.on("mirrored", "mirrored-4")
+if worlds.current() in ("mirrored", "mirrored-4"):
+    import tensorflow as tf
+    from replicas import COUNT, Loop, assert_identical, scope, strategy
+
+RIGHT = {
+    "plain": {},
+    "decay": {"weight_decay": 0.1, "loss_scale_factor": 64.0, "skip_nonfinite": True},
+    "everything": {
+        "global_clipnorm": 0.5,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+        "skip_nonfinite": True,
+    },
+}
+# Where Keras's own Adam is wrong.
+WRONG_IN_KERAS = {
+    "clipnorm": {"clipnorm": 0.3},
+    "global_clipnorm": {"global_clipnorm": 0.5},
+    "clipvalue": {"clipvalue": 0.1},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "average": {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+}
+full = pytest.mark.full
+
+
+def named(options):
+    return pytest.mark.parametrize("options", options.values(), ids=options)
+
+
+def noisy(thetas, *noise):
+    """Each share's part of a gradient that depends on the weights."""
+    return [
+        tf.cast((0.4 * tf.sin(theta) + 0.5 * theta) / COUNT, theta.dtype) + tf.cast(x, theta.dtype)
+        for theta, x in zip(thetas, noise, strict=True)
+    ]
+
+
+def compare(case, options, mode="graph", dtype="float32", steps=7):
+    rng = np.random.default_rng(81)
+    shapes = [(), (4, 3)]
+    start = [rng.normal(size=shape) for shape in shapes]
+    noise = [rng.normal(size=(steps, COUNT, *shape)).astype("float32") for shape in shapes]
+    scale = options.get("loss_scale_factor", 1.0)
+
+    def scaled(thetas, *noise):
+        return [scale * gradient for gradient in noisy(thetas, *noise)]
+
+    ends = []
+    for replicated in (True, False):
+        loop = Loop(lambda: case.make(Ramp(0.2), **options), start, replicated, scaled, mode, dtype)
+        for step in range(steps):
+            loop.step(*[x[step] for x in noise])
+        assert loop.optimizer.iterations.numpy() == steps // options.get("gradient_accumulation_steps", 1)
+        ends.append(loop.ends())
+    assert difference(*ends) <= 1e-6
+    assert difference(ends[0][: len(start)], start) > 1e-3
+
+
+@each_class
+@named(RIGHT)
+def test_a_loop_on_replicas_is_one_on_a_single_device(case, options):
+    compare(case, options)
+
+
+@each_class_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError))
+@named(WRONG_IN_KERAS)
+def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
+    compare(case, options)
+
+
+@each_class
+@pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
+def test_an_eager_loop_too(case, options):
+    compare(case, RIGHT[options], mode="eager")
+
+
+@each_class
+@pytest.mark.parametrize("options", ["plain", pytest.param("everything", marks=full)])
+def test_weights_of_low_precision(case, options):
+    """Gradients are summed in float32: the same sum as on one device, so the same bits."""
+    compare(case, RIGHT[options], dtype="bfloat16")
+
+
+@each_class_and_keras("Keras looks at each replica's gradient by itself")
+@pytest.mark.parametrize("bad", [np.inf, pytest.param(np.nan, marks=full)])
+@pytest.mark.parametrize("steps", [None, 2])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
+def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
+    """One is counted; with accumulation the whole window is dropped."""
+    def make():
+        if case.twin is None:
+            return keras.optimizers.LossScaleOptimizer(case.make(), initial_scale=1.0)
+        return case.make(skip_nonfinite=True, use_ema=True, weight_decay=0.1, gradient_accumulation_steps=steps)
+
+    start = [np.array([1.0, -2.0]), np.array(3.0)]
+    good = [np.ones((COUNT, 2), "float32"), np.ones(COUNT, "float32")]
+    spoilt = [good[0].copy(), good[1]]
+    spoilt[0][-1, 0] = bad
+    window = steps or 1
+    loop = Loop(make, start, True, noisy, mode)
+    for _ in range(window):
+        loop.step(*good)
+    before = values(loop.variables)
+    for shares in [spoilt, good][:window]:
+        loop.step(*shares)
+    assert difference(values(loop.weights), before[:2]) == 0.0
+    after = values(loop.variables)
+    changed = [v.path for v, a, b in zip(loop.variables, before, after, strict=True) if np.any(a != b)]
+    optimizer = loop.optimizer
+    of_the_window = [optimizer.window_is_spoilt, *[s.accumulator for s in optimizer.plan.states]] if steps else []
+    assert set(changed) - {v.path for v in of_the_window} == {optimizer.skipped_updates.path}
+    assert optimizer.skipped_updates.numpy() == 1
+    for _ in range(window):
+        loop.step(*good)
+    assert optimizer.skipped_updates.numpy() == 1
+    assert optimizer.iterations.numpy() == 2
+    assert difference(values(loop.weights), before[:2]) > 0.0
+    loop.ends()
+
+
+@each_class_and_keras("Keras squares every occurrence of a row by itself")
+@pytest.mark.parametrize("among", ["replicas", "all"])
+def test_repeated_rows_are_summed(case, among):
+    """Ids that several replicas have, and that one replica has several times, against one-hot inputs on one device."""
+    rng = np.random.default_rng(82)
+    table, head = rng.normal(size=(7, 3)), rng.normal(size=(3, 1))
+    ids = np.tile(np.arange(4), (5, COUNT, 1)) if among == "replicas" else rng.integers(0, 3, size=(5, COUNT, 4))
+    ids = ids.astype("int32")
+
+    def gradients(thetas, ids):
+        with tf.GradientTape() as tape:
+            tape.watch(thetas)
+            found = tf.nn.embedding_lookup(thetas[0], ids)
+            loss = tf.reduce_mean(tf.square(tf.tanh(found) @ thetas[1] - 1.0)) / COUNT
+        return tape.gradient(loss, thetas)
+
+    ends = []
+    for replicated in (True, False):
+        loop = Loop(case.make, [table, head], replicated, gradients)
+        for batch in ids:
+            loop.step(batch)
+        ends.append(loop.ends())
+    assert difference(*ends) <= 2e-6
+
+
+@each_class
+@pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
+    def first_only(thetas, noise):
+        return [noise, None]
+
+    options = {"weight_decay": 0.1, "use_ema": True, "global_clipnorm": 0.5, "skip_nonfinite": True}
+    start = [np.array([1.0, -2.0]), np.array(3.0)]
+    ends = []
+    for replicated in (True, False):
+        loop = Loop(lambda: case.make(**options), start, replicated, first_only, mode)
+        for _ in range(2):
+            loop.step(np.linspace(-1.0, 2.0, 2 * COUNT, dtype="float32").reshape(COUNT, 2))
+        ends.append(loop.ends())
+    assert difference(*ends) <= 1e-6
+    assert ends[0][1] == 3.0
+    assert np.all(ends[0][0] != start[0])
+
+
+@each_class
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_variable_that_takes_its_gradient_as_value(case, steps):
+    """The largest over all replicas, and over the window, as in Keras; neither summed, clipped nor decayed."""
+    with scope(True):
+        scale, weight = keras.Variable([3.0, 3.0]), keras.Variable([1.0, 1.0])
+        scale.overwrite_with_gradient = True
+        optimizer = case.make(weight_decay=0.1, global_clipnorm=1e-3, gradient_accumulation_steps=steps)
+        optimizer.build([scale, weight])
+
+    @tf.function
+    def step(given):
+        def on_one(given):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            optimizer.apply([given[replica], tf.ones(2)], [scale, weight])
+
+        strategy().run(on_one, args=(given,))
+
+    rng = np.random.default_rng(83)
+    given = rng.uniform(0.0, 9.0, size=(2, COUNT, 2)).astype("float32")
+    for shares in given:
+        step(tf.constant(shares))
+    assert_identical(scale, weight, *optimizer.variables)
+    np.testing.assert_array_equal(value(scale), given.max(axis=(0, 1)) if steps else given[1].max(axis=0))
+
+
+# Through model.fit.
+
+RNG = np.random.default_rng(84)
+X, Y = RNG.normal(size=(20, 3)).astype("float32"), RNG.normal(size=(20, 1)).astype("float32")
+
+
+def model_with(make, replicated=True, layers=None):
+    """A model that begins alike wherever it is made."""
+    with scope(replicated):
+        keras.utils.set_random_seed(85)
+        layers = layers() if layers else [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((3,)), *layers])
+        model.compile(optimizer=make(), loss="mse")
+    return model
+
+
+def fitted(make, replicated=True, layers=None, **arguments):
+    """In batches of eight; the last one has four rows."""
+    model = model_with(make, replicated, layers)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    model.fit(data, epochs=2, shuffle=False, verbose=0, **arguments)
+    if replicated:
+        assert_identical(*model.trainable_variables, *model.optimizer.variables)
+    return model
+
+
+@each_class
+@pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
+def test_fit_with_a_ragged_last_batch(case, options):
+    ends = [fitted(lambda: case.make(**RIGHT[options]), replicated) for replicated in (True, False)]
+    assert difference(*[values(model.trainable_variables) for model in ends]) <= 1e-6
+    assert ends[0].optimizer.iterations.numpy() == (3 if options == "everything" else 6)
+
+
+@each_class
+@pytest.mark.parametrize("swap_on_epoch", [True, pytest.param(False, marks=full)])
+def test_the_swap_ema_weights_callback(case, swap_on_epoch):
+    losses = []
+    for replicated in (True, False):
+        callback = keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)
+        model = fitted(
+            lambda: case.make(use_ema=True, ema_momentum=0.8),
+            replicated,
+            callbacks=[callback],
+            validation_data=(X[:8], Y[:8]),
+            validation_batch_size=8,
+        )
+        losses.append([*values(model.trainable_variables), np.array(model.history.history["val_loss"])])
+    assert difference(*losses) <= 1e-6
+
+
+@full
+@each_class
+def test_float8_training(case):
+    """Within the resolution of float8: a sum that is rounded otherwise can turn the last bit of a gradient."""
+
+    def layers():
+        layer = keras.layers.Dense(4, activation="tanh")
+        layer.build((None, 3))
+        layer.quantize("float8")
+        return [layer, keras.layers.Dense(1)]
+
+    ends = [values(fitted(case.make, replicated, layers).variables) for replicated in (True, False)]
+    assert difference(*ends) <= 1e-2
+
+
+@each_class
+@pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
+@pytest.mark.parametrize("how", ["keras", pytest.param("weights", marks=full)])
+def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, tmp_path):
+    def make():
+        return case.make(**RIGHT[options])
+
+    def train(model, first, last):
+        for i in range(first, last):
+            model.train_on_batch(X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
+
+    whole, half = model_with(make), model_with(make)
+    train(whole, 0, 5)
+    train(half, 0, 3)
+    if how == "keras":
+        half.save(tmp_path / "half.keras")
+        with scope(True):
+            rest = keras.models.load_model(tmp_path / "half.keras")
+    else:
+        half.save_weights(tmp_path / "half.weights.h5")
+        rest = model_with(make)
+        with scope(True):
+            rest.optimizer.build(rest.trainable_variables)
+        rest.load_weights(tmp_path / "half.weights.h5")
+    train(rest, 3, 5)
+    assert_identical(*rest.trainable_variables, *rest.optimizer.variables)
+    assert difference(values(rest.variables), values(whole.variables)) == 0.0
+    assert difference(values(rest.optimizer.variables), values(whole.optimizer.variables)) == 0.0
+
+
+@full
+@each_class
+def test_mixed_float16_wraps_by_itself(case):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = fitted(case.make)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert model.optimizer.inner_optimizer.iterations.numpy() == 6
+    assert difference(values(model.trainable_variables), values(fitted(case.make).trainable_variables)) <= 2e-2
+
+
+@each_class
+def test_an_optimizer_of_another_place_is_refused(case):
+    """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
+    with scope(True):
+        weight, ours = keras.Variable([1.0]), case.make()
+        ours.build([weight])
+    outside = case.make()
+    with pytest.raises(ValueError, match=r"Received: made under .*, applied under MirroredStrategy"):
+        strategy().run(lambda: outside.apply([tf.ones(1)], [weight]))
+    for context in (scope(True), scope(False)):
+        with context, pytest.raises(ValueError, match="strategy"):
+            ours.apply([tf.ones(1)], [weight])
+    assert value(weight) == 1.0
+    assert ours.iterations.numpy() == 0
