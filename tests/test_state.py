@@ -83,7 +83,9 @@ def test_low_precision_weights_go_on_too(case, options, tmp_path):
 
 @each
 @options
-@pytest.mark.parametrize("rate", [0.3, Ramp(0.1), keras.optimizers.schedules.CosineDecay(0.1, 7)], ids=str)
+@pytest.mark.parametrize(
+    "rate", [0.3, Ramp(0.1), keras.optimizers.schedules.CosineDecay(0.1, 7)], ids=["number", "ramp", "cosine"]
+)
 def test_the_config_has_every_argument(case, options, rate):
     given = {"learning_rate": rate, **case.arguments, **options, "name": "mine"}
     optimizer = case.optimizer(**given)
