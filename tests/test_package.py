@@ -1,0 +1,151 @@
+"""What the package promises about itself: its names, what importing it costs, and where things may be written."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_adaptive
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(keras_adaptive.__file__).parent
+FRAMEWORKS = {"tensorflow", "jax", "jaxlib", "torch"}
+# What would make a rule anything but a function of tensors.
+IMPURE = re.compile("assign|cast|dtype|isinstance|device|strategy|replica|sparse|IndexedSlices|backend")
+
+
+def source_files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+
+
+def imported(tree):
+    """The top-level names of all that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+def fresh(code, **environment):
+    """Runs the code in a process of its own, beside the package that is tested here."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+# Names
+
+
+def public_classes(module):
+    return {name for name, value in vars(module).items() if isinstance(value, type) and not name.startswith("_")}
+
+
+@pytest.mark.quick
+def test_the_public_names_are_the_algorithms():
+    assert public_classes(keras_adaptive) == set(keras_adaptive.__all__)
+    defined = {cls.__name__ for cls in AdaptiveOptimizer.__subclasses__() if cls.__module__.startswith("keras_adaptive.")}
+    assert defined == set(keras_adaptive.__all__)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", keras_adaptive.__all__)
+def test_keras_knows_the_class_under_the_name_of_the_package(name):
+    cls = getattr(keras_adaptive, name)
+    assert keras.saving.get_registered_name(cls) == f"keras_adaptive>{name}"
+    assert keras.saving.get_registered_object(f"keras_adaptive>{name}") is cls
+
+
+@pytest.mark.quick
+def test_the_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == keras_adaptive.__version__
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest[1] == keras_adaptive.__version__
+
+
+# Where a backend may be imported, and what a rule may hold
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", source_files(PACKAGE))
+def test_only_the_backends_folder_imports_a_backend(path):
+    found = FRAMEWORKS & set(imported(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))))
+    assert not found or path.startswith("core/backends/")
+    assert found <= {Path(path).stem}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", source_files(ROOT / "tests"))
+def test_every_test_can_be_collected_without_its_backend(path):
+    """Where TensorFlow is missing, a test file that imports it as it is read would fail as a whole."""
+    tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not FRAMEWORKS & set(imported(ast.Module(at_once, [])))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", source_files(PACKAGE / "optimizers"))
+def test_rules_are_pure(path):
+    tree = ast.parse((PACKAGE / "optimizers" / path).read_text(encoding="utf-8"))
+    rules = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "rule"]
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert len(rules) == len(classes) == (Path(path).stem != "__init__")
+    for node in (node for rule in rules for node in ast.walk(rule)):
+        names = (getattr(node, "id", ""), getattr(node, "attr", ""))
+        assert not any(IMPURE.search(name) for name in names), names
+        assert not isinstance(getattr(node, "ctx", None), ast.Store) or isinstance(node, ast.Name | ast.Tuple)
+
+
+# Importing
+
+
+def test_importing_it_imports_nothing_that_keras_did_not():
+    code = """
+import sys, keras
+before = set(sys.modules)
+import keras_adaptive
+print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
+"""
+    done = fresh(code)
+    assert done.stdout.splitlines()[-1:] == ["['keras_adaptive']"], done.stdout + done.stderr
+
+
+@pytest.mark.on("jax", "torch")
+def test_it_works_where_tensorflow_cannot_be_imported():
+    code = """
+import sys
+class Refusal:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tensorflow":
+            raise ModuleNotFoundError("refused", name=name)
+sys.meta_path.insert(0, Refusal())
+import keras, keras_adaptive, numpy
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+model.compile(optimizer=keras_adaptive.%s(), loss="mse")
+model.fit(numpy.ones((4, 3)), numpy.ones((4, 1)), verbose=0)
+print(int(keras.ops.convert_to_numpy(model.optimizer.iterations)), "tensorflow" in sys.modules)
+"""
+    done = fresh(code % keras_adaptive.__all__[-1])
+    assert done.stdout.splitlines()[-1:] == ["1 False"], done.stdout + done.stderr
+
+
+def test_a_backend_that_cannot_train_is_refused():
+    done = fresh("import keras_adaptive", KERAS_BACKEND="numpy")
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("ImportError: ")
+    assert "KERAS_BACKEND='numpy'" in error
+    assert all(name in error for name in ("tensorflow", "jax", "torch"))
