@@ -82,5 +82,5 @@ def test_a_schedule_of_decay_counts_updates(case):
 @each
 def test_wrong_modes(case):
     for wrong in ("l2", None, 1):
-        with pytest.raises((ValueError, TypeError), match=r"`weight_decay_mode` must be one of .*coupled.*Received"):
+        with pytest.raises((ValueError, TypeError), match=r"`weight_decay_mode` must be .*'coupled'.*Received"):
             case.make(weight_decay_mode=wrong)

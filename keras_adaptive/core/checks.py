@@ -81,7 +81,7 @@ def _pattern(value):
 
 def one_of(*names: str) -> Check:
     """One of these strings."""
-    return Check(f"one of {list(names)}", _text, lambda value: value in names)
+    return Check(" or ".join(map(repr, names)), _text, lambda value: value in names)
 
 
 def list_of(kind: type) -> Check:

@@ -10,7 +10,8 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_adaptive.core import backends, checks, describe, groups, step
-from keras_adaptive.core.slots import Slot, VariableState, as_slots
+from keras_adaptive.core.numerics import compute_dtype
+from keras_adaptive.core.slots import CODECS, Slot, VariableState, as_slots
 
 # What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
 KERAS_OPTIONS: dict[str, checks.Check] = {
@@ -29,6 +30,9 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "groups": (checks.list_of(groups.Group), None),
     "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
     "skip_nonfinite": (checks.flag, False),
+    "slot_dtype": (checks.one_of(*CODECS), "float32"),
+    "stochastic_rounding": (checks.flag, False),
+    "seed": (checks.natural, 0),
 }
 OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
@@ -62,6 +66,17 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 Schedules, bias correction, decay, the average and `iterations` count updates.
             skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
                 count it in `skipped_updates`. A window of accumulation is left out as a whole. Default False.
+            slot_dtype: what the algorithm's slots are stored in. "float32" (default): in the dtype of the arithmetic,
+                which is float64 for float64 weights. "bfloat16": in half of the memory, written with stochastic
+                rounding. Rounded to the nearest number, a moving average with beta_2 0.999 would stand still: its
+                steps are smaller than half of the spacing. Accumulated gradients and averages of the weights are not
+                slots and stay in the dtype of the arithmetic.
+            stochastic_rounding: write weights that are stored in bfloat16 (and the average of them that replaces them)
+                with stochastic rounding, so that steps below half of their spacing are not lost. Has no effect on
+                float32 and float64 weights; float16 weights are refused. Default False.
+            seed: of the bits by which is rounded: a whole number of at least 0, default 0. The same seed gives the same
+                bits on every backend, device and replica; they depend on nothing else but the element's place, the
+                variable's place, what is rounded and the number of the update.
             name: name of the optimizer's variables. Default: the class's, made unique.
         hyperparameters: the algorithm's own, by name.
 
@@ -199,6 +214,12 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     def _state(self, index, variable, decided, schedules):
         overwrite = bool(self._overwrite_variable_with_gradient(variable))
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        if self.stochastic_rounding and not overwrite and dtype not in ("bfloat16", "float32", "float64"):
+            raise ValueError(
+                "`stochastic_rounding` must be False unless all weights are bfloat16, float32 or float64. "
+                f"Received: stochastic_rounding=True, and the variable {_path(variable)!r} is {dtype}"
+            )
         group = None if decided["group"] is None else self.groups[decided["group"]]
         decay = self.weight_decay if group is None or group.weight_decay is None else group.weight_decay
         if checks.is_schedule(decay):
@@ -208,13 +229,14 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             index=index,
             path=decided["path"],
             shape=tuple(decided["shape"]),
-            dtype=keras.backend.standardize_dtype(variable.dtype),
+            dtype=dtype,
             group=decided["group"],
             hyperparameters=groups.hyperparameters(self, group),
             learning_rate_multiplier=1.0 if group is None else group.learning_rate_multiplier,
             weight_decay=decay if decided["decays"] else None,
             overwrite=overwrite,
             constraint=None if overwrite else getattr(variable, "constraint", None),
+            codec=CODECS[self.slot_dtype](compute_dtype(dtype)),
         )
 
     def _add_kept(self, state):
@@ -225,7 +247,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         for slot in self.slots:
             if slot.exists(state.hyperparameters):
                 initial = slot.initial_value(state.hyperparameters)
-                state.kept[slot.name] = self._add_like(state, slot.name, initial=initial)
+                for role, dtype in state.codec.dtypes(slot.name).items():
+                    state.kept[role] = self._add_like(state, role, initial=initial, dtype=dtype)
         if self.use_ema:
             state.kept["average"] = self._add_like(state, "average", dtype=state.dtype)
             if state.dtype != state.compute_dtype:

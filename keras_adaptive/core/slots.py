@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_adaptive.core import numerics
+from keras import ops
+
+from keras_adaptive.core import numerics, rounding
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,45 @@ def as_slots(declared) -> tuple[Slot, ...]:
     return tuple(slot if isinstance(slot, Slot) else Slot(slot) for slot in declared)
 
 
+@dataclass(frozen=True)
+class Codec:
+    """How a slot is stored: in the dtype of the arithmetic.
+
+    Args:
+        compute_dtype: the dtype of the arithmetic.
+    """
+
+    compute_dtype: str
+
+    def dtypes(self, name: str) -> dict[str, str]:
+        """By role, the dtypes of the variables that the slot of this name needs."""
+        return {name: self.compute_dtype}
+
+    def decode(self, name: str, values: Mapping[str, Any]):
+        """The slot as the rule reads it, from the values of its variables by role."""
+        return values[name]
+
+    def encode(self, name: str, tensor, noise: rounding.Noise) -> dict[str, Any]:
+        """The values of its variables by role, from the slot as the rule returns it."""
+        return {name: tensor}
+
+
+class BFloat16Codec(Codec):
+    """Stored in bfloat16, always with stochastic rounding."""
+
+    def dtypes(self, name):
+        return {name: "bfloat16"}
+
+    def decode(self, name, values):
+        return ops.cast(values[name], self.compute_dtype)
+
+    def encode(self, name, tensor, noise):
+        return {name: rounding.to_bfloat16(tensor, noise(name, tensor.shape))}
+
+
+CODECS = {"float32": Codec, "bfloat16": BFloat16Codec}
+
+
 @dataclass(eq=False)
 class VariableState:
     """One trained variable, what was decided for it at build, and the optimizer's variables that belong to it.
@@ -48,7 +89,8 @@ class VariableState:
         weight_decay: its decay rate, the name of the schedule that gives it, or None.
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
-        kept: the optimizer's variables, by role: the slots under their names, and `average`, `exact_average`.
+        codec: how its slots are stored.
+        kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`.
         accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
     """
 
@@ -63,6 +105,7 @@ class VariableState:
     weight_decay: float | str | None
     overwrite: bool
     constraint: Callable | None
+    codec: Codec
     kept: dict[str, Any] = field(default_factory=dict)
     accumulator: Any = None
 

@@ -12,7 +12,7 @@ the backend reads the variables, calls them and assigns the result (as one compi
 
 from keras import ops
 
-from keras_adaptive.core import backends, numerics, rows
+from keras_adaptive.core import backends, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 
 
@@ -99,13 +99,14 @@ class Update(Transaction):
 
     def one(self, state, clock, shared, gradient, values):
         h = Hyperparameters(state, clock)
+        noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
         new = dict(values)
         if gradient is not None and state.overwrite:
             new["theta"] = ops.cast(gradient, state.dtype)
         elif gradient is not None:
-            new |= self.descend(state, h, self.clip(gradient, shared), values)
+            new |= self.descend(state, h, noise, self.clip(gradient, shared), values)
         if "average" in new:
-            new |= self.average(state, clock, new)
+            new |= self.average(state, clock, noise, new)
         return new
 
     def clip(self, gradient, shared):
@@ -118,34 +119,43 @@ class Update(Transaction):
             return numerics.clip(gradient, optimizer.clipvalue)
         return gradient
 
-    def descend(self, state, h, gradient, values):
-        """Rule, decay, rounding to the stored dtype, constraint."""
-        optimizer = self.optimizer
+    def descend(self, state, h, noise, gradient, values):
+        """Rule, decay, rounding to the stored dtypes, constraint."""
+        optimizer, codec = self.optimizer, state.codec
         theta = ops.cast(values["theta"], state.compute_dtype)
         names = [slot.name for slot in optimizer.slots]
-        decays = h.weight_decay is not None and optimizer.decay == "core"
-        if decays and optimizer.weight_decay_mode == "coupled":
+        old = [codec.decode(name, values) if name in values else 0.0 for name in names]
+        decay = optimizer.weight_decay_mode if optimizer.decay == "core" and h.weight_decay is not None else None
+        if decay == "coupled":
             gradient = gradient + h.weight_decay * theta
-        delta, slots = optimizer.rule(h, theta, gradient, *(values.get(name, 0.0) for name in names))
-        if decays and optimizer.weight_decay_mode == "decoupled":
+        delta, slots = optimizer.rule(h, theta, gradient, *old)
+        if decay == "decoupled":
             delta = delta + h.eta * h.weight_decay * theta
-        if decays and optimizer.weight_decay_mode == "independent":
+        elif decay == "independent":
             delta = delta + h.weight_decay * theta
-        stored = ops.cast(theta - delta, state.dtype)
+        stored = self.rounded(state, noise, "theta", theta - delta)
         if state.constraint is not None:
             stored = ops.cast(state.constraint(stored), state.dtype)
-        return {"theta": stored} | {
-            name: value for name, value in zip(names, slots, strict=True) if name in values
-        }
+        new = {"theta": stored}
+        for name, slot in zip(names, slots, strict=True):
+            if name in values:
+                new |= codec.encode(name, slot, noise)
+        return new
 
-    def average(self, state, clock, values):
+    def rounded(self, state, noise, role, theta):
+        """Weights, or their average, in the dtype that the weights are stored in."""
+        if self.optimizer.stochastic_rounding and state.dtype == "bfloat16":
+            return rounding.to_bfloat16(theta, noise(role, state.shape))
+        return ops.cast(theta, state.dtype)
+
+    def average(self, state, clock, noise, values):
         """The moving average of the weights, which begins as a copy of the first weights that it sees."""
         optimizer = self.optimizer
         role = "exact_average" if "exact_average" in values else "average"
         momentum = optimizer.ema_momentum * ops.cast(clock.t > 1, state.compute_dtype)
         theta = ops.cast(values["theta"], state.compute_dtype)
         average = momentum * values[role] + (1.0 - momentum) * theta
-        stored = ops.cast(average, state.dtype)
+        stored = self.rounded(state, noise, "average", average)
         new = {role: average} | {"average": stored}
         if optimizer.ema_overwrite_frequency is not None:
             due = ops.equal(clock.t % optimizer.ema_overwrite_frequency, 0)

@@ -24,7 +24,10 @@ ALL_OPTIONS = {
     "gradient_accumulation_steps": 2,
     "skip_nonfinite": True,
 }
-OPTIONS = pytest.mark.parametrize("options", [{}, ALL_OPTIONS], ids=["plain", "all-options"])
+ROUNDED = {"slot_dtype": "bfloat16", "stochastic_rounding": True}
+OPTIONS = pytest.mark.parametrize(
+    "options", [{}, ROUNDED, ALL_OPTIONS | ROUNDED], ids=["plain", "rounded", "all-options"]
+)
 EMBEDDING = 0
 
 
@@ -36,9 +39,10 @@ def compiler_is_there():
 
 
 @pytest.fixture
-def large():
+def large(request):
     """A variable that is larger than the memory of the chip itself."""
-    yield keras.Variable(ops.zeros((16384, 8192)), name="large")
+    dtype = getattr(request, "param", "float32")
+    yield keras.Variable(ops.zeros((16384, 8192), dtype), dtype=dtype, name="large")
     # Optimizers are part of reference cycles, and large ones would add up.
     gc.collect()
 
@@ -68,18 +72,29 @@ def test_compiles_for_a_gradient_of_some_rows(case, options):
     assert "ENTRY" in compiled(case.make(**options), several(), rows={EMBEDDING: 64})
 
 
+CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
+
+
 @each
 @pytest.mark.full
-@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0, "weight_decay": 0.01}], ids=["plain", "clipped"])
+@pytest.mark.parametrize(
+    ("large", "options"),
+    [("float32", {}), ("float32", CLIPPED), ("float32", {"slot_dtype": "bfloat16"}), ("bfloat16", ROUNDED)],
+    ids=["plain", "clipped", "slots", "slots-and-weights"],
+    indirect=["large"],
+)
 def test_moves_what_it_must_and_no_more(case, options, large):
     """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more."""
     optimizer = case.make(**options)
     text = compiled(optimizer, [large])
     (state,) = optimizer.plan.states
     passes_over_g = 2 if "global_clipnorm" in options else 1
-    rewritten = sum(math.prod(kept.shape) for kept in (large, *state.kept.values()))
-    floor = 4 * (passes_over_g * math.prod(large.shape) + 2 * rewritten)
+    floor = passes_over_g * stored_bytes(large) + 2 * sum(map(stored_bytes, (large, *state.kept.values())))
     assert hbm_bytes(text) == pytest.approx(floor, rel=0.02)
+
+
+def stored_bytes(variable):
+    return math.prod(variable.shape) * {"float32": 4, "bfloat16": 2}[variable.dtype]
 
 
 # That these tests can fail.
