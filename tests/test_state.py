@@ -17,6 +17,9 @@ OPTIONS = {
         "ema_momentum": 0.9,
         "gradient_accumulation_steps": 2,
         "skip_nonfinite": True,
+        "slot_dtype": "bfloat16",
+        "stochastic_rounding": True,
+        "seed": 3,
     },
 }
 options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
