@@ -120,6 +120,11 @@ number_or_schedule = Check(
     _number_or_schedule,
     lambda x: is_schedule(x) or 0.0 <= x < math.inf,
 )
+loss_scale = Check(
+    '"dynamic" or a finite real number above 0',
+    lambda value: value if value == "dynamic" else real(value),
+    lambda value: value == "dynamic" or positive.holds(value),
+)
 natural = Check("a whole number, at least 0", _whole, lambda x: x >= 0)
 count = Check("a whole number, at least 1", _whole, lambda x: x >= 1)
 flag = Check("True or False", _flag, lambda x: True)

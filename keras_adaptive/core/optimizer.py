@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_adaptive.core import backends, checks, describe, groups, step
+from keras_adaptive.core import backends, checks, describe, groups, loss_scale, monitor, step
 from keras_adaptive.core.numerics import compute_dtype
 from keras_adaptive.core.slots import CODECS, Slot, VariableState, as_slots
 
@@ -22,7 +22,7 @@ KERAS_OPTIONS: dict[str, checks.Check] = {
     "use_ema": checks.flag,
     "ema_momentum": checks.fraction,
     "ema_overwrite_frequency": checks.optional(checks.count),
-    "loss_scale_factor": checks.optional(checks.positive),
+    "loss_scale_factor": checks.optional(checks.loss_scale),
     "gradient_accumulation_steps": checks.optional(checks.count),
     "name": checks.optional(checks.text),
 }
@@ -33,11 +33,12 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "slot_dtype": (checks.one_of(*CODECS), "float32"),
     "stochastic_rounding": (checks.flag, False),
     "seed": (checks.natural, 0),
+    "monitor": (checks.flag, False),
 }
 OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
 
-class AdaptiveOptimizer(keras.optimizers.Optimizer):
+class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer):
     """Base of all algorithms: everything but the rule.
 
     An algorithm is a subclass that declares its `hyperparameters` and `slots` and defines `rule`:
@@ -61,7 +62,11 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 largest norm of all gradients together, the largest magnitude of an element.
             use_ema, ema_momentum, ema_overwrite_frequency: a moving average of the weights, its momentum in [0, 1)
                 (default 0.99), and after how many updates the weights are set to it (default: after training).
-            loss_scale_factor: None, or what the loss is multiplied by before it is differentiated (above 0).
+            loss_scale_factor: None, or what the loss is multiplied by before it is differentiated (above 0), or
+                "dynamic": by `dynamic_scale`, which begins at 2**15, is halved (to no less than 1) by a call whose
+                gradients hold an infinity or a NaN anywhere, on any replica, and is doubled by 2000 finite calls in a
+                row. Such a call is left out as by skip_nonfinite. Under the policy mixed_float16 a model must be
+                compiled with `auto_scale_loss=False`, or Keras would scale the loss once more.
             gradient_accumulation_steps: None, or over how many calls the gradients are averaged to make one update.
                 Schedules, bias correction, decay, the average and `iterations` count updates.
             skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
@@ -77,6 +82,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             seed: of the bits by which is rounded: a whole number of at least 0, default 0. The same seed gives the same
                 bits on every backend, device and replica; they depend on nothing else but the element's place, the
                 variable's place, what is rounded and the number of the update.
+            monitor: measure every update, for `metrics`, `metrics_by_variable` and the callback `OptimizerMonitor`.
+                Keeps five more numbers for each variable, which are saved with the state. Default False.
             name: name of the optimizer's variables. Default: the class's, made unique.
         hyperparameters: the algorithm's own, by name.
 
@@ -117,6 +124,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         for name, value in {**own, **checked}.items():
             setattr(self, name, value)
         self._check_combinations()
+        self._make_loss_scale()
         # Not by setattr: Keras and TensorFlow would wrap the lists.
         self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, plan=None)
 
@@ -127,6 +135,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         if check is None:
             return super().__setattr__(name, value)
         value, old = check(name, value), self.__dict__.get(name)
+        if name == "loss_scale_factor":
+            self._check_new_loss_scale(value)
         if self.__dict__.get("built") and value != old:
             raise ValueError(
                 f"`{name}` cannot change after the optimizer is built, because compiled updates hold its value "
@@ -192,9 +202,9 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             self._add_kept(state)
         if self.gradient_accumulation_steps not in (None, 1):
             self.window_position = self._add_counter("window_position")
-            if self.skip_nonfinite:
+            if self.skips_nonfinite:
                 self.window_is_spoilt = self._add_counter("window_is_spoilt", dtype="bool")
-        if self.skip_nonfinite:
+        if self.skips_nonfinite:
             self.skipped_updates = self._add_counter("skipped_updates")
         # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the
         # model's variables as the optimizer's.
@@ -254,6 +264,10 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             if state.dtype != state.compute_dtype:
                 # Keras swaps the average with the weights, so it has their dtype; in bfloat16 it would never move.
                 state.kept["exact_average"] = self._add_like(state, "exact_average")
+        if self.monitor:
+            shape = (len(monitor.STATISTICS),)
+            name = f"{state.name}_statistics"
+            state.kept["statistics"] = self.add_variable(shape, dtype=state.compute_dtype, name=name)
 
     def _add_like(self, state, name, initial=0.0, dtype=None):
         """A variable of the same shape, place and layout, in the dtype of the arithmetic."""
@@ -263,7 +277,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 initializer=_constant(initial),
                 dtype=dtype or state.compute_dtype,
                 layout=getattr(state.variable, "_layout", None),
-                name=f"{state.path.replace('/', '_').replace(':', '_')}_{name}",
+                name=f"{state.name}_{name}",
             )
 
     def _add_counter(self, name, dtype="int32"):
@@ -304,7 +318,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
         Raises:
             ValueError: no gradients, a variable that is unknown or given twice, a gradient of another shape than its
-                variable's, or a call from outside the strategy. Nothing has changed then.
+                variable's, a call from outside the strategy, or a dynamic loss scale that no loss was multiplied by.
+                Nothing has changed then.
         """
         grads = list(grads)
         if trainable_variables is None and not self.built:
@@ -315,6 +330,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         if len(set(keys)) != len(keys):
             raise ValueError(f"A variable is given twice. Received: trainable_variables={_paths(variables)}")
         backends.check_context(self)
+        self._check_loss_is_scaled()
         if not self.built:
             self.build(variables)
         for key, variable in zip(keys, variables, strict=True):

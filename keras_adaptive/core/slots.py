@@ -90,7 +90,8 @@ class VariableState:
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
         codec: how its slots are stored.
-        kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`.
+        kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
+            `statistics`.
         accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
     """
 
@@ -108,6 +109,11 @@ class VariableState:
     codec: Codec
     kept: dict[str, Any] = field(default_factory=dict)
     accumulator: Any = None
+
+    @property
+    def name(self) -> str:
+        """What the names of its optimizer variables begin with."""
+        return self.path.replace("/", "_").replace(":", "_")
 
     @property
     def compute_dtype(self) -> str:

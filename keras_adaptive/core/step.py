@@ -5,6 +5,7 @@
     measure, clip                what needs all gradients at once
     rule, decay, round           one variable's new value and slots
     constraint, average          what is done with the new value
+    statistics                   what the monitor shows of it
 
 Up to `accumulate` a stage is a function of gradients. What follows is a `Transaction`: pure functions of tensors, and
 the backend reads the variables, calls them and assigns the result (as one compiled program, where that is faster).
@@ -12,7 +13,7 @@ the backend reads the variables, calls them and assigns the result (as one compi
 
 from keras import ops
 
-from keras_adaptive.core import backends, numerics, rounding, rows
+from keras_adaptive.core import backends, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 
 
@@ -100,13 +101,16 @@ class Update(Transaction):
     def one(self, state, clock, shared, gradient, values):
         h = Hyperparameters(state, clock)
         noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
-        new = dict(values)
+        new, clipped = dict(values), None
         if gradient is not None and state.overwrite:
             new["theta"] = ops.cast(gradient, state.dtype)
         elif gradient is not None:
-            new |= self.descend(state, h, noise, self.clip(gradient, shared), values)
+            clipped = self.clip(gradient, shared)
+            new |= self.descend(state, h, noise, clipped, values)
         if "average" in new:
             new |= self.average(state, clock, noise, new)
+        if "statistics" in new:
+            new["statistics"] = monitor.statistics(state, gradient, clipped, values["theta"], new["theta"])
         return new
 
     def clip(self, gradient, shared):
@@ -165,9 +169,10 @@ class Update(Transaction):
 
 def prepared(optimizer, states, gradients):
     """Unscale, reduce, rows: dense gradients in the dtype of the arithmetic, the same on every replica."""
-    scale = optimizer.loss_scale_factor
+    dynamic = None if optimizer.loss_scale is None else backends.read(optimizer.loss_scale.scale)
 
     def unscaled(state, gradient):
+        scale = optimizer.loss_scale_factor if dynamic is None else ops.cast(dynamic, state.compute_dtype)
         if scale is None or state.overwrite:
             return backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
         return backends.mapped(lambda x: ops.cast(x, state.compute_dtype) / scale, gradient)
@@ -193,13 +198,15 @@ def apply(optimizer, gradients):
     plan = optimizer.plan
     gradients = prepared(optimizer, plan.states, gradients)
     go = True
-    if optimizer.skip_nonfinite:
+    if optimizer.skips_nonfinite:
         present = [gradient for gradient in gradients if gradient is not None]
         go = backends.jitted(plan.cache, "finite", numerics.all_finite)(present)
+    if optimizer.loss_scale is not None:
+        optimizer.loss_scale.adjust(finite=go)
 
     if plan.accumulation is not None:
         gradients, go = accumulated(optimizer, plan, gradients, finite=go)
-    elif optimizer.skip_nonfinite:
+    elif optimizer.skips_nonfinite:
         count(optimizer.skipped_updates, ops.logical_not(go))
 
     backends.transact(plan.update, go, gradients, numbers(optimizer, optimizer.eta()))
@@ -219,7 +226,7 @@ def accumulated(optimizer, plan, gradients, finite):
     ]
     ends = ops.equal(position, optimizer.gradient_accumulation_steps)
     optimizer.window_position.assign(ops.where(ends, ops.zeros_like(position), position))
-    if not optimizer.skip_nonfinite:
+    if not optimizer.skips_nonfinite:
         return gradients, ends
     spoilt_before = ops.logical_and(position > 1, backends.read(optimizer.window_is_spoilt))
     spoilt = ops.logical_or(spoilt_before, ops.logical_not(finite))

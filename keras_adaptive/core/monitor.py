@@ -1,0 +1,109 @@
+"""What happened in an update: a few numbers of each variable, taken where its update is, and joined when they are read.
+
+So nothing crosses variables inside the step, and a compiler can take the sums in the pass that writes the weights.
+"""
+
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_adaptive.core import backends, numerics
+
+NORMS = ("gradient_norm", "update_norm", "weight_norm")
+# Numbers of elements are kept as floats too: one vector holds all.
+STATISTICS = (*NORMS, "clipped", "elements")
+
+
+def statistics(state, gradient, clipped, before, after):
+    """The statistics of one variable's update; zeros if it has no gradient.
+
+    Args:
+        state: of the variable.
+        gradient, clipped: the gradient before and after clipping, or None.
+        before, after: the weights.
+    """
+    dtype = state.compute_dtype
+    if gradient is None:
+        return ops.zeros((len(STATISTICS),), dtype=dtype)
+    before, after = ops.cast(before, dtype), ops.cast(after, dtype)
+    changed = 0 if clipped is gradient else ops.sum(ops.cast(clipped != gradient, "int32"))
+    numbers = [numerics.global_norm([x], unit=1.0) for x in (gradient, after - before, after)]
+    return ops.stack([ops.cast(number, dtype) for number in (*numbers, changed, math.prod(state.shape))])
+
+
+class Monitored:
+    """The part of an optimizer that shows what it did."""
+
+    @property
+    def metrics(self):
+        """What happened in the last update: a dict of floats, if the optimizer is made with `monitor=True`.
+
+        Norms are Euclidean and over all variables that had a gradient. An update that is left out, because it is not
+        finite, is counted; the rest stays that of the update before it. All is 0 before the first.
+
+            gradient_norm       of the gradient that the update was about: unscaled, accumulated, not yet clipped
+            update_norm         of what was added to the weights: new minus old
+            update_to_weight    update_norm divided by the norm of the new weights
+            fraction_clipped    of the elements of the gradient, how many clipping changed
+            skipped_updates     how many updates were left out so far
+            learning_rate       of the next update
+            loss_scale          of the next call; 1 without one
+
+        Elements of less than 1e-19 count as zero, as their squares are.
+
+        Raises:
+            AttributeError: without `monitor=True`.
+        """
+        rows = np.asarray([np.zeros(len(STATISTICS)), *self._statistics().values()])
+        norms, numbers = np.split(rows, [len(NORMS)], axis=1)
+        shown = _shown([*np.sqrt(np.sum(np.square(norms), axis=0)), *np.sum(numbers, axis=0)])
+        del shown["weight_norm"]
+        scale = self.loss_scale_factor if self.loss_scale is None else self.loss_scale.scale
+        return shown | {
+            "skipped_updates": _number(getattr(self, "skipped_updates", 0)),
+            "learning_rate": _number(self.learning_rate),
+            "loss_scale": 1.0 if scale is None else _number(scale),
+        }
+
+    def metrics_by_variable(self):
+        """What happened to every variable in the last update, by its path, if made with `monitor=True`.
+
+        A dict of dicts with the gradient_norm, update_norm, weight_norm, update_to_weight and fraction_clipped of each:
+        see `metrics`; all are 0 for a variable that had no gradient. Of variables that share a path (plain ones of
+        TensorFlow may), each gets a number.
+        """
+        return {path: _shown(row) for path, row in self._statistics().items()}
+
+    def _statistics(self):
+        """In float64, by path, read from the device at once."""
+        if not self.monitor:
+            raise AttributeError("An optimizer has metrics if it is made with monitor=True. Received: monitor=False")
+        states = [] if self.plan is None else [state for state in self.plan.states if "statistics" in state.kept]
+        if not states:
+            return {}
+        widest = "float64" if any(state.compute_dtype == "float64" for state in states) else "float32"
+        rows = ops.stack([ops.cast(backends.read(state.kept["statistics"]), widest) for state in states])
+        paths = [state.path for state in states]
+        names = [path if paths.count(path) == 1 else f"{path}#{place}" for place, path in enumerate(paths)]
+        return dict(zip(names, ops.convert_to_numpy(rows).astype("float64"), strict=True))
+
+
+def _shown(row):
+    """From the statistics of one variable, or of all, what is shown of them."""
+    numbers = {name: float(number) for name, number in zip(STATISTICS, row, strict=True)}
+    return {name: numbers[name] for name in NORMS} | {
+        "update_to_weight": _ratio(numbers["update_norm"], numbers["weight_norm"]),
+        "fraction_clipped": _ratio(numbers["clipped"], numbers["elements"]),
+    }
+
+
+def _ratio(part, whole):
+    """0 where both are 0."""
+    if whole == 0.0:
+        return 0.0 if part == 0.0 else math.inf
+    return part / whole
+
+
+def _number(tensor):
+    return float(ops.convert_to_numpy(tensor))
