@@ -91,9 +91,9 @@ class Scaled:
             )
         raise ValueError(
             "`loss_scale_factor` cannot be changed from 'dynamic'. Keras's LossScaleOptimizer and MultiOptimizer try "
-            "to: they replace the loss scale of every optimizer that they wrap. Under the policy mixed_float16 `compile` "
-            "wraps by itself: call `compile(auto_scale_loss=False)`. Keras does not save that argument, so before "
-            "`load_model` set the global dtype policy back to float32 (the layers keep their own); or load with "
-            "`compile=False`, compile, and call `model.load_weights` with the same file. "
+            "to, as they replace the loss scale of every optimizer that they wrap. Under the policy mixed_float16 "
+            "`compile` wraps by itself: call `compile(auto_scale_loss=False)`. Keras does not save that argument, so "
+            "set the global dtype policy back to float32 before `load_model` (the layers keep their own), or load with "
+            "`compile=False`, compile, build the optimizer and call `model.load_weights` with the same file. "
             f"Received: loss_scale_factor={new!r}"
         )

@@ -27,7 +27,8 @@ def statistics(state, gradient, clipped, before, after):
     if gradient is None:
         return ops.zeros((len(STATISTICS),), dtype=dtype)
     before, after = ops.cast(before, dtype), ops.cast(after, dtype)
-    changed = 0 if clipped is gradient else ops.sum(ops.cast(clipped != gradient, "int32"))
+    # As floats, because XLA does not count in integers in the pass that takes the norms.
+    changed = 0 if clipped is gradient else ops.sum(ops.cast(clipped != gradient, dtype))
     numbers = [numerics.global_norm([x], unit=1.0) for x in (gradient, after - before, after)]
     return ops.stack([ops.cast(number, dtype) for number in (*numbers, changed, math.prod(state.shape))])
 
