@@ -97,7 +97,8 @@ def test_two_thousand_finite_calls_in_a_row_double_it(case):
 def test_it_stays_between_one_and_infinity(case):
     variables = [keras.Variable([1.0, -1.0])]
     optimizer = scaled(case)
-    for begin, gradient, end in [(2.0**127, 1e-9, 2.0**127), (2.0, np.inf, 1.0), (1.0, np.nan, 1.0), (1.5, np.nan, 1.0)]:
+    largest = 2.0**127
+    for begin, gradient, end in [(largest, 1e-9, largest), (2.0, np.inf, 1.0), (1.0, np.nan, 1.0), (1.5, np.nan, 1.0)]:
         optimizer.dynamic_scale.assign(begin)
         optimizer.loss_scale.finite_calls.assign(1999)
         step(optimizer, variables, [gradient, 1e-9])
@@ -299,14 +300,14 @@ def test_it_cannot_be_changed_later(case):
             optimizer.loss_scale_factor = new
         assert optimizer.loss_scale_factor == old
         optimizer.loss_scale_factor = old
-    with pytest.raises(AttributeError, match="loss_scale_factor=2.0"):
+    with pytest.raises(AttributeError, match=r"loss_scale_factor=2\.0"):
         _ = case.make(loss_scale_factor=2.0).dynamic_scale
 
 
 @each
 @pytest.mark.parametrize("wrong", ["Dynamic", "", 0.0, -2.0, float("inf")])
 def test_other_values_are_refused(case, wrong):
-    with pytest.raises((ValueError, TypeError), match=r'None or "dynamic" or a finite real number above 0\. Received: '):
+    with pytest.raises((ValueError, TypeError), match=r'or "dynamic" or a finite real number above 0\. Received: '):
         case.make(loss_scale_factor=wrong)
 
 
