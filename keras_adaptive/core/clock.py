@@ -1,5 +1,6 @@
 """The `h` of a rule: what one variable's update is told besides its tensors."""
 
+import copy
 from typing import Any
 
 from keras import ops
@@ -25,6 +26,14 @@ class Clock:
             self._known[key] = compute()
         return self._known[key]
 
+    def since(self, born):
+        """The clock of a variable that was added after `born` updates: its own t, the same eta; None for the first."""
+        if born is None:
+            return self
+        own = copy.copy(self)
+        own.t, own._known = self.t - ops.cast(born, self.t.dtype), {}
+        return own
+
     def step(self, dtype: str):
         return self._once(("t", dtype), lambda: ops.cast(self.t, dtype))
 
@@ -35,11 +44,8 @@ class Clock:
 
         return self._once(("eta", multiplier, dtype), multiplied)
 
-    def number(self, value: float | str | None, dtype: str):
-        """A number as it is; for a name, what the schedule of that name gave."""
-        if not isinstance(value, str):
-            return value
-        return self._once((value, dtype), lambda: ops.cast(self.scheduled[value], dtype))
+    def scheduled_number(self, name: str, dtype: str):
+        return self._once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
 
     def debias(self, beta: float, dtype: str):
         return self._once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
@@ -56,7 +62,9 @@ class Hyperparameters:
     def __init__(self, state, clock: Clock):
         vars(self).update(state.hyperparameters)
         self._clock, self._dtype = clock, state.compute_dtype
-        self.weight_decay = clock.number(state.weight_decay, self._dtype)
+        self.weight_decay = state.weight_decay
+        if state.scheduled_decay is not None:
+            self.weight_decay = clock.scheduled_number(state.scheduled_decay, self._dtype)
         self.t = clock.step(self._dtype)
         self.eta = clock.learning_rate(state.learning_rate_multiplier, self._dtype)
 

@@ -54,7 +54,7 @@ class Table:
                     dtype=state.dtype,
                     group=_named(optimizer.groups, state.group),
                     learning_rate=eta * state.learning_rate_multiplier,
-                    weight_decay=scheduled.get(state.weight_decay, state.weight_decay) or 0.0,
+                    weight_decay=scheduled.get(state.scheduled_decay, state.weight_decay) or 0.0,
                     slots=tuple(kept),
                     state_bytes=sum(map(_bytes, kept.values())),
                 )

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.matching import match
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -121,7 +122,7 @@ def decide(groups: Sequence[Group], variables: Sequence[dict], known: Sequence[d
     """
     decided = [variable | {"group": _first(groups, variable)} for variable in variables]
     known = known or []
-    for new, old in _matched(variables, known):
+    for old, new in match(*([(v["path"], tuple(v["shape"])) for v in side] for side in (known, variables))).pairs:
         decided[new] |= {name: known[old][name] for name in ("group", "decays")}
     for index, group in enumerate(groups):
         if not group.optional and all(variable["group"] != index for variable in decided):
@@ -141,13 +142,6 @@ def _refuse(group, variables):
         f"A group's `pattern` must be found in the path of a variable that no earlier group has; {paths} {why}. "
         f"Received: pattern={group.pattern!r}, max_ndim={group.max_ndim}"
     )
-
-
-def _matched(new, old):
-    if len(new) == len(old) and all(a["shape"] == b["shape"] for a, b in zip(new, old, strict=True)):
-        return zip(range(len(new)), range(len(old)), strict=True)
-    paths = {b["path"]: index for index, b in enumerate(old)}
-    return [(index, paths[a["path"]]) for index, a in enumerate(new) if a["path"] in paths]
 
 
 def nearest(pattern: str, paths: Sequence[str], most: int = 3) -> list[str]:

@@ -12,6 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from keras_adaptive.core import backends, checks, describe, groups, loss_scale, monitor, step
 from keras_adaptive.core.numerics import compute_dtype
 from keras_adaptive.core.slots import CODECS, Slot, VariableState, as_slots
+from keras_adaptive.core.stateful import Stateful
 
 # What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
 KERAS_OPTIONS: dict[str, checks.Check] = {
@@ -38,7 +39,7 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
 OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
 
-class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer):
+class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer):
     """Base of all algorithms: everything but the rule.
 
     An algorithm is a subclass that declares its `hyperparameters` and `slots` and defines `rule`:
@@ -189,15 +190,11 @@ class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.O
             if [self._var_key(v) for v in variables] == [self._var_key(v) for v in self._trainable_variables]:
                 return
             raise ValueError(
-                f"The optimizer is already built with {_paths(self._trainable_variables)}; make a new optimizer for "
-                f"other variables. Received: variables={_paths(variables)}"
+                f"The optimizer is already built with {_paths(self._trainable_variables)}; call `extend` to train "
+                f"others besides, or make a new optimizer. Received: variables={_paths(variables)}"
             )
-        decided = groups.decide(self.groups or (), [self._described(variable) for variable in variables], self._decided)
-        schedules: dict[str, LearningRateSchedule] = {}
-        states = [
-            self._state(index, variable, decision, schedules)
-            for index, (variable, decision) in enumerate(zip(variables, decided, strict=True))
-        ]
+        decided, before = self._decide(variables), self.variables
+        states = [self._state(*of_one) for of_one in zip(range(len(variables)), variables, decided, strict=True)]
         for state in states:
             self._add_kept(state)
         if self.gradient_accumulation_steps not in (None, 1):
@@ -206,6 +203,13 @@ class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.O
                 self.window_is_spoilt = self._add_counter("window_is_spoilt", dtype="bool")
         if self.skips_nonfinite:
             self.skipped_updates = self._add_counter("skipped_updates")
+        self._adopt(states)
+        self.built = True
+        self._restore_waiting(before)
+
+    def _adopt(self, states):
+        """Makes the states those of the optimizer, in this order."""
+        variables = [state.variable for state in states]
         # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the
         # model's variables as the optimizer's.
         vars(self).update(
@@ -214,15 +218,20 @@ class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.O
         )
         if self.use_ema:
             vars(self).update(_model_variables_moving_average=[state.kept.get("average") for state in states])
-        vars(self).update(plan=step.Plan(self, states, schedules), _decided=decided)
+        vars(self).update(plan=step.Plan(self, states))
         self.built = True
 
     def _described(self, variable):
-        """What the groups are decided by."""
         decays = self._use_weight_decay(variable) and _path(variable) not in self._excluded["paths"]
         return {"path": _path(variable), "shape": list(variable.shape), "group": None, "decays": decays}
 
-    def _state(self, index, variable, decided, schedules):
+    def _decide(self, variables):
+        """For each variable its group, and whether it is decayed."""
+        decided = groups.decide(self.groups or (), [self._described(variable) for variable in variables], self._decided)
+        vars(self).update(_decided=decided)
+        return decided
+
+    def _state(self, index, variable, decided):
         overwrite = bool(self._overwrite_variable_with_gradient(variable))
         dtype = keras.backend.standardize_dtype(variable.dtype)
         if self.stochastic_rounding and not overwrite and dtype not in ("bfloat16", "float32", "float64"):
@@ -232,8 +241,6 @@ class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.O
             )
         group = None if decided["group"] is None else self.groups[decided["group"]]
         decay = self.weight_decay if group is None or group.weight_decay is None else group.weight_decay
-        if checks.is_schedule(decay):
-            schedules[f"weight_decay_{index}"], decay = decay, f"weight_decay_{index}"
         return VariableState(
             variable=variable,
             index=index,
@@ -337,7 +344,8 @@ class AdaptiveOptimizer(loss_scale.Scaled, monitor.Monitored, keras.optimizers.O
             if key not in self._trainable_variables_indices:
                 raise ValueError(
                     f"Unknown variable {_path(variable)!r}: the optimizer was built with "
-                    f"{_paths(self._trainable_variables)}. Make a new optimizer for other variables."
+                    f"{_paths(self._trainable_variables)}. Call `optimizer.extend(model.trainable_variables)` and "
+                    "compile the model again, or make a new optimizer."
                 )
         missing = [_path(v) for v, g in zip(variables, grads, strict=True) if g is None]
         if missing:

@@ -86,12 +86,13 @@ class VariableState:
         hyperparameters: what the rule reads as `h`, by name.
         group: the index of its group, or None.
         learning_rate_multiplier: what its group multiplies the learning rate by.
-        weight_decay: its decay rate, the name of the schedule that gives it, or None.
+        weight_decay: its decay rate, a number or a schedule, or None.
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
         codec: how its slots are stored.
         kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
-            `statistics`.
+            `statistics`, and `born`, after how many updates the variable was added, if not before the first.
+        scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
         accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
     """
 
@@ -103,11 +104,12 @@ class VariableState:
     hyperparameters: Mapping[str, Any]
     group: int | None
     learning_rate_multiplier: float
-    weight_decay: float | str | None
+    weight_decay: Any
     overwrite: bool
     constraint: Callable | None
     codec: Codec
     kept: dict[str, Any] = field(default_factory=dict)
+    scheduled_decay: str | None = None
     accumulator: Any = None
 
     @property

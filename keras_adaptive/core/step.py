@@ -13,7 +13,7 @@ the backend reads the variables, calls them and assigns the result (as one compi
 
 from keras import ops
 
-from keras_adaptive.core import backends, monitor, numerics, rounding, rows
+from keras_adaptive.core import backends, checks, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 
 
@@ -99,7 +99,8 @@ class Update(Transaction):
         return {"clip": numerics.norm_clip(descended, self.optimizer.global_clipnorm)} if descended else {}
 
     def one(self, state, clock, shared, gradient, values):
-        h = Hyperparameters(state, clock)
+        own = clock.since(values.get("born"))
+        h = Hyperparameters(state, own)
         noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
         new, clipped = dict(values), None
         if gradient is not None and state.overwrite:
@@ -156,7 +157,7 @@ class Update(Transaction):
         """The moving average of the weights, which begins as a copy of the first weights that it sees."""
         optimizer = self.optimizer
         role = "exact_average" if "exact_average" in values else "average"
-        momentum = optimizer.ema_momentum * ops.cast(clock.t > 1, state.compute_dtype)
+        momentum = optimizer.ema_momentum * ops.cast(clock.since(values.get("born")).t > 1, state.compute_dtype)
         theta = ops.cast(values["theta"], state.compute_dtype)
         average = momentum * values[role] + (1.0 - momentum) * theta
         stored = self.rounded(state, noise, "average", average)
@@ -266,15 +267,28 @@ def update_one(optimizer, state, gradient, variable, eta):
 class Plan:
     """The states and the transactions of an optimizer, made at build and kept with what is compiled for them.
 
-    Args:
-        optimizer: the optimizer.
-        states: of its variables.
-        scheduled: the schedules that a state names, by that name.
+    Attributes:
+        states: of the optimizer's variables.
+        update, accumulation: the transactions; no accumulation where a call is a whole step.
+        scheduled: the schedules of weight decay, by the name that the clock has for them.
+        cache: what is compiled besides.
     """
 
-    def __init__(self, optimizer, states, scheduled):
-        self.states, self.scheduled = states, scheduled
+    def __init__(self, optimizer, states):
+        self.states = states
+        self.scheduled: dict = {}
+        for state in states:
+            state.scheduled_decay = self._name(state.weight_decay) if checks.is_schedule(state.weight_decay) else None
         self.cache: dict = {}
         self.update = Update(optimizer, states)
         accumulates = optimizer.gradient_accumulation_steps not in (None, 1)
         self.accumulation = Accumulation(optimizer, states) if accumulates else None
+
+    def _name(self, schedule):
+        """The same for the same schedule, which is asked once in a step for all variables."""
+        for name, known in self.scheduled.items():
+            if known is schedule:
+                return name
+        name = f"weight_decay_{len(self.scheduled)}"
+        self.scheduled[name] = schedule
+        return name

@@ -14,6 +14,7 @@ Each module of this package offers the same functions; the one of the running Ke
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/step.py), nothing of it unless `go`
+    outside_of_steps(optimizer)            context in which variables are made and assigned at once, not in a step
     assign_everywhere(target, source)      one variable to another, on every replica, outside of a step
     opaque(function)                       the function, not to be rewritten by a tracer of source code
 """

@@ -14,6 +14,7 @@ __all__ = [
     "mapped",
     "max_over_replicas",
     "opaque",
+    "outside_of_steps",
     "read",
     "rows_and_values",
     "sum_over_replicas",
@@ -82,6 +83,10 @@ def transact(transaction, go, gradients, scalars):
     for of_one, values in zip(variables, new, strict=True):
         for role, variable in of_one.items():
             variable.assign(values[role])
+
+
+def outside_of_steps(optimizer):
+    return contextlib.nullcontext()
 
 
 def assign_everywhere(target, source):

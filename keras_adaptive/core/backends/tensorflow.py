@@ -6,6 +6,8 @@ assignment has to go through the strategy, variable by variable). It takes the v
 their values as arguments, the new values would be new buffers.
 """
 
+import contextlib
+
 import tensorflow as tf
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "mapped",
     "max_over_replicas",
     "opaque",
+    "outside_of_steps",
     "read",
     "rows_and_values",
     "sum_over_replicas",
@@ -165,6 +168,20 @@ def _assign(variables, before, after):
     for role, variable in variables.items():
         if after[role] is not before[role]:
             variable.assign(after[role])
+
+
+@contextlib.contextmanager
+def outside_of_steps(optimizer):
+    with tf.init_scope():
+        strategy = optimizer._distribution_strategy
+        if tf.distribute.in_cross_replica_context() or not tf.distribute.has_strategy():
+            with contextlib.nullcontext() if tf.distribute.get_strategy() is strategy else strategy.scope():
+                yield
+        else:
+            raise ValueError(
+                "State cannot be restored inside `strategy.run`: call `optimizer.build(model.trainable_variables)` "
+                f"inside `strategy.scope()` first. Received: a call by one replica of {type(strategy).__name__}"
+            )
 
 
 def assign_everywhere(target, source):
