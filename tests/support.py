@@ -88,6 +88,14 @@ def state(optimizer):
     return {variable.path: value(variable) for variable in optimizer.variables}
 
 
+def descend(optimizer, variables, first, last):
+    """Steps number `first` to `last` - 1, with gradients that depend on the weights, the step and the shape alone."""
+    for t in range(first, last):
+        gradients = [0.3 * np.sin(3.0 * value(v) + t + np.size(v)) for v in variables]
+        pairs = zip(gradients, variables, strict=True)
+        optimizer.apply([ops.convert_to_tensor(g, dtype=v.dtype) for g, v in pairs], variables)
+
+
 def in_mode(step, mode):
     """A function without arguments as TensorFlow runs it: eager, as a graph, or compiled by XLA."""
     if mode == "eager":

@@ -46,7 +46,7 @@ class Restored:
 
     def __str__(self):
         if self.rule == "none":
-            return "The file holds no state of the optimizer, which begins anew."
+            return "The saved file holds no state of the optimizer, which begins anew."
         if self.rule == "build":
             return f"The optimizer's state after {self.iterations} updates is restored when the optimizer is built."
         number = len(self.restored) + len(self.not_in_file)
@@ -55,7 +55,7 @@ class Restored:
             f"variables, matched by {self.rule}."
         ]
         if self.not_in_file:
-            lines.append(f"Not in the file, begins anew: {', '.join(self.not_in_file)}")
+            lines.append(f"Not in the saved state, begins anew: {', '.join(self.not_in_file)}")
         if self.not_in_model:
             lines.append(f"Not in the model, left out: {', '.join(self.not_in_model)}")
         return "\n".join([*lines, *self.notes])
@@ -221,7 +221,7 @@ def log(report: Restored):
 
 def _array(key, value, shape, dtype):
     array = np.asarray(value)
-    if array.dtype.kind == "V":
+    if array.dtype.type is np.void:
         # NumPy's own files know no bfloat16 and give its bytes.
         array = array.view(getattr(ml_dtypes, dtype))
     if array.shape != tuple(shape):
@@ -293,7 +293,7 @@ def _of_scalars(optimizer, saved, notes):
         )
     window = {"window_position", "window_is_spoilt"}
     for where, absent in (
-        ("file, begins anew", set(current) - set(saved.scalars) - window),
+        ("saved state, begins anew", set(current) - set(saved.scalars) - window),
         ("optimizer, left out", set(saved.scalars) - set(current) - window),
     ):
         if absent:

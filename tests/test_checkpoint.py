@@ -1,0 +1,362 @@
+"""State is restored by name, whatever became of the model, and what does not fit is refused or said."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import worlds
+from cases import CASES, each, each_and_keras
+from keras import layers
+from support import descend, difference, state, value, values
+
+EVERYTHING = {"use_ema": True, "gradient_accumulation_steps": 2, "skip_nonfinite": True, "weight_decay": 0.1}
+CASE = CASES[-1]
+HERE = Path(__file__).parent
+
+
+class Subclassed(keras.Model):
+    """Its attributes come in another order than its layers, and it has a variable of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.z = layers.Dense(4)
+        self.a = layers.Dense(1)
+        self.scale = self.add_weight(shape=(1,), initializer="ones", name="scale")
+
+    def build(self, shape):
+        self.z.build(shape)
+        self.a.build((None, 4))
+        self.built = True
+
+    def call(self, x):
+        return self.a(self.z(x)) * self.scale
+
+
+def sequential(head=1):
+    return keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.Dense(4), layers.Dense(head)])
+
+
+def functional(head=1):
+    x = keras.Input((3,))
+    return keras.Model(x, layers.Dense(head)(layers.Dense(4)(layers.Dense(4)(x))))
+
+
+def subclassed():
+    model = Subclassed()
+    model.build((None, 3))
+    return model
+
+
+def trained(model, optimizer, steps=5):
+    """Compiled and built, after so many steps."""
+    model.compile(optimizer=optimizer, loss="mse")
+    optimizer.build(model.trainable_variables)
+    descend(optimizer, model.trainable_variables, 0, steps)
+    return model
+
+
+def give_weights(source, target):
+    """Where the shapes agree."""
+    for a, b in zip(source.variables, target.variables, strict=True):
+        if a.shape == b.shape:
+            b.assign(a)
+
+
+@each
+@pytest.mark.parametrize("make", [sequential, functional, subclassed])
+def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
+    first = trained(make(), case.make(**EVERYTHING))
+    first.save_weights(tmp_path / "first.weights.h5")
+    second = make()
+    second.compile(optimizer=case.make(**EVERYTHING), loss="mse")
+    second.load_weights(tmp_path / "first.weights.h5")
+    waiting = second.optimizer.restored
+    assert waiting.rule == "build"
+    descend(second.optimizer, second.trainable_variables, 5, 8)
+    descend(first.optimizer, first.trainable_variables, 5, 8)
+    assert second.optimizer.restored.rule == "order"
+    assert second.optimizer.restored.complete
+    assert difference(values(second.variables), values(first.variables)) == 0.0
+    ends = [list(state(m.optimizer).values()) for m in (second, first)]
+    assert difference(*ends) == 0.0
+
+
+@each_and_keras("Keras skips the whole state with a warning when the number of variables differs")
+def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
+    """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
+    model = sequential()
+    model.layers[0].trainable = False
+    trained(model, case.make()).save_weights(tmp_path / "some.weights.h5")
+    model.layers[0].trainable = True
+    every, known = model.trainable_variables, model.trainable_variables[2:]
+    start, old, optimizer = values(every), model.optimizer, case.make()
+    descend(old, known, 5, 8)
+    expected = values(known)
+    fresh = [keras.Variable(v) for v in start[:2]]
+    descend(case.make(), fresh, 5, 8)
+
+    for variable, array in zip(every, start, strict=True):
+        variable.assign(array)
+    model.compile(optimizer=optimizer, loss="mse")
+    optimizer.build(every)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.load_weights(tmp_path / "some.weights.h5")
+    descend(optimizer, every, 5, 8)
+    # Not bit for bit: another number of variables is another program for XLA.
+    assert difference(values(every)[2:], expected) <= 1e-6
+    assert difference(values(every)[:2], values(fresh)) <= 1e-6
+    report = optimizer.restored
+    assert (report.rule, report.complete) == ("name", False)
+    assert list(report.restored) == [v.path for v in known]
+    assert list(report.not_in_file) == [v.path for v in every[:2]]
+
+
+@each
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_a_new_head_begins_and_the_body_goes_on(case, options, caplog):
+    first, second = trained(sequential(), case.make(**options), 6), sequential(head=2)
+    give_weights(first, second)
+    optimizer = case.make(**options)
+    optimizer.build(second.trainable_variables)
+    with caplog.at_level(logging.INFO, "keras_adaptive"):
+        report = optimizer.set_state(first.optimizer.get_state())
+    fresh = [keras.Variable(v) for v in values(second.trainable_variables[-2:])]
+    new = case.make(**options)
+    descend(new, fresh, 6, 10)
+    descend(optimizer, second.trainable_variables, 6, 10)
+    descend(first.optimizer, first.trainable_variables, 6, 10)
+    assert difference(values(second.variables[:-2]), values(first.variables[:-2])) <= 1e-6
+    assert difference(values(second.variables[-2:]), values(fresh)) <= 1e-6
+    if options:
+        averages = [[s.kept["average"] for s in o.plan.states[-2:]] for o in (optimizer, new)]
+        assert difference(*map(values, averages)) <= 1e-6
+    assert list(report.not_in_file) == [v.path for v in second.trainable_variables[-2:]]
+    assert list(report.not_in_model) == [v.path for v in first.trainable_variables[-2:]]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    for path in (*report.not_in_file, *report.not_in_model):
+        assert path in caplog.text
+    assert report is optimizer.restored
+
+
+@each
+def test_a_state_that_waits_is_not_lost(case):
+    """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
+    first = trained(sequential(), case.make(**EVERYTHING))
+    optimizer = case.make(**EVERYTHING)
+    optimizer.set_state(first.optimizer.get_state())
+    again = optimizer.get_state()
+    assert all(np.array_equal(again[key], array) for key, array in first.optimizer.get_state().items())
+    before = len(optimizer.variables)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="None of the optimizer's variables"):
+            optimizer.build([keras.Variable(np.zeros(9), name="other")])
+        assert (optimizer.built, len(optimizer.variables)) == (False, before)
+    optimizer.build(first.trainable_variables)
+    assert optimizer.restored.rule == "path"
+    assert difference(list(state(optimizer).values()), list(state(first.optimizer).values())) == 0.0
+
+
+def without(key):
+    return lambda arrays, manifest: arrays.pop(key)
+
+
+def cut(arrays, manifest):
+    key = next(key for key, of_one in manifest["arrays"].items() if of_one["shape"] == [3, 4])
+    arrays[key] = arrays[key][:2]
+
+
+def of_another_class(arrays, manifest):
+    manifest["classes"] = ["Other"]
+
+
+def of_other_slots(arrays, manifest):
+    for variable in manifest["variables"]:
+        variable["kept"]["w"] = variable["kept"]["average"]
+
+
+def without_average(arrays, manifest):
+    for variable in manifest["variables"]:
+        del variable["kept"]["average"]
+
+
+def of_the_future(arrays, manifest):
+    manifest["format"] = 99
+
+
+def incomplete(arrays, manifest):
+    del manifest["variables"][0]["path"]
+
+
+def of_other_variables(arrays, manifest):
+    manifest["variables"] = [{**variable, "path": "x", "shape": [5]} for variable in manifest["variables"]]
+
+
+def inside_a_longer_window(arrays, manifest):
+    manifest["gradient_accumulation_steps"] = 3
+
+
+def with_a_wider_slot(arrays, manifest):
+    """In itself whole, but not of the variable's shape."""
+    key = manifest["variables"][0]["kept"]["average"]
+    arrays[key], manifest["arrays"][key]["shape"] = np.zeros((3, 5)), [3, 5]
+
+
+BROKEN = {
+    "no manifest": (without("manifest"), "continue_from"),
+    "no iterations": (without("iteration"), r"not whole: \['iteration'\]"),
+    "no average": (without("0.average"), r"not whole: \['0.average'\]"),
+    "cut": (cut, r"not whole: .* must have shape \[3, 4\]. Received: \(2, 4\)"),
+    "wider": (with_a_wider_slot, r"average of '.*kernel' must have shape \(3, 4\). Received: \(3, 5\)"),
+    "another class": (of_another_class, "The state of Other cannot"),
+    "other slots": (of_other_slots, r"\['w'\] are not on both sides"),
+    "without average": (without_average, r"\['average'\] are not on both sides"),
+    "a later format": (of_the_future, "must have format 1. Received: format 99"),
+    "an incomplete manifest": (incomplete, "manifest .* cannot be read"),
+    "other variables": (of_other_variables, "None of the optimizer's variables"),
+    "a longer window": (inside_a_longer_window, "`gradient_accumulation_steps` must be 3"),
+}
+
+
+@each
+@pytest.mark.parametrize(("break_it", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_state_is_refused_and_changes_nothing(case, break_it, message):
+    model = trained(sequential(), case.make(**EVERYTHING), 3)
+    arrays = model.optimizer.get_state()
+    descend(model.optimizer, model.trainable_variables, 3, 4)
+    manifest = json.loads(arrays["manifest"].tobytes())
+    break_it(arrays, manifest)
+    if "manifest" in arrays:
+        arrays["manifest"] = np.frombuffer(json.dumps(manifest).encode(), "uint8")
+    before = state(model.optimizer)
+    with pytest.raises(ValueError, match=message):
+        model.optimizer.set_state(arrays)
+    assert difference(list(state(model.optimizer).values()), list(before.values())) == 0.0
+    assert model.optimizer.restored is None
+
+
+def test_a_manifest_that_is_no_json_is_refused():
+    optimizer = CASE.make()
+    with pytest.raises(ValueError, match="manifest .* cannot be read"):
+        optimizer.set_state({"manifest": np.frombuffer(b"{", "uint8")})
+
+
+@each_and_keras("Keras assigns what it is given up to the first that is wrong", (AssertionError, pytest.fail.Exception))
+@pytest.mark.parametrize("wrong", [[], [np.zeros((9, 9))]], ids=["short", "shape"])
+def test_weights_by_position_must_be_whole(case, wrong):
+    model = trained(sequential(), case.make(), 2)
+    arrays = [np.asarray(v) for v in values(model.optimizer.variables)]
+    before = state(model.optimizer)
+    with pytest.raises(ValueError, match="shape"):
+        model.optimizer.set_weights([array + 1 for array in arrays[:-1]] + wrong)
+    assert difference(list(state(model.optimizer).values()), list(before.values())) == 0.0
+
+
+@each
+def test_options_that_differ_are_said(case):
+    first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True))
+    optimizer = case.make(gradient_accumulation_steps=2)
+    optimizer.build(first.trainable_variables)
+    report = optimizer.set_state(first.optimizer.get_state())
+    assert report.notes == (
+        "Not in the optimizer, left out: the moving average of the weights (use_ema)",
+        "Not in the optimizer, left out: skipped_updates",
+    )
+    assert not report.complete
+    assert int(value(optimizer.iterations)) == 5
+
+
+@each
+@pytest.mark.parametrize(("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")])
+def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_path):
+    """Through NumPy's own file, which knows no bfloat16; the exact average is what counts."""
+    shapes = [(3, 4), (4,)]
+    first, second = ([keras.Variable(np.ones(s), dtype=d, name=f"w{s}") for s in shapes] for d in (there, here))
+    one, other = case.make(use_ema=True), case.make(use_ema=True)
+    descend(one, first, 0, 5)
+    np.savez(tmp_path / "state.npz", **one.get_state())
+    other.build(second)
+    assert other.set_state(np.load(tmp_path / "state.npz")).complete
+    for old, new in zip(one.plan.states, other.plan.states, strict=True):
+        average = value(old.kept.get("exact_average", old.kept["average"]))
+        assert difference([value(new.kept.get("exact_average", new.kept["average"]))], [average]) == 0.0
+        for slot in set(old.kept) - {"average", "exact_average"}:
+            assert difference([value(new.kept[slot])], [value(old.kept[slot])]) == 0.0
+
+
+@each
+def test_a_state_of_fewer_bits_is_taken(case):
+    import ml_dtypes
+
+    model = trained(sequential(), case.make())
+    exact = model.optimizer.get_state()
+    rounded = {
+        key: array.astype(ml_dtypes.bfloat16) if array.ndim and key != "manifest" else array
+        for key, array in exact.items()
+    }
+    assert model.optimizer.set_state(rounded).complete
+    again = model.optimizer.get_state()
+    for key, array in exact.items():
+        assert np.array_equal(again[key], np.asarray(rounded[key]).astype(array.dtype))
+
+
+def test_a_file_without_an_optimizer_leaves_it_as_it_is(tmp_path, caplog):
+    bare, model = sequential(), trained(sequential(), CASE.make())
+    bare.save_weights(tmp_path / "bare.weights.h5")
+    before = state(model.optimizer)
+    model.load_weights(tmp_path / "bare.weights.h5")
+    assert difference(list(state(model.optimizer).values()), list(before.values())) == 0.0
+    assert model.optimizer.restored.rule == "none"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_shards_of_a_file_are_one_state(tmp_path):
+    first = trained(sequential(), CASE.make(**EVERYTHING))
+    room = first.optimizer.get_state()["manifest"].nbytes + 100
+    first.save_weights(tmp_path / "first.weights.json", max_shard_size=room / 1024**3)
+    assert len(list(tmp_path.iterdir())) > 2
+    second = trained(sequential(), CASE.make(**EVERYTHING), 0)
+    second.load_weights(tmp_path / "first.weights.json")
+    assert second.optimizer.restored.complete
+    assert difference(list(state(second.optimizer).values()), list(state(first.optimizer).values())) == 0.0
+
+
+@each
+def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_path):
+    model = trained(sequential(), keras.optimizers.LossScaleOptimizer(case.make()))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert difference(values(again.optimizer.variables), values(model.optimizer.variables)) == 0.0
+    assert again.optimizer.inner_optimizer.restored.complete
+    wider = trained(sequential(head=2), keras.optimizers.LossScaleOptimizer(case.make()), 0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wider.load_weights(tmp_path / "model.weights.h5", skip_mismatch=True)
+    assert len(wider.optimizer.inner_optimizer.restored.restored) == 4
+
+
+@pytest.mark.on("tensorflow")
+@pytest.mark.parametrize("world", ["jax", "torch"])
+def test_a_state_goes_over_to_another_backend(world, tmp_path):
+    if reason := worlds.missing(world):
+        pytest.skip(reason)
+    import other_backend
+
+    for case in CASES:
+        other_backend.begin(case, tmp_path)
+    command = [sys.executable, str(HERE / "other_backend.py"), str(tmp_path)]
+    done = subprocess.run(
+        command, env={**os.environ, **worlds.environment(world)}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for case in CASES:
+        with np.load(tmp_path / f"{case.name}-end.npz") as end:
+            assert difference(list(end.values()), other_backend.go_on(case, tmp_path)) <= 1e-6
