@@ -244,7 +244,7 @@ def test_a_broken_state_is_refused_and_changes_nothing(case, break_it, message):
 
 def test_a_manifest_that_is_no_json_is_refused():
     optimizer = CASE.make()
-    with pytest.raises(ValueError, match="manifest .* cannot be read"):
+    with pytest.raises(ValueError, match=r"manifest .* cannot be read"):
         optimizer.set_state({"manifest": np.frombuffer(b"{", "uint8")})
 
 
@@ -274,7 +274,9 @@ def test_options_that_differ_are_said(case):
 
 
 @each
-@pytest.mark.parametrize(("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")])
+@pytest.mark.parametrize(
+    ("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
+)
 def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_path):
     """Through NumPy's own file, which knows no bfloat16; the exact average is what counts."""
     shapes = [(3, 4), (4,)]

@@ -122,7 +122,8 @@ def decide(groups: Sequence[Group], variables: Sequence[dict], known: Sequence[d
     """
     decided = [variable | {"group": _first(groups, variable)} for variable in variables]
     known = known or []
-    for old, new in match(*([(v["path"], tuple(v["shape"])) for v in side] for side in (known, variables))).pairs:
+    saved, current = ([(v["path"], tuple(v["shape"])) for v in side] for side in (known, variables))
+    for old, new in match(saved, current).pairs:
         decided[new] |= {name: known[old][name] for name in ("group", "decays")}
     for index, group in enumerate(groups):
         if not group.optional and all(variable["group"] != index for variable in decided):

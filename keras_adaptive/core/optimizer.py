@@ -384,7 +384,8 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         config["weight_decay"] = groups.serialized(self.weight_decay)
         if self.groups is not None:
             config["groups"] = [keras.saving.serialize_keras_object(group) for group in self.groups]
-        return config | {"excluded_from_weight_decay": self._excluded, "decided": self._decided}
+        decided = self._decided if self.groups or any(self._excluded.values()) else None
+        return config | {"excluded_from_weight_decay": self._excluded, "decided": decided}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

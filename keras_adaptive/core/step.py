@@ -99,8 +99,7 @@ class Update(Transaction):
         return {"clip": numerics.norm_clip(descended, self.optimizer.global_clipnorm)} if descended else {}
 
     def one(self, state, clock, shared, gradient, values):
-        own = clock.since(values.get("born"))
-        h = Hyperparameters(state, own)
+        h = Hyperparameters(state, clock.since(values.get("born")))
         noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
         new, clipped = dict(values), None
         if gradient is not None and state.overwrite:
