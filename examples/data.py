@@ -1,0 +1,167 @@
+"""Images for classification through tensorflow-datasets: scikit-learn's digits, which need no download, or any by name."""
+
+import difflib
+import importlib.util
+import logging
+import threading
+import urllib.error
+import urllib.request
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow_datasets as tfds
+from options import refuse
+from PIL import Image
+from sklearn.datasets import load_digits
+
+
+class Digits(tfds.core.GeneratorBasedBuilder):
+    """1,797 handwritten digits of 8 x 8 pixels, from scikit-learn; every fifth is kept for the test."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        # Not features.Image: it cannot be written where TensorFlow is not installed.
+        image = tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8)
+        features = tfds.features.FeaturesDict({"image": image, "label": tfds.features.ClassLabel(num_classes=10)})
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(test=False), "test": self._generate_examples(test=True)}
+
+    def _generate_examples(self, test):
+        digits = load_digits()
+        for i, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+            if (i % 5 == 0) == test:
+                # 0 to 16 becomes 0 to 255, as in every other data set.
+                yield i, {"image": np.round(image * 255 / 16).astype(np.uint8)[..., np.newaxis], "label": int(label)}
+
+
+class Images(NamedTuple):
+    """uint8 images (count, height, width, channels) and their labels, for training and for the test."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    classes: int
+
+
+def load_images(name, data_dir=None, side=64):
+    """The data set of that name, prepared on disk first if need be; images of different sizes become side x side."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    builder = _builder(name, data_dir)
+    keys = builder.info.supervised_keys or ()
+    label = builder.info.features[keys[1]] if len(keys) == 2 else None
+    shape = builder.info.features[keys[0]].shape if len(keys) == 2 else ()
+    if not isinstance(label, tfds.features.ClassLabel) or len(shape) != 3:
+        refuse(f"--dataset must be images with one class each. Received: {name}, with {list(builder.info.features)}")
+    _prepare(builder)
+    splits = builder.info.splits
+    test = next((each for each in ("test", "validation") if each in splits), None)
+    train, test = ("train", test) if test else ("train[:90%]", "train[90%:]")
+    size = None if None not in shape else (side, side)
+    return Images(_read(builder, train, keys, size), _read(builder, test, keys, size), label.num_classes)
+
+
+def _builder(name, data_dir):
+    """Without TensorFlow only files in the format array_record can be written and read."""
+    no_tensorflow = importlib.util.find_spec("tensorflow") is None
+    options = {"file_format": "array_record"} if name == Digits.name or no_tensorflow else {}
+    try:
+        return tfds.builder(name, data_dir=data_dir, try_gcs=False, **options)
+    except tfds.core.registered.DatasetNotFoundError:
+        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3, cutoff=0.0)
+        refuse(f"tensorflow-datasets has no --dataset {name!r}; the nearest names are {', '.join(near)}")
+    except (ValueError, ImportError) as error:
+        refuse(f"tensorflow-datasets cannot open --dataset {name!r}: {error}")
+
+
+def _prepare(builder):
+    """Downloads and writes the data where they are not on disk yet, after a check that this can succeed."""
+    if builder.is_prepared():
+        return
+    where = f"{builder.name} is not in {builder.data_dir}, and"
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        refuse(f"{where} has to be downloaded by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+    for url in getattr(builder, "url_infos", {}):
+        problem = _unreachable(url)
+        if problem:
+            refuse(f"{where} cannot be downloaded: {url}: {problem}. Without a network, train on --dataset digits")
+    try:
+        builder.download_and_prepare()
+    except (OSError, ImportError, tfds.download.DownloadError) as error:
+        refuse(f"{where} could not be prepared: {error}")
+
+
+def _unreachable(url, seconds=10):
+    """Why nothing answers there, or None. In a thread, because looking up a name has no time limit of its own."""
+    problems = [f"no answer in {seconds} seconds"]
+
+    def ask():
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+            problems.clear()
+        except urllib.error.HTTPError as error:
+            # Some servers refuse to answer HEAD alone.
+            problems[:] = [str(error)] if error.code in (404, 410) else []
+        except OSError as error:
+            problems[:] = [str(getattr(error, "reason", error))]
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return problems[0] if problems else None
+
+
+def _read(builder, split, keys, size):
+    """A split as two arrays."""
+    if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
+        examples = builder.as_data_source(split=split)
+    else:
+        examples = tfds.as_numpy(builder.as_dataset(split=split))
+    image, label = keys
+    pairs = [(_resized(each[image], size), each[label]) for each in examples]
+    return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs], "int32")
+
+
+def _resized(image, size):
+    if size is None:
+        return image
+    return np.asarray(Image.fromarray(image.squeeze()).resize(size)).reshape(*size, image.shape[-1])
+
+
+class Batches(keras.utils.PyDataset):
+    """Training data in an order that is new in every epoch and the same for the same seed.
+
+    Every batch is whole, because devices that share one must get equal parts; the examples left over come another time.
+    """
+
+    def __init__(self, inputs, targets, batch_size, seed):
+        super().__init__()
+        self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
+        self.random = np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def __len__(self):
+        return len(self.inputs) // self.batch_size
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.inputs[chosen], self.targets[chosen]
+
+    def on_epoch_end(self):
+        self.order = self.random.permutation(len(self.inputs))
+
+
+def filled_up(inputs, targets, batch_size):
+    """Test data in whole batches: inputs, targets and weights.
+
+    What fills the last batch has the weight 0, and the rest one above 1, so that loss and accuracy are those of the test
+    data alone.
+    """
+    count = len(inputs)
+    total = -(-count // batch_size) * batch_size
+    filled = np.arange(total) % count
+    weights = np.where(np.arange(total) < count, total / count, 0.0).astype("float32")
+    return inputs[filled], targets[filled], weights

@@ -1,0 +1,125 @@
+"""Where to train: a backend of Keras, and the devices that share the work.
+
+`choose_backend` comes before Keras is imported and `start` after it:
+
+    strategies.choose_backend(strategy="mirrored", replicas=2)
+    import keras
+    devices = strategies.start(strategy="mirrored", replicas=2)
+    with devices.scope:
+        ...  # build and compile the model
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from options import refuse
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+class Devices(NamedTuple):
+    """What `start` found: the strategy's name, how many replicas of the model there are, and where to build it."""
+
+    strategy: str
+    replicas: int
+    scope: contextlib.AbstractContextManager
+
+
+def choose_backend(strategy, replicas):
+    """Sets what Keras and its backend read when they are imported: KERAS_BACKEND if it is set, else what is installed."""
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
+    if backend not in installed:
+        known = f"is not installed; found {installed}" if backend in BACKENDS else f"must be one of {list(BACKENDS)}"
+        refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
+    if strategy == "multiworker":
+        refuse("--strategy multiworker does not train yet: model.fit fails under it in Keras itself (keras#20585)")
+    if strategy == "tpu" and not _tpu_is_attached():
+        refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")
+    if strategy == "cpu" and (replicas or 1) > 1:
+        refuse(f"--strategy cpu is one device; use --strategy mirrored. Received: --replicas {replicas}")
+    if backend == "torch" and (strategy in ("mirrored", "tpu") or (replicas or 1) > 1):
+        refuse("several devices or a TPU need the backend tensorflow or jax. Received: KERAS_BACKEND=torch")
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if strategy == "cpu":
+        os.environ.update(JAX_PLATFORMS="cpu", KERAS_TORCH_DEVICE="cpu")
+    if replicas:
+        logical_cpus = f"--xla_force_host_platform_device_count={replicas}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {logical_cpus}".strip()
+
+
+def start(strategy, replicas):
+    """Takes the devices into use. Call it once, before any tensor is made."""
+    import keras
+
+    return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](strategy, replicas)
+
+
+def _tensorflow(strategy, replicas):
+    """tf.distribute: MirroredStrategy for GPUs or logical CPUs, TPUStrategy for a TPU."""
+    import tensorflow as tf
+
+    tpu_build = any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())
+    if strategy == "tpu" or (strategy == "auto" and tpu_build and _tpu_is_attached()):
+        if not tpu_build:
+            refuse("this TensorFlow cannot use a TPU: install tensorflow-tpu, or set KERAS_BACKEND=jax")
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return _replicated(tf.distribute.TPUStrategy(resolver), replicas)
+    if strategy == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+    if kind == "CPU" and replicas:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    used = _first(found, replicas)
+    if strategy == "mirrored" or len(used) > 1:
+        return _replicated(tf.distribute.MirroredStrategy(used), replicas)
+    return Devices(kind.lower(), 1, contextlib.nullcontext())
+
+
+def _replicated(strategy, replicas):
+    found = strategy.num_replicas_in_sync
+    if replicas not in (None, found):
+        refuse(f"this machine's devices make {found} replicas. Received: --replicas {replicas}")
+    return Devices(type(strategy).__name__, found, strategy.scope())
+
+
+def _jax(strategy, replicas):
+    """keras.distribution: DataParallel for TPU cores, GPUs or logical CPUs."""
+    import jax
+    import keras
+
+    platform = jax.default_backend()
+    if strategy == "tpu" and platform != "tpu":
+        refuse(f'this JAX does not see the TPU: pip install "jax[tpu]". Received: the platform {platform}')
+    used = _first(keras.distribution.list_devices(), replicas)
+    if strategy == "mirrored" or len(used) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=used))
+        return Devices("DataParallel", len(used), contextlib.nullcontext())
+    return Devices(platform, 1, contextlib.nullcontext())
+
+
+def _torch(strategy, replicas):
+    """One device: Keras on torch takes the GPU if there is one."""
+    import torch
+
+    gpu = strategy != "cpu" and torch.cuda.is_available()
+    return Devices("gpu" if gpu else "cpu", 1, contextlib.nullcontext())
+
+
+def _first(found, replicas):
+    if replicas and replicas > len(found):
+        refuse(f"this machine has {len(found)} devices of the kind {found[0]}. Received: --replicas {replicas}")
+    return found[:replicas]
+
+
+def _tpu_is_attached():
+    return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()

@@ -1,0 +1,91 @@
+"""Trains a small convolutional network with an optimizer of keras_adaptive.
+
+    python examples/train_image.py
+    python examples/train_image.py --optimizer RMSprop --strategy mirrored --replicas 2
+    KERAS_BACKEND=jax python examples/train_image.py --precision mixed_bfloat16
+
+With Keras's progress bar, then one line of results and a picture of the learning curves.
+"""
+
+import time
+
+import strategies
+from options import Parser, check_batch, make_optimizer, refuse
+
+
+def network(shape, classes):
+    """Two convolutions with normalization, and a classifier; the numbers it returns go through a softmax in the loss."""
+    from keras import Sequential, layers
+
+    def convolution(filters):
+        return [layers.Conv2D(filters, 3, padding="same"), layers.GroupNormalization(8), layers.ReLU()]
+
+    return Sequential(
+        [
+            layers.Input(shape, dtype="uint8"),
+            layers.Rescaling(1 / 255),
+            *convolution(32),
+            *convolution(64),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(classes, dtype="float32"),
+        ]
+    )
+
+
+def main():
+    parser = Parser(__doc__.split("\n")[0], batch_size=32, epochs=20, output="train_image.png")
+    parser.add_argument(
+        "--dataset", default="digits", metavar="NAME", help="digits, or images of tensorflow-datasets: mnist, cifar10, ..."
+    )
+    arguments = parser.parse()
+    strategies.choose_backend(arguments.strategy, arguments.replicas)
+
+    # Only now: Keras takes its backend, and the backend its devices, when it is imported.
+    import data
+    import keras
+    import report
+
+    images = data.load_images(arguments.dataset, arguments.data_dir)
+    devices = strategies.start(arguments.strategy, arguments.replicas)
+    check_batch(arguments.batch_size, devices.replicas)
+    if arguments.batch_size > len(images.train[0]):
+        refuse(f"--batch-size must be at most {len(images.train[0])} here. Received: {arguments.batch_size}")
+
+    keras.utils.set_random_seed(arguments.seed)
+    keras.config.set_dtype_policy(arguments.precision)
+    with devices.scope:
+        optimizer = make_optimizer(arguments.optimizer, arguments.learning_rate)
+        model = network(images.train[0].shape[1:], images.classes)
+        model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=["accuracy"],
+        )
+    begin = time.perf_counter()
+    history = model.fit(
+        data.Batches(*images.train, arguments.batch_size, arguments.seed),
+        epochs=arguments.epochs,
+        validation_data=data.filled_up(*images.test, arguments.batch_size),
+        validation_batch_size=arguments.batch_size,
+    ).history
+    seconds = time.perf_counter() - begin
+
+    name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
+    accuracy = history["val_accuracy"][-1]
+    title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"
+    report.draw_curves(arguments.output, history, title)
+    print(f"learning curves: {arguments.output}")
+    report.print_result(
+        optimizer=name,
+        backend=keras.backend.backend(),
+        strategy=devices.strategy,
+        replicas=devices.replicas,
+        steps=int(optimizer.iterations.numpy()),
+        seconds=seconds,
+        test_accuracy=accuracy,
+    )
+
+
+if __name__ == "__main__":
+    main()
