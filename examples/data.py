@@ -1,10 +1,12 @@
-"""Images for classification through tensorflow-datasets: scikit-learn's digits, which need no download, or any by name."""
+"""Images for classification, through tensorflow-datasets: the digits of scikit-learn, without a download, or others."""
 
 import difflib
 import importlib.util
 import logging
+import re
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import NamedTuple
 
@@ -66,14 +68,15 @@ def load_images(name, data_dir=None, side=64):
 
 def _builder(name, data_dir):
     """Without TensorFlow only files in the format array_record can be written and read."""
+    known = tfds.list_builders(with_community_datasets=False)
+    if re.split("[:/]", name)[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+        refuse(f"tensorflow-datasets has no --dataset {name!r}; the nearest names are {', '.join(near)}")
     no_tensorflow = importlib.util.find_spec("tensorflow") is None
     options = {"file_format": "array_record"} if name == Digits.name or no_tensorflow else {}
     try:
-        return tfds.builder(name, data_dir=data_dir, try_gcs=False, **options)
-    except tfds.core.registered.DatasetNotFoundError:
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3, cutoff=0.0)
-        refuse(f"tensorflow-datasets has no --dataset {name!r}; the nearest names are {', '.join(near)}")
-    except (ValueError, ImportError) as error:
+        return tfds.builder(name, data_dir=data_dir, **options)
+    except (ValueError, AssertionError, ImportError) as error:  # a configuration or version that does not exist
         refuse(f"tensorflow-datasets cannot open --dataset {name!r}: {error}")
 
 
@@ -84,7 +87,8 @@ def _prepare(builder):
     where = f"{builder.name} is not in {builder.data_dir}, and"
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         refuse(f"{where} has to be downloaded by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-    for url in getattr(builder, "url_infos", {}):
+    one_for_each_host = {urllib.parse.urlsplit(url).netloc: url for url in getattr(builder, "url_infos", None) or ()}
+    for url in one_for_each_host.values():
         problem = _unreachable(url)
         if problem:
             refuse(f"{where} cannot be downloaded: {url}: {problem}. Without a network, train on --dataset digits")
@@ -157,8 +161,8 @@ class Batches(keras.utils.PyDataset):
 def filled_up(inputs, targets, batch_size):
     """Test data in whole batches: inputs, targets and weights.
 
-    What fills the last batch has the weight 0, and the rest one above 1, so that loss and accuracy are those of the test
-    data alone.
+    What fills the last batch has the weight 0 and the rest one above 1, so that loss and accuracy are exactly those of
+    the test data.
     """
     count = len(inputs)
     total = -(-count // batch_size) * batch_size

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 PACKAGES = ("keras", "tensorflow_datasets", "sklearn", "matplotlib")
+PRECISIONS = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
 def refuse(message: str) -> NoReturn:
@@ -22,35 +24,37 @@ class Parser(argparse.ArgumentParser):
     """A parser with the options that every training script takes, and errors of one line."""
 
     def __init__(self, description, batch_size, epochs, output):
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
-        add = self.add_argument
-        add("--optimizer", default="Adam", metavar="NAME", help="a class of keras_adaptive: SGD, Adagrad, RMSprop, ...")
-        add("--learning-rate", type=_rate, metavar="RATE", help="at least 0; if not given, the class's own default")
-        add("--batch-size", type=_count, default=batch_size, metavar="N", help="of all replicas together")
-        add("--epochs", type=_count, default=epochs, metavar="N", help="passes over the training data")
-        add("--seed", type=_seed, default=1, metavar="N", help="of the first weights and of the order of the data")
-        add("--precision", choices=["float32", "bfloat16", "mixed_bfloat16", "mixed_float16"], default="float32",
-            help="bfloat16: weights too; mixed: 16 bits for the layers, float32 for the weights")  # fmt: skip
-        add("--strategy", choices=["auto", "cpu", "mirrored", "multiworker", "tpu"], default="auto",
-            help="where to train: what is there; one CPU; all GPUs of this machine; several machines; a TPU")  # fmt: skip
-        add("--replicas", type=_count, metavar="N",
-            help="how many devices share each batch; without GPUs, N logical CPUs. If not given, all devices")  # fmt: skip
-        add("--data-dir", type=Path, metavar="FOLDER", help="of tensorflow-datasets; if not given, its own default")
-        add("--output", type=Path, default=output, metavar="FILE.png", help="the learning curves")
+        super().__init__(description=description, allow_abbrev=False)
+        option = self.option
+        option("--optimizer", "NAME", "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ...", default="Adam")
+        option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=_rate)
+        option("--batch-size", "N", "examples in a step, on all replicas together", type=_count, default=batch_size)
+        option("--epochs", "N", "passes over the training data", type=_count, default=epochs)
+        option("--seed", "N", "of the first weights and the order of the data", type=_seed, default=1)
+        text = "bfloat16 is for weights too; mixed keeps the weights in float32"
+        option("--precision", None, text, choices=PRECISIONS, default="float32")
+        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical CPUs"
+        option("--strategy", None, text, choices=STRATEGIES, default="auto")
+        option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
+        option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
+        option("--output", "FILE.png", "the picture of the learning curves", type=Path, default=output)
+
+    def option(self, flag, metavar, text, default=None, **how):
+        """`add_argument`, with the default shown in the help if there is one."""
+        text += "" if default is None else " (default: %(default)s)"
+        self.add_argument(flag, metavar=metavar, help=text, default=default, **how)
 
     def error(self, message):
         refuse(f"{message} (--help lists all options)")
 
     def parse(self):
-        """The checked arguments; nothing heavy has been imported by then."""
+        """The arguments, checked as far as that goes without Keras, which takes seconds to import."""
         arguments = self.parse_args()
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             refuse(f'{missing[0]} is not installed. Run: pip install -e ".[examples]"')
         check_batch(arguments.batch_size, arguments.replicas or 1)
-        folder = arguments.output.absolute().parent
-        if arguments.output.suffix != ".png" or not os.access(folder, os.W_OK):
+        if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
 
@@ -61,17 +65,16 @@ def check_batch(batch_size, replicas):
         refuse(f"--batch-size must be a multiple of the number of replicas. Received: {batch_size} for {replicas}")
 
 
-def make_optimizer(name, learning_rate):
-    """An optimizer of the package by the name of its class, in any case."""
+def find_optimizer(name):
+    """The class of the package with that name, in any case."""
     import keras_adaptive
 
-    classes = {each: getattr(keras_adaptive, each) for each in keras_adaptive.__all__}
-    by_lower_case = {each.lower(): each for each in classes}
+    by_lower_case = {each.lower(): getattr(keras_adaptive, each) for each in keras_adaptive.__all__}
     if name.lower() not in by_lower_case:
         near = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.0)
-        refuse(f"unknown --optimizer {name!r}; the nearest names are {', '.join(by_lower_case[each] for each in near)}")
-    arguments = {} if learning_rate is None else {"learning_rate": learning_rate}
-    return classes[by_lower_case[name.lower()]](**arguments)
+        names = ", ".join(by_lower_case[each].__name__ for each in near)
+        refuse(f"unknown --optimizer {name!r}; the nearest names are {names}")
+    return by_lower_case[name.lower()]
 
 
 def _number(kind, accepted, holds):

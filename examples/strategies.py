@@ -30,7 +30,10 @@ class Devices(NamedTuple):
 
 
 def choose_backend(strategy, replicas):
-    """Sets what Keras and its backend read when they are imported: KERAS_BACKEND if it is set, else what is installed."""
+    """Sets the environment that Keras and its backend read when they are imported.
+
+    The backend is that of KERAS_BACKEND, else the first one of TensorFlow, JAX and torch that is installed.
+    """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
     if backend not in installed:
@@ -45,12 +48,14 @@ def choose_backend(strategy, replicas):
     if backend == "torch" and (strategy in ("mirrored", "tpu") or (replicas or 1) > 1):
         refuse("several devices or a TPU need the backend tensorflow or jax. Received: KERAS_BACKEND=torch")
     os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow complains about every GPU it does not find
     if strategy == "cpu":
         os.environ.update(JAX_PLATFORMS="cpu", KERAS_TORCH_DEVICE="cpu")
     if replicas:
         logical_cpus = f"--xla_force_host_platform_device_count={replicas}"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {logical_cpus}".strip()
+        # JAX's logical CPUs share one pool of threads; when all of them wait for each other in a sum, it hangs.
+        os.environ.setdefault("NPROC", str((os.cpu_count() or 1) + 4 * replicas))
 
 
 def start(strategy, replicas):

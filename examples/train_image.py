@@ -10,11 +10,11 @@ With Keras's progress bar, then one line of results and a picture of the learnin
 import time
 
 import strategies
-from options import Parser, check_batch, make_optimizer, refuse
+from options import Parser, check_batch, find_optimizer, refuse
 
 
 def network(shape, classes):
-    """Two convolutions with normalization, and a classifier; the numbers it returns go through a softmax in the loss."""
+    """Two normalized convolutions and a classifier, without the softmax, which is in the loss."""
     from keras import Sequential, layers
 
     def convolution(filters):
@@ -35,9 +35,7 @@ def network(shape, classes):
 
 def main():
     parser = Parser(__doc__.split("\n")[0], batch_size=32, epochs=20, output="train_image.png")
-    parser.add_argument(
-        "--dataset", default="digits", metavar="NAME", help="digits, or images of tensorflow-datasets: mnist, cifar10, ..."
-    )
+    parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
     arguments = parser.parse()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
@@ -46,16 +44,18 @@ def main():
     import keras
     import report
 
+    optimizer_class = find_optimizer(arguments.optimizer)
     images = data.load_images(arguments.dataset, arguments.data_dir)
-    devices = strategies.start(arguments.strategy, arguments.replicas)
-    check_batch(arguments.batch_size, devices.replicas)
     if arguments.batch_size > len(images.train[0]):
         refuse(f"--batch-size must be at most {len(images.train[0])} here. Received: {arguments.batch_size}")
+    devices = strategies.start(arguments.strategy, arguments.replicas)
+    check_batch(arguments.batch_size, devices.replicas)
 
     keras.utils.set_random_seed(arguments.seed)
     keras.config.set_dtype_policy(arguments.precision)
+    chosen = {} if arguments.learning_rate is None else {"learning_rate": arguments.learning_rate}
     with devices.scope:
-        optimizer = make_optimizer(arguments.optimizer, arguments.learning_rate)
+        optimizer = optimizer_class(**chosen)
         model = network(images.train[0].shape[1:], images.classes)
         model.compile(
             optimizer=optimizer,
@@ -82,8 +82,8 @@ def main():
         strategy=devices.strategy,
         replicas=devices.replicas,
         steps=int(optimizer.iterations.numpy()),
-        seconds=seconds,
-        test_accuracy=accuracy,
+        seconds=f"{seconds:.1f}",
+        test_accuracy=f"{accuracy:.4f}",
     )
 
 
