@@ -1,23 +1,36 @@
-"""One strategy over logical CPUs, and training loops that run on all of its replicas or on one device."""
+"""One strategy, and training that runs on all of its replicas or on one device."""
 
 import contextlib
-import functools
 import os
 
 import keras
 import numpy as np
 import tensorflow as tf
-from support import in_mode, values
+from support import Ramp, difference, in_mode, values
 
 COUNT = int(os.environ.get("KERAS_ADAPTIVE_REPLICAS", "2"))
 
 
-@functools.cache
+_used: dict = {}
+
+
+def use(strategy, call=None):
+    """The strategy of this process. It is the only one, because two would mix up TensorFlow's collective operations.
+
+    Args:
+        strategy: the strategy.
+        call: how a step is called, if not directly: `call(function, arguments)`.
+    """
+    _used.update(strategy=strategy, call=call or (lambda function, arguments: function(*arguments)))
+
+
 def strategy():
-    """The strategy of this process. It is the only one, because two would mix up TensorFlow's collective operations."""
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * COUNT)
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(COUNT)])
+    """The strategy of this process; by default one over logical CPUs."""
+    if not _used:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * COUNT)
+        use(tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(COUNT)]))
+    return _used["strategy"]
 
 
 def scope(replicated):
@@ -31,10 +44,10 @@ def per_replica(variable):
 
 
 def assert_identical(*variables):
-    """Every replica holds the same bits (NaN included)."""
+    """Every replica of this process holds the same bits (NaN included)."""
     for variable in variables:
         first, *others = per_replica(variable)
-        assert len(others) == COUNT - 1
+        assert len(others) == len(strategy().extended.worker_devices) - 1
         for other in others:
             np.testing.assert_array_equal(first, other, err_msg=variable.name)
 
@@ -61,15 +74,20 @@ class Loop:
 
     def step(self, *shares):
         """One step; each argument holds one share of the batch per replica, along its first axis."""
-        self._step(*[tf.convert_to_tensor(share) for share in shares])
+        shares = [tf.convert_to_tensor(share) for share in shares]
+        if self.replicated:
+            _used["call"](self._step, shares)
+        else:
+            self._step(*shares)
 
     def _everywhere(self, *shares):
-        def on_one(*shares):
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            thetas = [weight.value for weight in self.weights]
-            self.optimizer.apply(self.gradients(thetas, *[share[replica] for share in shares]), self.weights)
+        strategy().run(self.on_one, args=shares)
 
-        strategy().run(on_one, args=shares)
+    def on_one(self, *shares):
+        """What each replica does."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        thetas = [weight.value for weight in self.weights]
+        self.optimizer.apply(self.gradients(thetas, *[share[replica] for share in shares]), self.weights)
 
     def _alone(self, *shares):
         thetas = [weight.value for weight in self.weights]
@@ -93,3 +111,56 @@ def added(gradients):
     if gradients[0] is None:
         return None
     return sum(tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients)
+
+
+def noisy(thetas, *noise):
+    """Each share's part of a gradient that depends on the weights."""
+    return [
+        tf.cast((0.4 * tf.sin(theta) + 0.5 * theta) / COUNT, theta.dtype) + tf.cast(x, theta.dtype)
+        for theta, x in zip(thetas, noise, strict=True)
+    ]
+
+
+def noisy_loop(case, options, replicated, mode="graph", dtype="float32", steps=7):
+    """A loop of some steps on random shares, done."""
+    rng = np.random.default_rng(81)
+    shapes = [(), (4, 3)]
+    start = [rng.normal(size=shape) for shape in shapes]
+    noise = [rng.normal(size=(steps, COUNT, *shape)).astype("float32") for shape in shapes]
+    scale = options.get("loss_scale_factor", 1.0)
+
+    def scaled(thetas, *noise):
+        return [scale * gradient for gradient in noisy(thetas, *noise)]
+
+    loop = Loop(lambda: case.make(Ramp(0.2), **options), start, replicated, scaled, mode, dtype)
+    for step in range(steps):
+        loop.step(*[x[step] for x in noise])
+    assert loop.optimizer.iterations.numpy() == steps // options.get("gradient_accumulation_steps", 1)
+    assert difference(values(loop.weights), start) > 1e-3
+    return loop
+
+
+# Through model.fit.
+
+RNG = np.random.default_rng(84)
+X, Y = RNG.normal(size=(20, 3)).astype("float32"), RNG.normal(size=(20, 1)).astype("float32")
+
+
+def model_with(make, replicated=True, layers=None):
+    """A model that begins alike wherever it is made."""
+    with scope(replicated):
+        keras.utils.set_random_seed(85)
+        layers = layers() if layers else [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((3,)), *layers])
+        model.compile(optimizer=make(), loss="mse")
+    return model
+
+
+def fitted(make, replicated=True, layers=None, **arguments):
+    """In batches of eight; the last one has four rows."""
+    model = model_with(make, replicated, layers)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    model.fit(data, epochs=2, shuffle=False, verbose=0, **arguments)
+    if replicated:
+        assert_identical(*model.trainable_variables, *model.optimizer.variables)
+    return model

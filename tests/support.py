@@ -6,6 +6,21 @@ from keras import ops
 
 SHAPES = [(), (1,), (3, 0), (7,), (4, 3), (2, 1, 3, 2, 2)]
 
+# Ways to train, for tests of a whole step wherever it runs.
+OPTIONS = {
+    "plain": {},
+    "decay": {"weight_decay": 0.1, "loss_scale_factor": 64.0, "skip_nonfinite": True},
+    "everything": {
+        "global_clipnorm": 0.5,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+        "skip_nonfinite": True,
+    },
+}
+
 
 class Ramp(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that begins at zero, rises over 10 updates and falls again."""

@@ -1,0 +1,126 @@
+"""Several processes that train together are one device: real processes on this machine's own network."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worlds
+from cases import each
+from support import OPTIONS, difference, values
+
+pytestmark = [pytest.mark.on("tensorflow"), pytest.mark.full]
+SCRIPTS = Path(__file__).parent / "workers"
+
+
+def free_ports(count):
+    """Ports that nobody else has now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def started(script, configurations, *arguments):
+    """Runs the script once per configuration, all at the same time, and waits for them."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
+            env=environment | worlds.environment("tensorflow") | configuration,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for configuration in configurations
+    ]
+    try:
+        outputs = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-6000:]
+
+
+def two_workers(*arguments):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    started(
+        "multi_worker.py",
+        [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks],
+        *arguments,
+    )
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """What two workers hold after the table of cases, by name."""
+    directory = tmp_path_factory.mktemp("workers")
+    two_workers(directory)
+    return [dict(np.load(directory / f"worker{index}.npz")) for index in range(2)]
+
+
+def kept(ends, name):
+    return [value for key, value in ends.items() if key.startswith(f"{name}/weights/")]
+
+
+@each
+def test_workers_hold_the_same_bits(case, workers):
+    first, second = workers
+    names = [name for name in first if name.startswith(f"{case.name}/")]
+    assert names
+    for name in names:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@each
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
+    from replicas import noisy_loop
+
+    alone = noisy_loop(case, OPTIONS[options], replicated=False)
+    assert difference(kept(workers[0], f"{case.name}/loop/{options}"), values(alone.weights)) <= 1e-6
+
+
+@each
+def test_fit_on_workers_is_fit_on_a_single_device(case, workers):
+    """By the strategy of examples/multiworker.py."""
+    from replicas import fitted
+
+    alone = fitted(lambda: case.make(**OPTIONS["everything"]), replicated=False)
+    assert difference(kept(workers[0], f"{case.name}/fit/everything"), values(alone.trainable_variables)) <= 1e-6
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def coordinator(request, tmp_path_factory):
+    """What the weights are after the table of cases on one parameter server and some workers, by name."""
+    directory = tmp_path_factory.mktemp("coordinator")
+    ports = free_ports(request.param + 1)
+    started("parameter_server.py", [{"KERAS_ADAPTIVE_REPLICAS": "1"}], directory, request.param, *ports)
+    return dict(np.load(directory / "coordinator.npz"))
+
+
+@each
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_loop_on_a_parameter_server_is_one_on_a_single_device(case, options, coordinator, monkeypatch):
+    """With two workers too, where each step waits for the one before."""
+    import replicas
+
+    monkeypatch.setattr(replicas, "COUNT", 1)
+    alone = replicas.noisy_loop(case, OPTIONS[options], replicated=False)
+    alone.optimizer.finalize_variable_values(alone.weights)
+    assert difference(kept(coordinator, f"{case.name}/loop/{options}"), values(alone.weights)) <= 1e-6
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="keras#20585: fit reduces a tuple")
+def test_keras_fits_on_workers_by_itself(tmp_path):
+    """If this passes, examples/multiworker.py is no longer needed."""
+    two_workers(tmp_path, "plain")
+    ends = [(tmp_path / f"worker{index}.txt").read_text() for index in range(2)]
+    assert ends == ["trained", "trained"]
