@@ -22,7 +22,8 @@ ALL_OPTIONS = {
     "use_ema": True,
     "ema_overwrite_frequency": 3,
     "gradient_accumulation_steps": 2,
-    "skip_nonfinite": True,
+    "loss_scale_factor": "dynamic",
+    "monitor": True,
 }
 ROUNDED = {"slot_dtype": "bfloat16", "stochastic_rounding": True}
 OPTIONS = pytest.mark.parametrize(
@@ -53,6 +54,14 @@ def compiled(optimizer, variables, **given):
     return compiler.compile_tensorflow(optimizer, variables, **given)
 
 
+def made(case, options):
+    optimizer = case.make(**options)
+    if optimizer.loss_scale_factor == "dynamic":
+        # The gradients come from nowhere: say that their loss was scaled.
+        optimizer.scale_loss(1.0)
+    return optimizer
+
+
 def several():
     """A matrix and its like in bfloat16, a vector, a scalar."""
     kinds = [((300, 200), "float32"), ((300, 200), "bfloat16"), ((200,), "float32"), ((), "float32")]
@@ -62,14 +71,14 @@ def several():
 @each
 @OPTIONS
 def test_compiles(case, options):
-    assert "ENTRY" in compiled(case.make(**options), several())
+    assert "ENTRY" in compiled(made(case, options), several())
 
 
 @each
 @OPTIONS
 @pytest.mark.on("tpu-tensorflow")
 def test_compiles_for_a_gradient_of_some_rows(case, options):
-    assert "ENTRY" in compiled(case.make(**options), several(), rows={EMBEDDING: 64})
+    assert "ENTRY" in compiled(made(case, options), several(), rows={EMBEDDING: 64})
 
 
 CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
@@ -95,6 +104,15 @@ def test_moves_what_it_must_and_no_more(case, options, large):
 
 def stored_bytes(variable):
     return math.prod(variable.shape) * {"float32": 4, "bfloat16": 2}[variable.dtype]
+
+
+@each
+@pytest.mark.full
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}], ids=str)
+def test_the_monitor_takes_no_pass_of_its_own(case, options, large):
+    """Its sums are taken where g, theta and the new theta are in the chip anyway."""
+    without, with_it = (hbm_bytes(compiled(case.make(monitor=it, **options), [large])) for it in (False, True))
+    assert with_it == pytest.approx(without, rel=0.02)
 
 
 # That these tests can fail.
