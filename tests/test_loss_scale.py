@@ -156,6 +156,18 @@ def test_a_float8_scale_is_not_unscaled(case):
 # Ways to run a step
 
 
+def training(optimizer, weight, spike):
+    """A step of TensorFlow."""
+    import tensorflow as tf
+
+    def train():
+        with tf.GradientTape() as tape:
+            loss = optimizer.scale_loss(tf.reduce_sum(spike * tf.square(weight.value)))
+        optimizer.apply([tape.gradient(loss, weight.value)], [weight])
+
+    return train
+
+
 @pytest.mark.on("tensorflow")
 @each
 @pytest.mark.parametrize("mode", ["graph", "jit"])
@@ -169,12 +181,7 @@ def test_graph_and_jit_are_eager(case, mode):
         optimizer = scaled(case)
         optimizer.build([weight])
 
-        def train(weight=weight, spike=spike, optimizer=optimizer):
-            with tf.GradientTape() as tape:
-                loss = optimizer.scale_loss(tf.reduce_sum(spike * tf.square(weight.value)))
-            optimizer.apply([tape.gradient(loss, weight.value)], [weight])
-
-        train = in_mode(train, how)
+        train = in_mode(training(optimizer, weight, spike), how)
         for number in (1.0, 1.0, np.inf, 1.0):
             spike.assign(number)
             train()

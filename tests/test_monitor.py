@@ -212,6 +212,10 @@ def test_it_changes_no_weight(case):
     assert difference(*ends) <= 1e-6
 
 
+def stepping(optimizer, variable):
+    return lambda: optimizer.apply([ops.sin(variable.value) + 0.1], [variable])
+
+
 @pytest.mark.on("tensorflow")
 @each
 @pytest.mark.parametrize("mode", ["graph", "jit"])
@@ -221,7 +225,7 @@ def test_graph_and_jit_are_eager(case, mode):
         variable = keras.Variable(np.linspace(-1, 1, 6).reshape(2, 3))
         optimizer = case.make(monitor=True, clipvalue=0.2, gradient_accumulation_steps=2, skip_nonfinite=True)
         optimizer.build([variable])
-        step = in_mode(lambda o=optimizer, v=variable: o.apply([ops.sin(v.value) + 0.1], [v]), how)
+        step = in_mode(stepping(optimizer, variable), how)
         for _ in range(4):
             step()
         shown.append(optimizer.metrics)
