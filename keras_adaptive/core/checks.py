@@ -74,6 +74,10 @@ def _number_or_schedule(value):
     return value if is_schedule(value) else real(value)
 
 
+def _rate(value):
+    return value if is_schedule(value) or callable(value) else real(value)
+
+
 def _pattern(value):
     re.compile(_text(value))
     return value
@@ -114,6 +118,11 @@ stabiliser = Check(
     f"0 or a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
     real,
     lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
+)
+learning_rate = Check(
+    "a finite real number of at least 0, a LearningRateSchedule or a callable without arguments",
+    _rate,
+    lambda x: callable(x) or is_schedule(x) or 0.0 <= x < math.inf,
 )
 number_or_schedule = Check(
     "a finite real number, at least 0, or a LearningRateSchedule",

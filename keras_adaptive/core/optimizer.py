@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 from keras import ops
-from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_adaptive.core import backends, checks, describe, groups, loss_scale, monitor, step
-from keras_adaptive.core.numerics import compute_dtype
-from keras_adaptive.core.slots import CODECS, Slot, VariableState, as_slots
+from keras_adaptive.core import backends, checks, describe, gradients, groups, loss_scale, monitor, states, step
+from keras_adaptive.core.slots import CODECS, Slot, as_slots
 from keras_adaptive.core.stateful import Stateful
+from keras_adaptive.core.states import path, paths
 
 # What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
 KERAS_OPTIONS: dict[str, checks.Check] = {
@@ -119,7 +117,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 f"Received: ema_overwrite_frequency={options['ema_overwrite_frequency']}, use_ema=False"
             )
         checked = {name: self.hyperparameters[name](name, value) for name, value in hyperparameters.items()}
-        super().__init__(learning_rate=_checked_learning_rate(learning_rate), **options)
+        super().__init__(learning_rate=checks.learning_rate("learning_rate", learning_rate), **options)
         # Keras refuses 1, which is what a user who tries several numbers begins with.
         self.gradient_accumulation_steps = accumulation_steps
         for name, value in {**own, **checked}.items():
@@ -165,7 +163,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
-        keras.optimizers.Optimizer.learning_rate.fset(self, _checked_learning_rate(learning_rate))
+        keras.optimizers.Optimizer.learning_rate.fset(self, checks.learning_rate("learning_rate", learning_rate))
 
     @property
     def iterations(self):
@@ -190,26 +188,27 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             if [self._var_key(v) for v in variables] == [self._var_key(v) for v in self._trainable_variables]:
                 return
             raise ValueError(
-                f"The optimizer is already built with {_paths(self._trainable_variables)}; call `extend` to train "
-                f"others besides, or make a new optimizer. Received: variables={_paths(variables)}"
+                f"The optimizer is already built with {paths(self._trainable_variables)}; call `extend` to train "
+                f"others besides, or make a new optimizer. Received: variables={paths(variables)}"
             )
-        decided, before = self._decide(variables), self.variables
-        states = [self._state(*of_one) for of_one in zip(range(len(variables)), variables, decided, strict=True)]
-        for state in states:
-            self._add_kept(state)
+        before, decided = self.variables, self._decide(variables)
+        decisions = zip(variables, decided, strict=True)
+        made = [states.new(self, index, *decision) for index, decision in enumerate(decisions)]
+        for state in made:
+            states.add_kept(self, state)
         if self.gradient_accumulation_steps not in (None, 1):
             self.window_position = self._add_counter("window_position")
             if self.skips_nonfinite:
                 self.window_is_spoilt = self._add_counter("window_is_spoilt", dtype="bool")
         if self.skips_nonfinite:
             self.skipped_updates = self._add_counter("skipped_updates")
-        self._adopt(states)
+        self._adopt(made)
         self.built = True
         self._restore_waiting(before)
 
-    def _adopt(self, states):
+    def _adopt(self, made):
         """Makes the states those of the optimizer, in this order."""
-        variables = [state.variable for state in states]
+        variables = [state.variable for state in made]
         # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the
         # model's variables as the optimizer's.
         vars(self).update(
@@ -217,75 +216,20 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             _trainable_variables_indices={self._var_key(v): i for i, v in enumerate(variables)},
         )
         if self.use_ema:
-            vars(self).update(_model_variables_moving_average=[state.kept.get("average") for state in states])
-        vars(self).update(plan=step.Plan(self, states))
-        self.built = True
-
-    def _described(self, variable):
-        decays = self._use_weight_decay(variable) and _path(variable) not in self._excluded["paths"]
-        return {"path": _path(variable), "shape": list(variable.shape), "group": None, "decays": decays}
+            vars(self).update(_model_variables_moving_average=[state.kept.get("average") for state in made])
+        vars(self).update(plan=step.Plan(self, made))
 
     def _decide(self, variables):
         """For each variable its group, and whether it is decayed."""
-        decided = groups.decide(self.groups or (), [self._described(variable) for variable in variables], self._decided)
+        described = [
+            {"path": path(v), "shape": list(v.shape), "group": None, "decays": self._is_decayed(v)} for v in variables
+        ]
+        decided = groups.decide(self.groups or (), described, self._decided)
         vars(self).update(_decided=decided)
         return decided
 
-    def _state(self, index, variable, decided):
-        overwrite = bool(self._overwrite_variable_with_gradient(variable))
-        dtype = keras.backend.standardize_dtype(variable.dtype)
-        if self.stochastic_rounding and not overwrite and dtype not in ("bfloat16", "float32", "float64"):
-            raise ValueError(
-                "`stochastic_rounding` must be False unless all weights are bfloat16, float32 or float64. "
-                f"Received: stochastic_rounding=True, and the variable {_path(variable)!r} is {dtype}"
-            )
-        group = None if decided["group"] is None else self.groups[decided["group"]]
-        decay = self.weight_decay if group is None or group.weight_decay is None else group.weight_decay
-        return VariableState(
-            variable=variable,
-            index=index,
-            path=decided["path"],
-            shape=tuple(decided["shape"]),
-            dtype=dtype,
-            group=decided["group"],
-            hyperparameters=groups.hyperparameters(self, group),
-            learning_rate_multiplier=1.0 if group is None else group.learning_rate_multiplier,
-            weight_decay=decay if decided["decays"] else None,
-            overwrite=overwrite,
-            constraint=None if overwrite else getattr(variable, "constraint", None),
-            codec=CODECS[self.slot_dtype](compute_dtype(dtype)),
-        )
-
-    def _add_kept(self, state):
-        if self.gradient_accumulation_steps not in (None, 1):
-            state.accumulator = self._add_like(state, "gradient_accumulator")
-        if state.overwrite:
-            return
-        for slot in self.slots:
-            if slot.exists(state.hyperparameters):
-                initial = slot.initial_value(state.hyperparameters)
-                for role, dtype in state.codec.dtypes(slot.name).items():
-                    state.kept[role] = self._add_like(state, role, initial=initial, dtype=dtype)
-        if self.use_ema:
-            state.kept["average"] = self._add_like(state, "average", dtype=state.dtype)
-            if state.dtype != state.compute_dtype:
-                # Keras swaps the average with the weights, so it has their dtype; in bfloat16 it would never move.
-                state.kept["exact_average"] = self._add_like(state, "exact_average")
-        if self.monitor:
-            shape = (len(monitor.STATISTICS),)
-            name = f"{state.name}_statistics"
-            state.kept["statistics"] = self.add_variable(shape, dtype=state.compute_dtype, name=name)
-
-    def _add_like(self, state, name, initial=0.0, dtype=None):
-        """A variable of the same shape, place and layout, in the dtype of the arithmetic."""
-        with backends.beside(state.variable):
-            return self.add_variable(
-                shape=state.shape,
-                initializer=_constant(initial),
-                dtype=dtype or state.compute_dtype,
-                layout=getattr(state.variable, "_layout", None),
-                name=f"{state.name}_{name}",
-            )
+    def _is_decayed(self, variable):
+        return self._use_weight_decay(variable) and path(variable) not in self._excluded["paths"]
 
     def _add_counter(self, name, dtype="int32"):
         return self.add_variable(shape=(), dtype=dtype, aggregation="only_first_replica", name=name)
@@ -298,7 +242,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 f"Received: var_list={var_list}, var_names={var_names}"
             )
         super().exclude_from_weight_decay(var_list, var_names)
-        vars(self).update(_excluded={"paths": _paths(var_list or []), "names": list(var_names or [])})
+        vars(self).update(_excluded={"paths": paths(var_list or []), "names": list(var_names or [])})
 
     def describe(self):
         """A table of the trained variables, which prints well: what was decided for each, and what is kept for it."""
@@ -332,10 +276,10 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         if trainable_variables is None and not self.built:
             raise ValueError("`trainable_variables` must be given until the optimizer is built. Received: None")
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        _check_gradients(grads, variables)
+        gradients.check(grads, variables)
         keys = [self._var_key(variable) for variable in variables]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"A variable is given twice. Received: trainable_variables={_paths(variables)}")
+            raise ValueError(f"A variable is given twice. Received: trainable_variables={paths(variables)}")
         backends.check_context(self)
         self._check_loss_is_scaled()
         if not self.built:
@@ -343,11 +287,11 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         for key, variable in zip(keys, variables, strict=True):
             if key not in self._trainable_variables_indices:
                 raise ValueError(
-                    f"Unknown variable {_path(variable)!r}: the optimizer was built with "
-                    f"{_paths(self._trainable_variables)}. Call `optimizer.extend(model.trainable_variables)` and "
+                    f"Unknown variable {path(variable)!r}: the optimizer was built with "
+                    f"{paths(self._trainable_variables)}. Call `optimizer.extend(model.trainable_variables)` and "
                     "compile the model again, or make a new optimizer."
                 )
-        missing = [_path(v) for v, g in zip(variables, grads, strict=True) if g is None]
+        missing = [path(v) for v, g in zip(variables, grads, strict=True) if g is None]
         if missing:
             warnings.warn(
                 f"Gradients do not exist for variables {missing} when minimizing the loss. If you are using "
@@ -401,63 +345,3 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             vars(optimizer).update(_excluded=excluded)
         vars(optimizer).update(_decided=decided)
         return optimizer
-
-
-def _constant(number):
-    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
-    return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)
-
-
-def _checked_learning_rate(value):
-    if isinstance(value, LearningRateSchedule) or callable(value):
-        return value
-    try:
-        number = checks.real(value)
-    except TypeError:
-        raise TypeError(_LEARNING_RATE.format(value)) from None
-    if not 0.0 <= number < np.inf:
-        raise ValueError(_LEARNING_RATE.format(value))
-    return number
-
-
-_LEARNING_RATE = (
-    "`learning_rate` must be a finite real number of at least 0, a LearningRateSchedule or a callable without "
-    "arguments. Received: learning_rate={!r}"
-)
-
-
-def _check_gradients(grads, variables):
-    if len(grads) != len(variables):
-        raise ValueError(
-            f"`grads` must have a gradient for each of the {len(variables)} variables. Received: {len(grads)} gradients"
-        )
-    if all(gradient is None for gradient in grads):
-        raise ValueError(
-            "`grads` must hold at least one gradient. No gradients provided for any variable. Received: "
-            f"grads={grads}, trainable_variables={_paths(variables)}"
-        )
-    for gradient, variable in zip(grads, variables, strict=True):
-        if gradient is None:
-            continue
-        if not (backends.is_sparse(gradient) or hasattr(gradient, "shape")):
-            raise TypeError(f"`grads` must hold tensors or None. Received for {_path(variable)!r}: {gradient!r}")
-        if not _fits(backends.known_shape(gradient), tuple(variable.shape)):
-            raise ValueError(
-                f"The gradient of {_path(variable)!r} must have its shape {tuple(variable.shape)}. "
-                f"Received: a gradient of shape {backends.known_shape(gradient)}"
-            )
-
-
-def _fits(known, shape):
-    """Whether a shape, in which None stands for what is not known while tracing, can be this one."""
-    if known is None:
-        return True
-    return len(known) == len(shape) and all(k in (None, n) for k, n in zip(known, shape, strict=True))
-
-
-def _path(variable):
-    return getattr(variable, "path", None) or variable.name
-
-
-def _paths(variables):
-    return [_path(variable) for variable in variables]

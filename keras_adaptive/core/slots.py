@@ -1,12 +1,12 @@
-"""What the optimizer keeps: for an algorithm its slots, for a variable everything that belongs to it."""
+"""What an algorithm carries from step to step, and how that is stored."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
-from keras_adaptive.core import numerics, rounding
+from keras_adaptive.core import rounding
 
 
 @dataclass(frozen=True)
@@ -73,55 +73,3 @@ class BFloat16Codec(Codec):
 
 
 CODECS = {"float32": Codec, "bfloat16": BFloat16Codec}
-
-
-@dataclass(eq=False)
-class VariableState:
-    """One trained variable, what was decided for it at build, and the optimizer's variables that belong to it.
-
-    Attributes:
-        variable: the Keras variable (or the backend's own).
-        index: its place among the variables that the optimizer was built with.
-        path, shape, dtype: of the variable.
-        hyperparameters: what the rule reads as `h`, by name.
-        group: the index of its group, or None.
-        learning_rate_multiplier: what its group multiplies the learning rate by.
-        weight_decay: its decay rate, a number or a schedule, or None.
-        overwrite: its gradient is its next value (the scales of float8 training).
-        constraint: the function that projects it after the update, or None.
-        codec: how its slots are stored.
-        kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
-            `statistics`, and `born`, after how many updates the variable was added, if not before the first.
-        scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
-        accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
-    """
-
-    variable: Any
-    index: int
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    hyperparameters: Mapping[str, Any]
-    group: int | None
-    learning_rate_multiplier: float
-    weight_decay: Any
-    overwrite: bool
-    constraint: Callable | None
-    codec: Codec
-    kept: dict[str, Any] = field(default_factory=dict)
-    scheduled_decay: str | None = None
-    accumulator: Any = None
-
-    @property
-    def name(self) -> str:
-        """What the names of its optimizer variables begin with."""
-        return self.path.replace("/", "_").replace(":", "_")
-
-    @property
-    def compute_dtype(self) -> str:
-        return numerics.compute_dtype(self.dtype)
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """All that an update of this variable reads and writes."""
-        return {"theta": self.variable, **self.kept}

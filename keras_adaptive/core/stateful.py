@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_adaptive.core import backends, checkpoint, continuation
+from keras_adaptive.core import backends, checkpoint, continuation, states
 from keras_adaptive.core.checkpoint import Restored
 
 
@@ -147,16 +147,16 @@ class Stateful:
             raise ValueError(f"A variable is given twice. Received: variables={[v.path for v in variables]}")
         with backends.outside_of_steps(self):
             updates = int(keras.ops.convert_to_numpy(self.iterations))
-            states, decided = [], self._decide(variables)
+            extended, decided = [], self._decide(variables)
             for index, (key, variable) in enumerate(zip(keys, variables, strict=True)):
                 state = known.get(key)
                 if state is None:
-                    state = self._state(index, variable, decided[index])
-                    self._add_kept(state)
+                    state = states.new(self, index, variable, decided[index])
+                    states.add_kept(self, state)
                     checkpoint.set_born(self, state, updates)
                 state.index = index
-                states.append(state)
-        self._adopt(states)
+                extended.append(state)
+        self._adopt(extended)
 
     def continue_from(self, other) -> list[str]:
         """Goes on with a training that Keras's own Adam, AdamW, RMSprop, Adagrad or SGD began.

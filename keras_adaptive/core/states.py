@@ -1,0 +1,138 @@
+"""What belongs to one trained variable: what was decided for it at build, and what is kept for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from keras import backend, ops
+
+from keras_adaptive.core import backends, groups, monitor, numerics
+from keras_adaptive.core.slots import CODECS, Codec
+
+
+def path(variable) -> str:
+    """A Keras variable's path; a variable of the backend itself has a name only."""
+    return getattr(variable, "path", None) or variable.name
+
+
+def paths(variables) -> list[str]:
+    return [path(variable) for variable in variables]
+
+
+@dataclass(eq=False)
+class VariableState:
+    """One trained variable, what was decided for it at build, and the optimizer's variables that belong to it.
+
+    Attributes:
+        variable: the Keras variable (or the backend's own).
+        index: its place among the variables that the optimizer was built with.
+        path, shape, dtype: of the variable.
+        hyperparameters: what the rule reads as `h`, by name.
+        group: the index of its group, or None.
+        learning_rate_multiplier: what its group multiplies the learning rate by.
+        weight_decay: its decay rate, a number or a schedule, or None.
+        overwrite: its gradient is its next value (the scales of float8 training).
+        constraint: the function that projects it after the update, or None.
+        codec: how its slots are stored.
+        kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
+            `statistics`, and `born`, after how many updates the variable was added, if not before the first.
+        scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
+        accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
+    """
+
+    variable: Any
+    index: int
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    hyperparameters: Mapping[str, Any]
+    group: int | None
+    learning_rate_multiplier: float
+    weight_decay: Any
+    overwrite: bool
+    constraint: Callable | None
+    codec: Codec
+    kept: dict[str, Any] = field(default_factory=dict)
+    scheduled_decay: str | None = None
+    accumulator: Any = None
+
+    @property
+    def name(self) -> str:
+        """What the names of its optimizer variables begin with."""
+        return self.path.replace("/", "_").replace(":", "_")
+
+    @property
+    def compute_dtype(self) -> str:
+        return numerics.compute_dtype(self.dtype)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All that an update of this variable reads and writes."""
+        return {"theta": self.variable, **self.kept}
+
+
+def new(optimizer, index, variable, decision) -> VariableState:
+    """The state of a variable with what was decided for it, before anything is kept for it."""
+    overwrite = bool(optimizer._overwrite_variable_with_gradient(variable))
+    dtype = backend.standardize_dtype(variable.dtype)
+    if optimizer.stochastic_rounding and not overwrite and dtype not in ("bfloat16", "float32", "float64"):
+        raise ValueError(
+            "`stochastic_rounding` must be False unless all weights are bfloat16, float32 or float64. "
+            f"Received: stochastic_rounding=True, and the variable {path(variable)!r} is {dtype}"
+        )
+    group = None if decision["group"] is None else optimizer.groups[decision["group"]]
+    decay = optimizer.weight_decay if group is None or group.weight_decay is None else group.weight_decay
+    return VariableState(
+        variable=variable,
+        index=index,
+        path=decision["path"],
+        shape=tuple(decision["shape"]),
+        dtype=dtype,
+        group=decision["group"],
+        hyperparameters=groups.hyperparameters(optimizer, group),
+        learning_rate_multiplier=1.0 if group is None else group.learning_rate_multiplier,
+        weight_decay=decay if decision["decays"] else None,
+        overwrite=overwrite,
+        constraint=None if overwrite else getattr(variable, "constraint", None),
+        codec=CODECS[optimizer.slot_dtype](numerics.compute_dtype(dtype)),
+    )
+
+
+def add_kept(optimizer, state):
+    """Makes the optimizer's variables that belong to a trained one."""
+    if optimizer.gradient_accumulation_steps not in (None, 1):
+        state.accumulator = _add_like(optimizer, state, "gradient_accumulator")
+    if state.overwrite:
+        return
+    for slot in optimizer.slots:
+        if slot.exists(state.hyperparameters):
+            initial = slot.initial_value(state.hyperparameters)
+            for role, dtype in state.codec.dtypes(slot.name).items():
+                state.kept[role] = _add_like(optimizer, state, role, initial=initial, dtype=dtype)
+    if optimizer.use_ema:
+        state.kept["average"] = _add_like(optimizer, state, "average", dtype=state.dtype)
+        if state.dtype != state.compute_dtype:
+            # Keras swaps the average with the weights, so it has their dtype; in bfloat16 it would never move.
+            state.kept["exact_average"] = _add_like(optimizer, state, "exact_average")
+    if optimizer.monitor:
+        shape = (len(monitor.STATISTICS),)
+        name = f"{state.name}_statistics"
+        state.kept["statistics"] = optimizer.add_variable(shape, dtype=state.compute_dtype, name=name)
+
+
+def _add_like(optimizer, state, name, initial=0.0, dtype=None):
+    """A variable of the same shape, place and layout, in the dtype of the arithmetic."""
+    with backends.beside(state.variable):
+        return optimizer.add_variable(
+            shape=state.shape,
+            initializer=_constant(initial),
+            dtype=dtype or state.compute_dtype,
+            layout=getattr(state.variable, "_layout", None),
+            name=f"{state.name}_{name}",
+        )
+
+
+def _constant(number):
+    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
+    return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)
