@@ -156,9 +156,9 @@ class Update(Transaction):
         """The moving average of the weights, which begins as a copy of the first weights that it sees."""
         optimizer = self.optimizer
         role = "exact_average" if "exact_average" in values else "average"
-        momentum = optimizer.ema_momentum * ops.cast(clock.since(values.get("born")).t > 1, state.compute_dtype)
+        momentum, begins = optimizer.ema_momentum, ops.equal(clock.since(values.get("born")).t, 1)
         theta = ops.cast(values["theta"], state.compute_dtype)
-        average = momentum * values[role] + (1.0 - momentum) * theta
+        average = ops.where(begins, theta, momentum * values[role] + (1 - momentum) * theta)
         stored = self.rounded(state, noise, "average", average)
         new = {role: average} | {"average": stored}
         if optimizer.ema_overwrite_frequency is not None:
