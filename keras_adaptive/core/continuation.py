@@ -21,7 +21,7 @@ class Origin:
     Args:
         algorithm: the name of our class; its subclasses are accepted too.
         slots: for each of our slots the attribute under which Keras keeps its list, and whether eta is inside.
-        form: what differs in the equations, a line each, filled with Keras's attributes.
+        form: what differs in the equations, a line each, filled with Keras's optimizer (0) and ours (1).
     """
 
     algorithm: str
@@ -32,9 +32,9 @@ class Origin:
 _ADAM = Origin(
     "Adam",
     {"m": ("_momentums", PLAIN), "v": ("_velocities", PLAIN)},
-    ("epsilon: {0.epsilon} there, added to the root of v before the correction; see the equations here",),
+    ("epsilon: {0.epsilon} there, added to the root of v before the correction; {1.epsilon} here, inside of the root",),
 )
-_INSIDE = "epsilon: {0.epsilon} there, inside of the root as here"
+_INSIDE = "epsilon: {0.epsilon} there, {1.epsilon} here, both inside of the root"
 ORIGINS: dict[type, Origin] = {
     keras.optimizers.Adam: _ADAM,
     keras.optimizers.AdamW: _ADAM,
@@ -51,7 +51,9 @@ _VELOCITY = "momentum: eta is inside of the velocity there and outside here, whi
 
 def continue_from(optimizer, other) -> list[str]:
     """See `AdaptiveOptimizer.continue_from`."""
-    origin = ORIGINS.get(type(other))
+    # On torch, Keras makes an instance of a subclass of the same name.
+    own = type(other).__module__.split(".")[0] == "keras"
+    origin = next((ORIGINS[cls] for cls in type(other).__mro__ if cls in ORIGINS), None) if own else None
     if origin is None or origin.algorithm not in [cls.__name__ for cls in type(optimizer).__mro__]:
         fitting = sorted(cls.__name__ for cls, row in ORIGINS.items() if row.algorithm == type(optimizer).__name__)
         raise TypeError(
@@ -104,7 +106,7 @@ def _value(variable):
 
 def _differences(optimizer, other, origin):
     """What the two do not have in common, a line each."""
-    lines = [line.format(other) for line in origin.form]
+    lines = [line.format(other, optimizer) for line in origin.form]
     if getattr(other, "momentum", 0.0):
         lines.append(_VELOCITY)
     if getattr(other, "amsgrad", False):

@@ -183,7 +183,7 @@ class Stateful:
         >>> began.apply([keras.ops.ones(2)], [theta])
         >>> optimizer = Adam()
         >>> print(optimizer.continue_from(began)[0])
-        epsilon: 1e-07 there, added to the root of v before the correction; see the equations here
+        epsilon: 1e-07 there, added to the root of v before the correction; 1e-16 here, inside of the root
         >>> print(int(optimizer.iterations), float(optimizer.learning_rate))
         1 0.5
         """

@@ -1,0 +1,158 @@
+"""Variables that are trained only from some update on."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, each, each_and_keras
+from keras import layers, ops
+from support import descend, difference, state, values
+
+RNG = np.random.default_rng(71)
+X, Y = RNG.normal(size=(16, 3)).astype("float32"), RNG.normal(size=(16, 1)).astype("float32")
+EVERYTHING = {"use_ema": True, "gradient_accumulation_steps": 2, "weight_decay": 0.1, "global_clipnorm": 0.5}
+options = pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+
+
+def half_frozen(optimizer):
+    keras.utils.set_random_seed(72)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation="tanh"), layers.Dense(1)])
+    model.layers[0].trainable = False
+    model.compile(optimizer=optimizer, loss="mse")
+    return model
+
+
+def fit(model):
+    """Four steps."""
+    model.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
+
+
+def unfrozen(model):
+    model.layers[0].trainable = True
+    if hasattr(model.optimizer, "extend"):
+        model.optimizer.extend(model.trainable_variables)
+    model.compile(optimizer=model.optimizer, loss="mse")
+
+
+def put_together(model, optimizer):
+    """A new optimizer for all variables, whose state is written by hand: the known as they are, the others as new."""
+    model.layers[0].trainable = True
+    optimizer.build(model.trainable_variables)
+    old = {s.path: s for s in model.optimizer.plan.states}
+    for new in optimizer.plan.states:
+        if new.path in old:
+            for role, variable in old[new.path].kept.items():
+                new.kept[role].assign(variable)
+        else:
+            new.kept["born"] = optimizer.add_variable(shape=(), initializer="zeros", name="born")
+            new.kept["born"].assign(ops.cast(model.optimizer.iterations, "float32"))
+    optimizer.iterations.assign(model.optimizer.iterations)
+    model.compile(optimizer=optimizer, loss="mse")
+
+
+@options
+@each_and_keras("Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
+def test_fit_frozen_extend_and_fit(case, options):
+    model, by_hand = half_frozen(case.make(**options)), half_frozen(case.make(**options))
+    fit(model)
+    fit(by_hand)
+    before = state(model.optimizer)
+    unfrozen(model)
+    after = state(model.optimizer) if hasattr(model.optimizer, "extend") else before
+    assert difference([after[path] for path in before], list(before.values())) == 0.0
+    frozen = values(model.layers[0].variables)
+    fit(model)
+    put_together(by_hand, case.make(**options))
+    fit(by_hand)
+    assert difference(values(model.layers[0].variables), frozen) > 1e-4
+    assert difference(values(model.variables), values(by_hand.variables)) == 0.0
+
+
+@options
+@each
+def test_the_order_may_change_and_new_variables_begin_with_themselves(case, options):
+    """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
+    a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{shape}") for shape in ((2, 3), (4,), (5,)))
+    options = {name: option for name, option in options.items() if name != "global_clipnorm"}
+    optimizer, old, new = case.make(**options), case.make(**options), case.make(**options)
+    twins = [keras.Variable(v) for v in (a, b, c)]
+    descend(optimizer, [b], 0, 6)
+    descend(old, twins[1:2], 0, 6)
+    optimizer.extend([a, b, c])
+    assert [s.variable is v for s, v in zip(optimizer.plan.states, (a, b, c), strict=True)] == [True] * 3
+    descend(optimizer, [a, b, c], 6, 10)
+    descend(old, twins[1:2], 6, 10)
+    descend(new, [twins[0], twins[2]], 6, 10)
+    # Not bit for bit: another number of variables is another program for XLA.
+    assert difference(values([a, b, c]), values(twins)) <= 1e-6
+    optimizer.finalize_variable_values([a, b, c])
+    old.finalize_variable_values(twins[1:2])
+    new.finalize_variable_values([twins[0], twins[2]])
+    assert difference(values([a, b, c]), values(twins)) <= 1e-6
+
+
+@each
+def test_an_extended_state_is_saved_and_goes_on_bit_for_bit(case, tmp_path):
+    model = half_frozen(case.make(use_ema=True))
+    fit(model)
+    unfrozen(model)
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.optimizer.restored.complete
+    for m in (model, again):
+        fit(m)
+    assert difference(values(again.variables), values(model.variables)) == 0.0
+
+
+def test_what_does_not_extend_is_refused():
+    a, b, c = (keras.Variable(np.ones(2), name=name) for name in "abc")
+    optimizer = CASES[-1].make()
+    optimizer.build([a, b])
+    before = len(optimizer.variables)
+    with pytest.raises(ValueError, match=r"must hold every variable .* lacks \['a'\]"):
+        optimizer.extend([b, c])
+    with pytest.raises(ValueError, match="given twice"):
+        optimizer.extend([a, b, c, c])
+    with pytest.raises(ValueError, match="Unknown variable 'c'.*extend"):
+        optimizer.apply([ops.ones(2)] * 3, [a, b, c])
+    assert (len(optimizer.variables), optimizer.plan.states[0].variable) == (before, a)
+    optimizer.extend([a, b])
+    assert len(optimizer.variables) == before
+    unbuilt = CASES[-1].make()
+    unbuilt.extend([a])
+    assert unbuilt.built
+
+
+@pytest.mark.on("mirrored")
+@options
+@each
+def test_replicas_extend_as_one_device_does(case, options):
+    """Restored by name into replicas besides."""
+    import tensorflow as tf
+
+    def run(scope):
+        with scope():
+            model = half_frozen(case.make(**options))
+        fit(model)
+        with scope():
+            unfrozen(model)
+        fit(model)
+        kept = model.optimizer.get_state()
+        fit(model)
+        with scope():
+            again = case.make(**options)
+        again.set_state(kept)
+        with scope():
+            again.build(model.trainable_variables)
+        assert again.restored.complete
+        assert int(again.iterations.numpy()) == (4 if options else 8)
+        return values(model.variables), values(again.variables)
+
+    import contextlib
+
+    devices = tf.config.list_logical_devices("CPU")
+    assert len(devices) > 1
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
+    ours, theirs = run(strategy.scope), run(contextlib.nullcontext)
+    for a, b in zip(ours, theirs, strict=True):
+        assert difference(a, b) <= 1e-6
