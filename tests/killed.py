@@ -50,6 +50,7 @@ class Steps(keras.callbacks.Callback):
         return int(values([optimizer.iterations])[0]) * 2 + int(values([optimizer.window_position])[0])
 
     def on_train_begin(self, logs=None):
+        print(f"begins after {self.done()} steps")
         if self.data.length == STEPS:
             self.data.start = self.done()
 
@@ -76,7 +77,6 @@ def train(case, folder, how, kill_at):
     model, epochs = model_of(case), STEPS // EPOCH
     data = Data(EPOCH if how == "epoch" else STEPS)
     if how == "checkpoint":
-        # Written under another name and renamed, so that a killed process leaves a whole file.
         saved = folder / "model.keras"
         if saved.exists():
             model = keras.models.load_model(saved)

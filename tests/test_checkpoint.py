@@ -219,7 +219,7 @@ BROKEN = {
     "other slots": (of_other_slots, r"\['w'\] are not on both sides"),
     "without average": (without_average, r"\['average'\] are not on both sides"),
     "a later format": (of_the_future, "must have format 1. Received: format 99"),
-    "an incomplete manifest": (incomplete, "manifest .* cannot be read"),
+    "an incomplete manifest": (incomplete, r"manifest .* cannot be read"),
     "other variables": (of_other_variables, "None of the optimizer's variables"),
     "a longer window": (inside_a_longer_window, "`gradient_accumulation_steps` must be 3"),
 }

@@ -1,5 +1,7 @@
 """Variables that are trained only from some update on."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -113,7 +115,7 @@ def test_what_does_not_extend_is_refused():
         optimizer.extend([b, c])
     with pytest.raises(ValueError, match="given twice"):
         optimizer.extend([a, b, c, c])
-    with pytest.raises(ValueError, match="Unknown variable 'c'.*extend"):
+    with pytest.raises(ValueError, match=r"Unknown variable .c..*extend"):
         optimizer.apply([ops.ones(2)] * 3, [a, b, c])
     assert (len(optimizer.variables), optimizer.plan.states[0].variable) == (before, a)
     optimizer.extend([a, b])
@@ -128,7 +130,7 @@ def test_what_does_not_extend_is_refused():
 @each
 def test_replicas_extend_as_one_device_does(case, options):
     """Restored by name into replicas besides."""
-    import tensorflow as tf
+    strategy = pytest.importorskip("replicas", reason="the helpers of the replicas' tests").strategy()
 
     def run(scope):
         with scope():
@@ -148,11 +150,6 @@ def test_replicas_extend_as_one_device_does(case, options):
         assert int(again.iterations.numpy()) == (4 if options else 8)
         return values(model.variables), values(again.variables)
 
-    import contextlib
-
-    devices = tf.config.list_logical_devices("CPU")
-    assert len(devices) > 1
-    strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
     ours, theirs = run(strategy.scope), run(contextlib.nullcontext)
     for a, b in zip(ours, theirs, strict=True):
         assert difference(a, b) <= 1e-6

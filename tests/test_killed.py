@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of an epoch, and one that goes on, end where one that was never stopped ends."""
+"""A process that is killed in mid-epoch, and one that goes on, end where one that was never stopped ends."""
 
 import os
 import signal
@@ -22,14 +22,16 @@ def run(folder, how, kill_at, output):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("how", ["batches", "epoch", "checkpoint"])
-def test_killed_and_resumed_is_never_stopped(how, tmp_path):
+@pytest.mark.parametrize(("how", "begins"), [("batches", 12), ("epoch", 8), ("checkpoint", 10)])
+def test_killed_and_resumed_is_never_stopped(how, begins, tmp_path):
     killed = run(tmp_path / "a", how, 13, tmp_path / "never.npz")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert not (tmp_path / "never.npz").exists()
     resumed = run(tmp_path / "a", how, 0, tmp_path / "resumed.npz")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert f"begins after {begins} steps" in resumed.stdout
     whole = run(tmp_path / "b", how, 0, tmp_path / "whole.npz")
     assert whole.returncode == 0, whole.stderr[-2000:]
+    assert "begins after 0 steps" in whole.stdout
     with np.load(tmp_path / "resumed.npz") as a, np.load(tmp_path / "whole.npz") as b:
         assert difference(list(a.values()), list(b.values())) == 0.0
