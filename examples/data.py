@@ -123,6 +123,11 @@ def _read(builder, split, keys, size):
     if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
         examples = builder.as_data_source(split=split)
     else:
+        if keras.backend.backend() != "tensorflow":
+            # TensorFlow only reads here; it must not take the memory of the GPUs.
+            import tensorflow
+
+            tensorflow.config.set_visible_devices([], "GPU")
         examples = tfds.as_numpy(builder.as_dataset(split=split))
     image, label = keys
     pairs = [(_resized(each[image], size), each[label]) for each in examples]

@@ -45,11 +45,11 @@ def main():
     import report
 
     optimizer_class = find_optimizer(arguments.optimizer)
+    devices = strategies.start(arguments.strategy, arguments.replicas)
+    check_batch(arguments.batch_size, devices.replicas)
     images = data.load_images(arguments.dataset, arguments.data_dir)
     if arguments.batch_size > len(images.train[0]):
         refuse(f"--batch-size must be at most {len(images.train[0])} here. Received: {arguments.batch_size}")
-    devices = strategies.start(arguments.strategy, arguments.replicas)
-    check_batch(arguments.batch_size, devices.replicas)
 
     keras.utils.set_random_seed(arguments.seed)
     keras.config.set_dtype_policy(arguments.precision)

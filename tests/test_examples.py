@@ -1,0 +1,247 @@
+"""The examples as a user runs them: as processes, by what they print and write."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_adaptive
+
+pytestmark = pytest.mark.on("tensorflow")
+ROOT = Path(__file__).parents[1]
+# What the world of the tests sets, or this machine, and the script decides.
+NOT_A_USERS = ("XLA_FLAGS", "NPROC", "JAX_ENABLE_X64")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where the digits are prepared, once for all runs."""
+    return tmp_path_factory.mktemp("tensorflow_datasets")
+
+
+@pytest.fixture
+def train(tmp_path, data_dir):
+    """Runs train_image.py in an empty folder, with the package of this checkout."""
+
+    def run(*arguments, backend="tensorflow"):
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_A_USERS}
+        environment |= {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(data_dir)}
+        # Else torch's threads wait for each other where several processes share two cores.
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(ROOT / "examples/train_image.py"), *map(str, arguments)]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+def result_of(done):
+    """The facts of the last line."""
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return dict(pair.split("=") for pair in done.stdout.splitlines()[-1].split())
+
+
+def is_picture(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+
+
+# Digits have 1,437 examples to train with: 44 steps of 32 in an epoch.
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "strategy", "replicas"),
+    [
+        ("tensorflow", [], "cpu", "1"),
+        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
+        pytest.param("jax", ["--strategy", "cpu"], "cpu", "1", marks=pytest.mark.full),
+        ("jax", ["--strategy", "mirrored", "--replicas", 2], "DataParallel", "2"),
+        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.full),
+    ],
+)
+def test_each_strategy_trains(train, tmp_path, backend, arguments, strategy, replicas):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = train("--epochs", 2, *arguments, backend=backend)
+    result = result_of(done)
+    assert float(result.pop("test_accuracy")) > 0.9
+    assert float(result.pop("seconds")) > 0
+    assert result == {
+        "optimizer": "Adam",
+        "backend": backend,
+        "strategy": strategy,
+        "replicas": replicas,
+        "steps": "88",
+    }
+    assert "━━━" in done.stdout, "Keras's progress bar"
+    assert is_picture(tmp_path / "train_image.png")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("precision", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
+def test_each_precision_trains(train, precision, backend):
+    result = result_of(train("--epochs", 3, "--precision", precision, backend=backend))
+    assert float(result["test_accuracy"]) > 0.9
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("optimizer", keras_adaptive.__all__)
+def test_each_optimizer_trains(train, optimizer):
+    """By any spelling of its name."""
+    result = result_of(train("--epochs", 1, "--optimizer", optimizer.lower()))
+    assert result["optimizer"] == optimizer
+    assert float(result["test_accuracy"]) > 0.2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "RMSprop", "Adam"])
+def test_the_defaults_reach_97_percent(train, optimizer):
+    assert float(result_of(train("--optimizer", optimizer))["test_accuracy"]) >= 0.97
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_seed_decides_the_run(train, tmp_path, backend):
+    """The pictures show the loss of every epoch."""
+    pictures = []
+    for seed in (3, 3, 4):
+        result_of(train("--epochs", 2, "--seed", seed, "--output", "curves.png", backend=backend))
+        pictures.append((tmp_path / "curves.png").read_bytes())
+    assert pictures[0] == pictures[1]
+    assert pictures[0] != pictures[2]
+
+
+@pytest.mark.full
+def test_replicas_train_as_one_device_does(train):
+    """To the last digit of the accuracy: no layer of the network looks across the examples of a batch."""
+    one, two = (result_of(train("--epochs", 2, *more, backend="jax")) for more in ([], ["--replicas", 2]))
+    assert one["test_accuracy"] == two["test_accuracy"]
+
+
+def test_filled_up_batches_measure_the_test_data_alone(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import data
+
+    values = np.arange(10.0) ** 2
+    inputs, targets, weights = data.filled_up(values, values, batch_size=4)
+    assert inputs.shape == targets.shape == weights.shape == (12,)
+    # A loss divides by the size of the batch, a metric by the sum of the weights.
+    assert np.mean(weights * inputs) == pytest.approx(values.mean())
+    assert np.average(targets, weights=weights) == pytest.approx(values.mean())
+
+
+# A wrong argument, and what the message must say of it.
+WRONG = [
+    (["--batch-size", 0], "--batch-size: must be a whole number, at least 1. Received: 0"),
+    (["--replicas", 0], "--replicas: must be a whole number, at least 1. Received: 0"),
+    (["--batch-size", 33, "--replicas", 2], "--batch-size must be a multiple of the number of replicas. Received: 33"),
+    (["--epochs", "many"], "--epochs: must be a whole number, at least 1. Received: many"),
+    (["--seed", -1], "--seed: must be a whole number from 0"),
+    (["--learning-rate", -0.1], "--learning-rate: must be a finite real number, at least 0. Received: -0.1"),
+    (["--learning-rate", "nan"], "--learning-rate: must be a finite real number"),
+    (["--precision", "int8"], "invalid choice: 'int8'"),
+    (["--bogus"], "unrecognized arguments: --bogus"),
+    (["--output", "missing/curves.png"], "--output must be a .png file in a folder that can be written"),
+    (["--output", "curves.jpg"], "--output must be a .png file"),
+    (["--strategy", "multiworker"], "keras#20585"),
+    (["--strategy", "cpu", "--replicas", 2], "--strategy cpu is one device"),
+]
+# These are found out only after Keras is imported.
+LATE = [
+    (["--optimizer", "Adamm"], "unknown --optimizer 'Adamm'; the nearest names are Adam, "),
+    (["--batch-size", 2000], "--batch-size must be at most 1437 here. Received: 2000"),
+    (["--dataset", "mnits"], "no --dataset 'mnits'; the nearest names are mnist"),
+    (["--dataset", "imagenet2012"], "has to be downloaded by hand"),
+    (["--dataset", "imdb_reviews"], "--dataset must be images with one class each"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [*WRONG[:3], *(pytest.param(*row, marks=pytest.mark.full) for row in [*WRONG[3:], *LATE])],
+)
+def test_a_wrong_argument_is_refused_in_one_line(train, tmp_path, arguments, message):
+    refused(train(*arguments), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("backend", "arguments", "message"),
+    [
+        ("theano", [], "the backend must be one of"),
+        ("torch", ["--replicas", 2], "several devices or a TPU need the backend tensorflow or jax"),
+    ],
+)
+def test_a_wrong_backend_is_refused_in_one_line(train, backend, arguments, message):
+    if backend == "torch" and importlib.util.find_spec(backend) is None:
+        pytest.skip("torch is not installed")
+    refused(train(*arguments, backend=backend), message)
+
+
+@pytest.mark.full
+def test_a_missing_tpu_is_said_in_one_line(train):
+    if any(Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0")):
+        pytest.skip("there is one")
+    refused(train("--strategy", "tpu"), "--strategy tpu needs a TPU, and this machine has none")
+
+
+def refused(done, message):
+    """Exit code 2, and nothing of ours but one line; TensorFlow's own lines come before it."""
+    assert done.returncode == 2
+    *others, last = done.stderr.splitlines()
+    assert last.startswith("train_image.py: ")
+    assert message in last
+    assert not [line for line in others if line.startswith(("train_image.py", "Traceback", "usage"))]
+
+
+# In a process of its own: a data set under a name of the catalogue, as tensorflow-datasets prepares it on disk.
+PREPARE_MNIST = """
+import sys
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import registered
+
+with registered.skip_registration():
+
+    class MNIST(tfds.image_classification.MNIST):
+        def _split_generators(self, dl_manager):
+            return {"train": self.stripes(640), "test": self.stripes(100)}
+
+        def stripes(self, count):
+            for i in range(count):
+                image = np.zeros((28, 28, 1), np.uint8)
+                image[:, 2 * (i % 10)] = 255
+                yield i, {"image": image, "label": i % 10}
+
+MNIST.name = "mnist"
+MNIST(data_dir=sys.argv[1]).download_and_prepare()
+"""
+
+
+@pytest.mark.full
+def test_a_data_set_of_the_catalogue(train, tmp_path):
+    """Read with TensorFlow from its own format while logical devices are in use."""
+    folder = tmp_path / "prepared"
+    subprocess.run([sys.executable, "-c", PREPARE_MNIST, str(folder)], check=True, capture_output=True, timeout=300)
+    result = result_of(train("--dataset", "mnist", "--data-dir", folder, "--epochs", 4, "--replicas", 2))
+    assert result["steps"] == "80"
+    assert float(result["test_accuracy"]) == 1.0
+
+
+@pytest.mark.full
+def test_data_out_of_reach_are_said_to_be(train, tmp_path, monkeypatch):
+    """A proxy at which nobody listens stands for a missing network."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    refused(train("--dataset", "mnist", "--data-dir", tmp_path / "empty"), "cannot be downloaded: https://")
+
+
+@pytest.mark.full
+def test_data_that_cannot_be_written(train, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    refused(train("--data-dir", tmp_path / "file"), "digits is not in")
