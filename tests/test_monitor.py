@@ -102,7 +102,7 @@ def test_the_update_is_what_low_precision_weights_moved_by(case, dtype):
     problem = Problem(seed=98, shapes=SHAPES)
     variables, optimizer = problem.variables(dtype), case.make(learning_rate=3e-3, monitor=True)
     before = values(variables)
-    gradients = [value(ops.convert_to_tensor(g, dtype=dtype)) for g in problem.gradients(1, before)]
+    gradients = [value(keras.Variable(g, dtype=dtype)) for g in problem.gradients(1, before)]
     optimizer.apply(tensors(gradients, dtype), variables)
     assert_shows(optimizer.metrics, expected(gradients, before, values(variables), {}), 1e-5)
 
