@@ -39,7 +39,10 @@ def ours(case, **options):
 
 # On TensorFlow Keras casts its numbers by way of float32: 0.999 becomes 0.99900001287, and 1 - beta is 1.3e-5 off.
 TOLERANCE = 1e-6 if keras.backend.backend() == "tensorflow" else 1e-12
-RATES = {"number": lambda: 0.05, "schedule": lambda: keras.optimizers.schedules.PiecewiseConstantDecay([4], [0.1, 0.05])}
+RATES = {
+    "number": lambda: 0.05,
+    "schedule": lambda: keras.optimizers.schedules.PiecewiseConstantDecay([4], [0.1, 0.05]),
+}
 
 
 @each

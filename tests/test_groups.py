@@ -202,7 +202,7 @@ def test_the_table(case):
     ]
     slots = len(optimizer.plan.states[0].kept)
     assert [row.state_bytes for row in table] == [4 * slots * 3, 4 * slots * 8]
-    assert table.state_bytes == 4 * sum(int(np.prod(v.shape)) for v in optimizer.variables if v.shape)
+    assert table.state_bytes == 4 * sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape))
     text = str(table)
     assert len({line.index("float32") for line in text.splitlines() if "float32" in line}) == 1
     for word in ("first", "(4, 2)", "0: second", "0.25", str(table.state_bytes), *table.rows[0].slots):
