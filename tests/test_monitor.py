@@ -389,3 +389,20 @@ def test_replicas_show_what_one_device_shows(case):
     assert len(histories[0]) == 3
     for ours, alone in zip(*histories, strict=True):
         assert ours == pytest.approx(alone, rel=1e-4)
+
+
+@each
+@pytest.mark.parametrize("before", [False, True])
+def test_it_may_be_switched_for_a_state_that_is_loaded(case, before):
+    """The state goes on as it was; what was measured is measured anew."""
+    gradient = [ops.convert_to_tensor([1.0, -2.0])]
+    variables = [keras.Variable([1.0, 2.0], name="w") for _ in range(2)]
+    first, second = case.make(monitor=before), case.make(monitor=not before)
+    first.apply(gradient, variables[:1])
+    second.build(variables[1:])
+    variables[1].assign(variables[0])
+    assert second.set_state(first.get_state()).restored == ("w",)
+    for optimizer, variable in zip((first, second), variables, strict=True):
+        optimizer.apply(gradient, [variable])
+    assert difference([value(variables[1])], [value(variables[0])]) == 0.0
+    assert (first if before else second).metrics["gradient_norm"] == pytest.approx(5.0**0.5)

@@ -256,8 +256,9 @@ def _fitting(variable, array, what):
     return variable, array.astype("float32") if array.dtype.kind == "V" else array
 
 
-# What may be on one side alone: a window's gradients mean nothing between two windows, and `born` is made when needed.
-_FREE = {"accumulator", "born"}
+# What may be on one side alone: a window's gradients mean nothing between two windows, `born` is made when needed, and
+# the monitor measures every update anew.
+_FREE = {"accumulator", "born", "statistics"}
 
 
 def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
