@@ -33,6 +33,7 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "stochastic_rounding": (checks.flag, False),
     "seed": (checks.natural, 0),
     "monitor": (checks.flag, False),
+    "shard_state": (checks.flag, False),
 }
 OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
@@ -83,13 +84,18 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 variable's place, what is rounded and the number of the update.
             monitor: measure every update, for `metrics`, `metrics_by_variable` and the callback `OptimizerMonitor`.
                 Keeps five more numbers for each variable, which are saved with the state. Default False.
+            shard_state: JAX only, under a `keras.distribution`: lay each slot, accumulator and average over the devices
+                of the data-parallel axis, along its first free dimension that divides by their number, while the
+                weights stay where they are. State per device falls to that part (and what does not divide). Default
+                False.
             name: name of the optimizer's variables. Default: the class's, made unique.
         hyperparameters: the algorithm's own, by name.
 
     Raises:
         ValueError, TypeError: for an argument that is unknown, of the wrong kind or out of range. A hyperparameter or
             option that is changed after the optimizer is built raises too: what was compiled holds the old one. The
-            learning rate may change at any time.
+            learning rate may change at any time. `build` raises a ValueError for `shard_state` on another backend or
+            without a distribution that has a data-parallel axis.
     """
 
     hyperparameters: ClassVar[Mapping[str, checks.Check]] = {}

@@ -35,6 +35,7 @@ class VariableState:
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
         codec: how its slots are stored.
+        layout: how a slot of its shape lies over several devices, or None.
         kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
             `statistics`, and `born`, after how many updates the variable was added, if not before the first.
         scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
@@ -53,6 +54,7 @@ class VariableState:
     overwrite: bool
     constraint: Callable | None
     codec: Codec
+    layout: Any
     kept: dict[str, Any] = field(default_factory=dict)
     scheduled_decay: str | None = None
     accumulator: Any = None
@@ -96,6 +98,7 @@ def new(optimizer, index, variable, decision) -> VariableState:
         overwrite=overwrite,
         constraint=None if overwrite else getattr(variable, "constraint", None),
         codec=CODECS[optimizer.slot_dtype](numerics.compute_dtype(dtype)),
+        layout=backends.slot_layout(variable, optimizer.shard_state),
     )
 
 
@@ -128,7 +131,7 @@ def _add_like(optimizer, state, name, initial=0.0, dtype=None):
             shape=state.shape,
             initializer=_constant(initial),
             dtype=dtype or state.compute_dtype,
-            layout=getattr(state.variable, "_layout", None),
+            layout=state.layout,
             name=f"{state.name}_{name}",
         )
 

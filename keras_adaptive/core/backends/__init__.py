@@ -11,6 +11,8 @@ Each module of this package offers the same functions; the one of the running Ke
     sum_over_replicas(gradients)           list to list; the sum over all replicas, known to each
     max_over_replicas(tensor)              the same with the maximum
     beside(variable)                       context in which a slot of that variable is made
+    slot_layout(variable, shard)           the layout of a slot of that variable's shape, laid over the data-parallel
+                                           devices if `shard`; raises where that cannot be
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/step.py), nothing of it unless `go`

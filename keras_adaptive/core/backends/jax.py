@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import keras
 
 __all__ = [
     "assign_everywhere",
@@ -17,6 +18,7 @@ __all__ = [
     "outside_of_steps",
     "read",
     "rows_and_values",
+    "slot_layout",
     "sum_over_replicas",
     "transact",
 ]
@@ -58,6 +60,31 @@ def beside(variable):
     return contextlib.nullcontext()
 
 
+def slot_layout(variable, shard):
+    """The weight's own layout; to shard it, the data-parallel axis takes the first free dimension that divides."""
+    if not shard:
+        return getattr(variable, "_layout", None)
+    distribution = keras.distribution.distribution()
+    if distribution is None or distribution.batch_dim_name not in distribution.device_mesh.axis_names:
+        raise ValueError(
+            "`shard_state` needs a keras.distribution with a data-parallel axis: call "
+            "`keras.distribution.set_distribution(keras.distribution.DataParallel())` before the model is made. "
+            f"Received: shard_state=True, with the distribution {distribution}"
+        )
+    mesh, batch = distribution.device_mesh, distribution.batch_dim_name
+    layout = distribution.get_variable_layout(variable)
+    # Keras 3.13 keeps JAX's own sharding, which may leave out the last dimensions.
+    axes = list(layout.axes if isinstance(layout, keras.distribution.TensorLayout) else layout.spec)
+    axes += [None] * (len(variable.shape) - len(axes))
+    if batch not in axes:
+        devices = mesh.shape[mesh.axis_names.index(batch)]
+        for dimension, length in enumerate(variable.shape):
+            if axes[dimension] is None and length and length % devices == 0:
+                axes[dimension] = batch
+                break
+    return keras.distribution.TensorLayout(axes, mesh)
+
+
 def jitted(cache, key, function):
     return function
 
@@ -82,7 +109,15 @@ def transact(transaction, go, gradients, scalars):
         new = jax.lax.cond(go, compute, lambda: old)
     for of_one, values in zip(variables, new, strict=True):
         for role, variable in of_one.items():
-            variable.assign(values[role])
+            variable.assign(_laid_out(transaction, variable, values[role]))
+
+
+def _laid_out(transaction, variable, value):
+    """Where only the state is sharded, the compiler must be told that the weights are not: it would shard them too."""
+    layout = getattr(variable, "_layout", None)
+    if layout is None or not transaction.optimizer.shard_state:
+        return value
+    return keras.distribution.distribute_tensor(value, layout)
 
 
 def outside_of_steps(optimizer):

@@ -23,6 +23,7 @@ __all__ = [
     "outside_of_steps",
     "read",
     "rows_and_values",
+    "slot_layout",
     "sum_over_replicas",
     "transact",
 ]
@@ -91,6 +92,15 @@ def max_over_replicas(tensor):
 
 def beside(variable):
     return tf.distribute.get_strategy().extended.colocate_vars_with(raw(variable))
+
+
+def slot_layout(variable, shard):
+    if shard:
+        raise ValueError(
+            "`shard_state` must be False on the TensorFlow backend; it needs JAX and a keras.distribution. "
+            "Received: shard_state=True"
+        )
+    return getattr(variable, "_layout", None)
 
 
 def jitted(cache, key, function):

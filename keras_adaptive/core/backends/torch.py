@@ -17,6 +17,7 @@ __all__ = [
     "outside_of_steps",
     "read",
     "rows_and_values",
+    "slot_layout",
     "sum_over_replicas",
     "transact",
 ]
@@ -60,6 +61,15 @@ def max_over_replicas(tensor):
 
 def beside(variable):
     return contextlib.nullcontext()
+
+
+def slot_layout(variable, shard):
+    if shard:
+        raise ValueError(
+            "`shard_state` must be False on the torch backend; it needs JAX and a keras.distribution. "
+            "Received: shard_state=True"
+        )
+    return getattr(variable, "_layout", None)
 
 
 def jitted(cache, key, function):

@@ -1,0 +1,186 @@
+"""Several JAX devices under keras.distribution are one device, and the state can be laid over them."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from cases import each_class
+from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
+from support import OPTIONS, difference, value, values
+
+pytestmark = pytest.mark.on("jax-devices")
+
+WIDTH, HIDDEN, BATCH = 5, 16, 16
+RNG = np.random.default_rng(91)
+X, Y = RNG.normal(size=(4 * BATCH, WIDTH)).astype("float32"), RNG.normal(size=(4 * BATCH, 3)).astype("float32")
+# A sum over eight devices is rounded otherwise than one over a batch; a quotient of small gradients shows it.
+ROUNDING = 4e-6
+
+
+def mesh(shape):
+    return DeviceMesh(shape, ["batch", "model"], devices=list_devices()[: np.prod(shape)])
+
+
+def model_parallel(shape, kernel):
+    layouts = LayoutMap(mesh(shape))
+    layouts[".*hidden/kernel"] = kernel
+    layouts[".*hidden/bias"] = kernel[1:]
+    return ModelParallel(layout_map=layouts, batch_dim_name="batch")
+
+
+# By name, what makes the distribution.
+DISTRIBUTIONS = {
+    "data": DataParallel,
+    "model": lambda: model_parallel((2, 4), (None, "model")),
+    "both": lambda: model_parallel((4, 2), (None, "batch")),
+}
+full = pytest.mark.full
+
+
+@contextlib.contextmanager
+def over(distribution):
+    """Everything made inside is distributed; None for a single device."""
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(distribution)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
+
+
+def model_with(optimizer):
+    keras.utils.set_random_seed(92)
+    model = keras.Sequential(
+        [
+            keras.Input((WIDTH,)),
+            keras.layers.Dense(HIDDEN, activation="tanh", name="hidden"),
+            keras.layers.Dense(3, name="head"),
+        ]
+    )
+    model.compile(optimizer=optimizer, loss="mse")
+    return model
+
+
+def fit(model, epochs=1):
+    model.fit(X, Y, BATCH, epochs, shuffle=False, verbose=0)
+    return model
+
+
+def fitted(case, distribution, **options):
+    with over(distribution and DISTRIBUTIONS[distribution]()):
+        return fit(model_with(case.make(**options)), epochs=2)
+
+
+def bytes_of(variables, by_device=False):
+    """All bytes of the variables, or those on the first device.
+
+    Not to be followed by `fit`: it donates the buffers that this looks into, and JAX 0.10.2 crashes then.
+    """
+    arrays = [variable.value for variable in variables]
+    if by_device:
+        first = min(arrays[0].devices(), key=lambda device: device.id)
+        arrays = [shard.data for array in arrays for shard in array.addressable_shards if shard.device == first]
+    return sum(array.nbytes for array in arrays)
+
+
+def shaped(optimizer):
+    """The optimizer's variables that belong to a weight."""
+    states = optimizer.plan.states
+    return [v for s in states for v in [*s.kept.values(), *([] if s.accumulator is None else [s.accumulator])]]
+
+
+@each_class
+@pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("shard_state", [False, True])
+def test_many_devices_are_one(case, options, distribution, shard_state):
+    many = fitted(case, distribution, **OPTIONS[options], shard_state=shard_state)
+    alone = fitted(case, None, **OPTIONS[options])
+    assert len(many.trainable_variables[0].value.devices()) == 8
+    assert difference(values(many.trainable_variables), values(alone.trainable_variables)) <= ROUNDING
+    assert difference(values(shaped(many.optimizer)), values(shaped(alone.optimizer))) <= ROUNDING
+    assert value(many.optimizer.iterations) == value(alone.optimizer.iterations)
+
+
+@each_class
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_state_is_laid_over_the_devices(case, trained):
+    """An eighth of what divides by eight is on each device, from build on; the weights, and what does not, on all."""
+    held = {}
+    for shard_state in (False, True):
+        with over(DataParallel()):
+            model = model_with(case.make(**OPTIONS["everything"], shard_state=shard_state))
+            model.optimizer.build(model.trainable_variables)
+            if trained:
+                fit(model)
+        state = shaped(model.optimizer)
+        parts = [[v for v in state if any(n % 8 == 0 for n in v.shape) is divides] for divides in (True, False)]
+        assert all(parts)
+        held[shard_state] = [bytes_of(p, by_device=True) for p in (*parts, model.trainable_variables)]
+        assert [bytes_of(p) for p in (*parts, model.trainable_variables)] == held[False]
+    assert held[True] == [held[False][0] // 8, *held[False][1:]]
+
+
+@each_class
+def test_a_step_of_the_users_own_leaves_everything_where_it_is(case):
+    """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too."""
+    import jax
+
+    with over(DataParallel()):
+        weights = [keras.Variable(np.ones((16, 3)), dtype="float32"), keras.Variable(np.ones(5), dtype="float32")]
+        optimizer = case.make(**OPTIONS["everything"], shard_state=True)
+        optimizer.build(weights)
+        thetas, state = [v.value for v in weights], [v.value for v in optimizer.variables]
+        gradients = [jax.numpy.ones(v.shape) for v in weights]
+        for _ in range(2):
+            thetas, state = jax.jit(optimizer.stateless_apply)(state, gradients, thetas)
+    for variable, after in zip([*weights, *optimizer.variables], [*thetas, *state], strict=True):
+        assert after.sharding.is_equivalent_to(variable.value.sharding, after.ndim), variable.path
+
+
+@each_class
+@pytest.mark.parametrize(("how", "devices"), [("keras", 4), ("weights", 4), pytest.param("keras", 1, marks=full)])
+def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path):
+    """Bit for bit what was saved, laid over the devices that there are, and the training goes on as on eight."""
+
+    def make():
+        return case.make(**OPTIONS["everything"], shard_state=True)
+
+    def train(model, first, last):
+        """With sample weights: without them Keras 3.13.2 cannot distribute a batch."""
+        for i in range(first, last):
+            rows = slice(BATCH * i, BATCH * (i + 1))
+            model.train_on_batch(X[rows], Y[rows], sample_weight=np.ones(BATCH, "float32"))
+
+    with over(DataParallel()):
+        whole, half = model_with(make()), model_with(make())
+        train(whole, 0, 4)
+        train(half, 0, 1)
+        file = tmp_path / ("half.keras" if how == "keras" else "half.weights.h5")
+        half.save(file) if how == "keras" else half.save_weights(file)
+    with over(DataParallel(devices=list_devices()[:devices])):
+        if how == "keras":
+            rest = keras.models.load_model(file)
+        else:
+            rest = model_with(make())
+            rest.optimizer.build(rest.trainable_variables)
+            rest.load_weights(file)
+        assert rest.optimizer.shard_state
+        assert difference(values(rest.optimizer.variables), values(half.optimizer.variables)) == 0.0
+        assert len(rest.trainable_variables[0].value.devices()) == devices
+        train(rest, 1, 4)
+    divides = [v for v in shaped(rest.optimizer) if any(length % devices == 0 for length in v.shape)]
+    assert bytes_of(divides, by_device=True) * devices == bytes_of(divides) > 0
+    assert difference(values(rest.trainable_variables), values(whole.trainable_variables)) <= ROUNDING
+
+
+@pytest.mark.on("jax-devices", "jax", "torch", "tensorflow")
+@each_class
+def test_shard_state_where_there_is_nothing_to_lay_it_over(case):
+    weight = keras.Variable([1.0, 2.0])
+    optimizer = case.make(shard_state=True)
+    with pytest.raises(ValueError, match=r"`shard_state`.*keras\.distribution.*Received: shard_state=True"):
+        optimizer.build([weight])
+    assert not optimizer.built
+    assert len(optimizer.variables) == len(case.make().variables)
