@@ -103,18 +103,20 @@ def test_repeated_rows_are_summed(case, among):
     ids = np.tile(np.arange(4), (5, COUNT, 1)) if among == "replicas" else rng.integers(0, 3, size=(5, COUNT, 4))
     ids = ids.astype("int32")
 
-    def gradients(thetas, ids):
+    def gradients(thetas, ids, target):
         with tf.GradientTape() as tape:
             tape.watch(thetas)
             found = tf.nn.embedding_lookup(thetas[0], ids)
-            loss = tf.reduce_mean(tf.square(tf.tanh(found) @ thetas[1] - 1.0)) / COUNT
-        return tape.gradient(loss, thetas)
+            loss = tf.reduce_mean(tf.square(tf.tanh(found) @ thetas[1] - target)) / COUNT
+        found = tape.gradient(loss, thetas)
+        assert isinstance(found[0], tf.IndexedSlices)
+        return found
 
     ends = []
     for replicated in (True, False):
         loop = Loop(case.make, [table, head], replicated, gradients)
         for batch in ids:
-            loop.step(batch)
+            loop.step(batch, np.linspace(-1.0, 2.0, COUNT, dtype="float32"))
         ends.append(loop.ends())
     assert difference(*ends) <= 2e-6
 
