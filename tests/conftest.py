@@ -1,9 +1,11 @@
 """Enters the world of this process before Keras is imported, and keeps the tests that belong to it."""
 
+import inspect
 import os
 
 import pytest
 import worlds
+from elsewhere import Elsewhere
 
 os.environ.update(worlds.environment(worlds.current()))
 
@@ -37,3 +39,18 @@ def seeded():
     import keras
 
     keras.utils.set_random_seed(int(os.environ.get("KERAS_ADAPTIVE_SEED", "1")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(request):
+    """The other worlds that tests of this run ask for, begun at once: this world leaves a core idle.
+
+    With pytest-xdist the cores are busy, and a world begins when its test does.
+    """
+    runs = Elsewhere()
+    if not hasattr(request.config, "workerinput"):
+        for item in request.session.items:
+            if "elsewhere" in inspect.signature(item.function).parameters:
+                runs.begin(**item.callspec.params)
+    yield runs
+    runs.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from cases import CASES, each
 
 import keras_adaptive
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
@@ -50,28 +51,22 @@ def fresh(code, **environment):
 # Names
 
 
-def is_optimizer(value):
-    return isinstance(value, type) and issubclass(value, AdaptiveOptimizer)
-
-
-OPTIMIZERS = [name for name in keras_adaptive.__all__ if is_optimizer(getattr(keras_adaptive, name))]
+@pytest.mark.quick
+def test_the_public_names_are_all_that_is_there():
+    there = {name for name, value in vars(keras_adaptive).items() if callable(value) and not name.startswith("_")}
+    assert there == set(keras_adaptive.__all__)
+    files = {f"keras_adaptive.optimizers.{Path(path).stem}" for path in source_files(PACKAGE / "optimizers")}
+    defined = {cls for cls in AdaptiveOptimizer.__subclasses__() if cls.__module__ in files}
+    assert defined == {case.optimizer for case in CASES}
+    assert defined <= {getattr(keras_adaptive, name) for name in keras_adaptive.__all__}
 
 
 @pytest.mark.quick
-def test_the_public_names_are_the_algorithms_and_their_helpers():
-    modules = {name for name, value in vars(keras_adaptive).items() if isinstance(value, types.ModuleType)}
-    public = {name for name in vars(keras_adaptive) if not name.startswith("_")}
-    assert public - modules == set(keras_adaptive.__all__)
-    defined = {cls for cls in AdaptiveOptimizer.__subclasses__() if cls.__module__.startswith("keras_adaptive.")}
-    assert {cls.__name__ for cls in defined} == set(OPTIMIZERS)
-
-
-@pytest.mark.quick
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_keras_knows_the_class_under_the_name_of_the_package(name):
-    cls = getattr(keras_adaptive, name)
-    assert keras.saving.get_registered_name(cls) == f"keras_adaptive>{name}"
-    assert keras.saving.get_registered_object(f"keras_adaptive>{name}") is cls
+@each
+def test_keras_knows_the_class_under_the_name_of_the_package(case):
+    name = f"keras_adaptive>{case.optimizer.__name__}"
+    assert keras.saving.get_registered_name(case.optimizer) == name
+    assert keras.saving.get_registered_object(name) is case.optimizer
 
 
 @pytest.mark.quick
@@ -93,13 +88,19 @@ def test_only_the_backends_folder_imports_a_backend(path):
     assert found <= {Path(path).stem}
 
 
+def imported_at_once(path):
+    """The top-level names that are imported as the file is read, by it or by another of the tests' files."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set(imported(ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])))
+    ours = [path.parent / f"{name}.py" for name in names if (path.parent / f"{name}.py").exists()]
+    return names.union(*map(imported_at_once, ours))
+
+
 @pytest.mark.quick
-@pytest.mark.parametrize("path", [path for path in source_files(ROOT / "tests") if "test_" in path])
+@pytest.mark.parametrize("path", [path for path in source_files(ROOT / "tests") if Path(path).name.startswith("test_")])
 def test_every_test_can_be_collected_without_its_backend(path):
-    """Where TensorFlow is missing, a test file that imports it as it is read would fail as a whole."""
-    tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
-    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert not FRAMEWORKS & set(imported(ast.Module(at_once, [])))
+    """Where TensorFlow is missing, a file that imports it as it is read would fail as a whole."""
+    assert not FRAMEWORKS & imported_at_once(ROOT / "tests" / path)
 
 
 @pytest.mark.quick
@@ -144,7 +145,7 @@ model.compile(optimizer=keras_adaptive.%s(), loss="mse")
 model.fit(numpy.ones((4, 3)), numpy.ones((4, 1)), verbose=0)
 print(int(keras.ops.convert_to_numpy(model.optimizer.iterations)), "tensorflow" in sys.modules)
 """
-    done = fresh(code % OPTIMIZERS[-1])
+    done = fresh(code % CASES[-1].optimizer.__name__)
     assert done.stdout.splitlines()[-1:] == ["1 False"], done.stdout + done.stderr
 
 

@@ -1,0 +1,197 @@
+"""What the documentation says is there, is true and runs."""
+
+import doctest
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_adaptive
+from keras_adaptive.core.optimizer import OPTIONS, AdaptiveOptimizer
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+PUBLIC = [getattr(keras_adaptive, name) for name in keras_adaptive.__all__]
+ALGORITHMS = [item for item in PUBLIC if isinstance(item, type) and issubclass(item, AdaptiveOptimizer)]
+each_name = pytest.mark.parametrize("item", PUBLIC)
+each_class = pytest.mark.parametrize("cls", ALGORITHMS)
+
+
+def sections(item):
+    """The docstring by its sections; what comes before the first is under ""."""
+    parts = re.split(
+        r"^(Args|Returns|Slots|Raises|Source|Example):[ \n]", inspect.cleandoc(item.__doc__), flags=re.MULTILINE
+    )
+    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def described(text):
+    """The names that an Args section describes: `name: …` and `name, name: …`, at any depth."""
+    lists = re.findall(r"^ +((?:\*\*)?\w+(?:, \w+)*): ", text, re.MULTILINE)
+    return {name.lstrip("*") for names in lists for name in names.split(", ")}
+
+
+def equations(cls):
+    """The indented lines before the first section."""
+    return "\n".join(re.findall(r"^    .+$", sections(cls)[""], re.MULTILINE))
+
+
+# Docstrings
+
+
+@each_name
+@pytest.mark.quick
+def test_the_docstring_has_every_section(item):
+    assert {"", "Args", "Raises", "Example"} <= set(sections(item))
+
+
+@each_name
+@pytest.mark.quick
+def test_every_argument_is_described_with_its_default(item):
+    parameters = inspect.signature(item).parameters
+    arguments = sections(item)["Args"]
+    assert described(arguments) == set(parameters)
+    for name, parameter in parameters.items():
+        if parameter.default is not parameter.empty:
+            (of_this,) = re.findall(rf"^    {name}: (.*(?:\n     .*)*)", arguments, re.MULTILINE)
+            default = json.dumps(parameter.default) if isinstance(parameter.default, str) else parameter.default
+            assert f"Default {default}" in " ".join(of_this.split())
+
+
+@each_class
+@pytest.mark.quick
+def test_the_source_and_the_slots_are_named(cls):
+    assert re.search(r"\b(19|20)\d\d\b", sections(cls)["Source"])
+    assert all(re.search(rf"\b{slot.name}\b", sections(cls)["Slots"]) for slot in cls.slots)
+
+
+@pytest.mark.quick
+def test_every_option_is_described():
+    documented = sections(AdaptiveOptimizer)["Args"]
+    assert described(documented) == {"learning_rate", "options", "hyperparameters", *OPTIONS}
+
+
+@each_class
+@pytest.mark.quick
+def test_the_equations_have_the_letters_of_the_rule(cls):
+    text = equations(cls)
+    assert "theta_t = theta_{t-1} - " in text
+    for slot in cls.slots:
+        assert re.search(rf"\b{slot.name}_t = .*\b{slot.name}_{{t-1}}", text)
+        assert re.search(rf"\b{slot.name}_0 = ", text)
+    assert all(re.search(rf"\b{name}\b", text) for name in cls.hyperparameters)
+    assert list(inspect.signature(cls.rule).parameters) == [
+        "self",
+        "h",
+        "theta",
+        "g",
+        *(slot.name for slot in cls.slots),
+    ]
+
+
+@each_name
+@pytest.mark.quick
+def test_the_example_runs(item):
+    """On every backend: examples print NumPy arrays."""
+    globs = {"keras": keras, "keras_adaptive": keras_adaptive, **dict(zip(keras_adaptive.__all__, PUBLIC, strict=True))}
+    found = doctest.DocTestFinder(recurse=False).find(item, globs=globs)
+    assert sum(len(test.examples) for test in found) >= 2
+    report = []
+    for test in found:
+        doctest.DocTestRunner().run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+# README
+
+
+def test_its_blocks_run_in_order(tmp_path, monkeypatch):
+    """All of them, as one program of this backend."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3
+    namespace = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.quick
+def test_its_paths_exist():
+    """Files and folders that are named in code font, and the two commands."""
+    for path in re.findall(r"`((?:keras_adaptive|tests|examples|\.ci)/[\w./]*)`", README):
+        assert (ROOT / path).exists(), path
+    commands = 'pip install -e ".[examples]" && python examples/train_image.py', 'pip install -e ".[test]" && pytest'
+    runner = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in commands:
+        assert f"\n{command}\n" in README
+        assert f"\nbash -c '{command}'\n" in runner
+
+
+@pytest.mark.quick
+def test_it_names_every_class():
+    assert all(re.search(rf"\b{name}\b", README) for name in keras_adaptive.__all__)
+
+
+# The table of defects
+
+
+def table(markdown):
+    """Keras's version, and the rows of the table of defects by their first column."""
+    version, body = re.search(
+        r"^\| \| Keras ([\d.]+) \| keras_adaptive \|\n\|[-|]+\|\n((?:\|.*\n)+)", markdown, re.MULTILINE
+    ).groups()
+    cells = (line.strip("| ").split(" | ") for line in body.splitlines())
+    return version, {what: figures for what, *figures in cells}
+
+
+def agree(written, measured):
+    """The same words, or numbers that differ by at most one unit of the last digit that is written."""
+    if written == measured:
+        return True
+    try:
+        written, measured = Decimal(written), Decimal(measured)
+    except InvalidOperation:
+        return False
+    return abs(written - measured) <= Decimal((0, (1,), written.as_tuple().exponent))
+
+
+@pytest.mark.quick
+def test_figures_agree_to_the_digits_that_are_written():
+    assert agree("0.73", "0.74")
+    assert agree("<1e-6", "<1e-6")
+    assert not agree("0.73", "0.75")
+    assert not agree("0.73", "<1e-6")
+    assert not agree("1", "ValueError")
+    assert not agree("accepted", "ValueError")
+
+
+@pytest.mark.full
+@pytest.mark.on("tensorflow")
+def test_the_table_of_defects_is_current():
+    version, written = table(README)
+    if keras.__version__ != version:
+        pytest.skip(f"the README's figures are those of Keras {version}")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "defects.py")],
+        env={**os.environ, "PYTHONPATH": str(Path(keras_adaptive.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    _, measured = table(done.stdout)
+    assert list(written) == list(measured)
+    wrong = {
+        what: (figures, measured[what])
+        for what, figures in written.items()
+        if not all(agree(*pair) for pair in zip(figures, measured[what], strict=True))
+    }
+    assert not wrong
