@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tomllib
-import types
 from pathlib import Path
 
 import keras
