@@ -39,7 +39,8 @@ class Table:
     @classmethod
     def of(cls, optimizer):
         """The table of an optimizer that is built."""
-        eta = float(ops.convert_to_numpy(optimizer.eta()))
+        # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
+        eta = float(str(ops.convert_to_numpy(optimizer.eta())))
         scheduled = {
             name: float(ops.convert_to_numpy(decay(optimizer.iterations)))
             for name, decay in optimizer.plan.scheduled.items()

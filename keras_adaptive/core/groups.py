@@ -23,7 +23,8 @@ class Group:
         pattern: regular expression that is searched in a variable's path, such as "embedding" or "/bias$".
         learning_rate_multiplier: what the optimizer's learning rate is multiplied by, at least 0. Default 1.0.
         weight_decay: a number of at least 0 or a LearningRateSchedule; 0.0 for none. Default None: the optimizer's.
-        max_ndim: None, or how many axes a variable of the group has at most: 1 for vectors and scalars.
+        max_ndim: how many axes a variable of the group has at most: 1 for vectors and scalars. Default None: any
+            number.
         optional: whether it may match nothing; otherwise that is an error, since it is mostly a misspelt pattern.
             Default False.
         **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name.
@@ -82,7 +83,16 @@ class Group:
 
 
 def no_decay_on_vectors() -> Group:
-    """The group of all variables with at most one axis (biases, scales and offsets of norms), without weight decay."""
+    """The group of all variables with at most one axis (biases, scales and offsets of norms), without weight decay.
+
+    Example:
+
+    >>> import keras_adaptive
+    >>> optimizer = keras_adaptive.Adam(weight_decay=0.01, groups=[no_decay_on_vectors()])
+    >>> optimizer.build([keras.Variable([[1.0]], name="kernel"), keras.Variable([1.0], name="bias")])
+    >>> [row.weight_decay for row in optimizer.describe()]
+    [0.01, 0.0]
+    """
     return Group("", weight_decay=0.0, max_ndim=1)
 
 
