@@ -51,10 +51,10 @@ def choose_backend(strategy, replicas):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow complains about every GPU it does not find
     if strategy == "cpu":
         os.environ.update(JAX_PLATFORMS="cpu", KERAS_TORCH_DEVICE="cpu")
-    if replicas:
+    if replicas and backend == "jax":
         logical_cpus = f"--xla_force_host_platform_device_count={replicas}"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {logical_cpus}".strip()
-        # JAX's logical CPUs share one pool of threads; when all of them wait for each other in a sum, it hangs.
+        # The logical CPUs share one pool of threads; when all of them wait for each other in a sum, it hangs.
         os.environ.setdefault("NPROC", str((os.cpu_count() or 1) + 4 * replicas))
 
 
