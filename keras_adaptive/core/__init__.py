@@ -1,0 +1,1 @@
+"""The step, written once for all algorithms."""
