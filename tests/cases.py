@@ -117,20 +117,16 @@ def _last_of_its_class(case):
 
 
 ALL = [pytest.param(case, id=case.name) for case in CASES]
-# For tests that take seconds: the last row of each class, which has the most slots, and the others in the full run.
+# Besides the numbers themselves: the last row of each class, which has the most slots, and the others in the full run.
 ONE_PER_CLASS = [
     pytest.param(case, id=case.name, marks=[] if _last_of_its_class(case) else pytest.mark.full) for case in CASES
 ]
 
-each = pytest.mark.parametrize("case", ALL)
-each_class = pytest.mark.parametrize("case", ONE_PER_CLASS)
+each = pytest.mark.parametrize("case", ONE_PER_CLASS)
+each_row = pytest.mark.parametrize("case", ALL)
 
 
-def each_and_keras(reason, raises=AssertionError, rows=ALL):
-    """Every row, and Keras's own Adam, which must fail the test: it shows that the test can."""
+def each_and_keras(reason, raises=AssertionError, rows=ONE_PER_CLASS):
+    """The rows, and Keras's own Adam, which must fail the test: it shows that the test can."""
     expected = pytest.mark.xfail(strict=True, raises=raises, reason=reason)
     return pytest.mark.parametrize("case", [*rows, pytest.param(KERAS, id=KERAS.name, marks=expected)])
-
-
-def each_class_and_keras(reason, raises=AssertionError):
-    return each_and_keras(reason, raises, rows=ONE_PER_CLASS)

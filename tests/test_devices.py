@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from cases import each_class
+from cases import each
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
 from support import OPTIONS, difference, value, values
 
@@ -90,7 +90,7 @@ def shaped(optimizer):
     return [v for s in states for v in [*s.kept.values(), *([] if s.accumulator is None else [s.accumulator])]]
 
 
-@each_class
+@each
 @pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("shard_state", [False, True])
@@ -103,7 +103,7 @@ def test_many_devices_are_one(case, options, distribution, shard_state):
     assert value(many.optimizer.iterations) == value(alone.optimizer.iterations)
 
 
-@each_class
+@each
 @pytest.mark.parametrize("trained", [False, True])
 def test_the_state_is_laid_over_the_devices(case, trained):
     """An eighth of what divides by eight is on each device, from build on; the weights, and what does not, on all."""
@@ -122,7 +122,7 @@ def test_the_state_is_laid_over_the_devices(case, trained):
     assert held[True] == [held[False][0] // 8, *held[False][1:]]
 
 
-@each_class
+@each
 def test_a_step_of_the_users_own_leaves_everything_where_it_is(case):
     """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too."""
     import jax
@@ -139,7 +139,7 @@ def test_a_step_of_the_users_own_leaves_everything_where_it_is(case):
         assert after.sharding.is_equivalent_to(variable.value.sharding, after.ndim), variable.path
 
 
-@each_class
+@each
 @pytest.mark.parametrize(("how", "devices"), [("keras", 4), ("weights", 4), pytest.param("keras", 1, marks=full)])
 def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path):
     """Bit for bit what was saved, laid over the devices that there are, and the training goes on as on eight."""
@@ -176,7 +176,7 @@ def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path
 
 
 @pytest.mark.on("jax-devices", "jax", "torch", "tensorflow")
-@each_class
+@each
 def test_shard_state_where_there_is_nothing_to_lay_it_over(case):
     weight = keras.Variable([1.0, 2.0])
     optimizer = case.make(shard_state=True)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from cases import each, each_and_keras
+from cases import ALL, each_and_keras, each_row
 from support import Problem, Ramp, difference, value
 
 SCALES = pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])
 
 
-@each
+@each_row
 @SCALES
 @pytest.mark.quick
 def test_float64_is_the_twin(case, scale, float64):
@@ -17,7 +17,7 @@ def test_float64_is_the_twin(case, scale, float64):
     assert difference(ours, problem.reference(case.twin, schedule.at, **case.arguments)) <= 1e-12
 
 
-@each
+@each_row
 @SCALES
 def test_float64_is_the_outside_oracle(case, scale, float64):
     problem, schedule = Problem(seed=12, scale=scale), Ramp(0.05)
@@ -26,7 +26,7 @@ def test_float64_is_the_outside_oracle(case, scale, float64):
     assert difference(ours, oracle) <= 1e-12
 
 
-@each
+@each_row
 @SCALES
 def test_float32_is_the_twin_to_its_resolution(case, scale):
     problem, schedule = Problem(seed=13, scale=scale), Ramp(0.05)
@@ -35,7 +35,7 @@ def test_float32_is_the_twin_to_its_resolution(case, scale):
     assert difference(problem.run(case.make(learning_rate=schedule), "float32"), reference) <= 1e-6 * largest
 
 
-@each_and_keras("Keras rounds beta_2 to the weight's dtype: 0.999 is 1 in bfloat16")
+@each_and_keras("Keras rounds beta_2 to the weight's dtype: 0.999 is 1 in bfloat16", rows=ALL)
 @pytest.mark.parametrize(("dtype", "resolution"), [("bfloat16", 2.0**-8), ("float16", 2.0**-11)])
 def test_low_precision_weights_follow_float32(case, dtype, resolution):
     """Twenty roundings of a weight, each by at most half of its spacing, are all that may separate the two."""
@@ -55,7 +55,7 @@ def test_low_precision_weights_follow_float32(case, dtype, resolution):
     assert moved.min() > 0.1
 
 
-@each
+@each_row
 def test_slots_of_low_precision_weights_are_float32(case):
     problem = Problem(seed=15, shapes=[(3, 2)], steps=2)
     optimizer = case.make(use_ema=True)
@@ -66,7 +66,7 @@ def test_slots_of_low_precision_weights_are_float32(case):
     assert {variable.dtype for variable in kept.values()} == {"float32"}
 
 
-@each
+@each_row
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_extreme_gradients_leave_finite_weights(case, size):
     """Zero, and what underflows or overflows when it is squared: where the square overflows the step may be zero."""

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import each_class, each_class_and_keras
+from cases import each, each_and_keras
 from support import OPTIONS, difference, value, values
 
 pytestmark = pytest.mark.on("mirrored", "mirrored-4")
@@ -32,32 +32,32 @@ def compare(case, options, mode="graph", dtype="float32"):
     assert difference(*ends) <= 1e-6
 
 
-@each_class
+@each
 @named(OPTIONS)
 def test_a_loop_on_replicas_is_one_on_a_single_device(case, options):
     compare(case, options)
 
 
-@each_class_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError))
+@each_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError))
 @named(WRONG_IN_KERAS)
 def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
     compare(case, options)
 
 
-@each_class
+@each
 @pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
 def test_an_eager_loop_too(case, options):
     compare(case, OPTIONS[options], mode="eager")
 
 
-@each_class
+@each
 @pytest.mark.parametrize("options", ["plain", pytest.param("everything", marks=full)])
 def test_weights_of_low_precision(case, options):
     """Gradients are summed in float32: the same sum as on one device, so the same bits."""
     compare(case, OPTIONS[options], dtype="bfloat16")
 
 
-@each_class_and_keras("Keras looks at each replica's gradient by itself")
+@each_and_keras("Keras looks at each replica's gradient by itself")
 @pytest.mark.parametrize("bad", [np.inf, pytest.param(np.nan, marks=full)])
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
@@ -94,7 +94,7 @@ def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     loop.ends()
 
 
-@each_class_and_keras("Keras squares every occurrence of a row by itself")
+@each_and_keras("Keras squares every occurrence of a row by itself")
 @pytest.mark.parametrize("among", ["replicas", "all"])
 def test_repeated_rows_are_summed(case, among):
     """Ids that several replicas have, and that one replica has several times, against one-hot inputs on one device."""
@@ -121,7 +121,7 @@ def test_repeated_rows_are_summed(case, among):
     assert difference(*ends) <= 2e-6
 
 
-@each_class
+@each
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
@@ -141,7 +141,7 @@ def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
     assert np.all(ends[0][0] != start[0])
 
 
-@each_class
+@each
 @pytest.mark.parametrize("steps", [None, 2])
 def test_a_variable_that_takes_its_gradient_as_value(case, steps):
     """The largest over all replicas, and over the window, as in Keras; neither summed, clipped nor decayed."""
@@ -170,7 +170,7 @@ def test_a_variable_that_takes_its_gradient_as_value(case, steps):
 # Through model.fit.
 
 
-@each_class
+@each
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 def test_fit_with_a_ragged_last_batch(case, options):
     ends = [fitted(lambda: case.make(**OPTIONS[options]), replicated) for replicated in (True, False)]
@@ -178,7 +178,7 @@ def test_fit_with_a_ragged_last_batch(case, options):
     assert ends[0].optimizer.iterations.numpy() == (3 if options == "everything" else 6)
 
 
-@each_class
+@each
 @pytest.mark.parametrize("swap_on_epoch", [True, pytest.param(False, marks=full)])
 def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     losses = []
@@ -196,7 +196,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 
 
 @full
-@each_class
+@each
 def test_float8_training(case):
     """Within the resolution of float8: a sum that is rounded otherwise can turn the last bit of a gradient."""
 
@@ -210,7 +210,7 @@ def test_float8_training(case):
     assert difference(*ends) <= 1e-2
 
 
-@each_class
+@each
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 @pytest.mark.parametrize("how", ["keras", pytest.param("weights", marks=full)])
 def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, tmp_path):
@@ -241,7 +241,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, 
 
 
 @full
-@each_class
+@each
 def test_mixed_float16_wraps_by_itself(case):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -253,7 +253,7 @@ def test_mixed_float16_wraps_by_itself(case):
     assert difference(values(model.trainable_variables), values(fitted(case.make).trainable_variables)) <= 2e-2
 
 
-@each_class
+@each
 def test_an_optimizer_of_another_place_is_refused(case):
     """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
     with scope(True):
