@@ -11,6 +11,7 @@ from typing import NoReturn
 
 PACKAGES = ("keras", "tensorflow_datasets", "sklearn", "matplotlib")
 PRECISIONS = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
+SLOT_DTYPES = ("float32", "bfloat16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
@@ -33,7 +34,10 @@ class Parser(argparse.ArgumentParser):
         option("--seed", "N", "of the first weights and the order of the data", type=_seed, default=1)
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
         option("--precision", None, text, choices=PRECISIONS, default="float32")
-        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical CPUs"
+        text = "of the optimizer's state; bfloat16 takes half of the memory"
+        option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
+        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical CPUs; "
+        text += "multiworker: the processes that the environment variable TF_CONFIG names, in each of which this runs"
         option("--strategy", None, text, choices=STRATEGIES, default="auto")
         option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
         option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -67,14 +71,30 @@ def check_batch(batch_size, replicas):
 
 def find_optimizer(name):
     """The class of the package with that name, in any case."""
+    import keras
     import keras_adaptive
 
-    by_lower_case = {each.lower(): getattr(keras_adaptive, each) for each in keras_adaptive.__all__}
+    public = [getattr(keras_adaptive, each) for each in keras_adaptive.__all__]
+    classes = [each for each in public if isinstance(each, type) and issubclass(each, keras.optimizers.Optimizer)]
+    by_lower_case = {each.__name__.lower(): each for each in classes}
     if name.lower() not in by_lower_case:
         near = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.0)
         names = ", ".join(by_lower_case[each].__name__ for each in near)
         refuse(f"unknown --optimizer {name!r}; the nearest names are {names}")
     return by_lower_case[name.lower()]
+
+
+def optimizer_arguments(arguments):
+    """What the command line says of the optimizer, besides its class."""
+    chosen = {"slot_dtype": arguments.slot_dtype}
+    if arguments.learning_rate is not None:
+        chosen["learning_rate"] = arguments.learning_rate
+    if arguments.precision == "bfloat16":
+        # Rounded to the nearest, most steps are too small to change a bfloat16 weight.
+        chosen["stochastic_rounding"] = True
+    if arguments.precision == "mixed_float16":
+        chosen["loss_scale_factor"] = "dynamic"
+    return chosen
 
 
 def _number(kind, accepted, holds):

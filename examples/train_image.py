@@ -10,7 +10,7 @@ With Keras's progress bar, then one line of results and a picture of the learnin
 import time
 
 import strategies
-from options import Parser, check_batch, find_optimizer, refuse
+from options import Parser, check_batch, find_optimizer, optimizer_arguments, refuse
 
 
 def network(shape, classes):
@@ -53,14 +53,14 @@ def main():
 
     keras.utils.set_random_seed(arguments.seed)
     keras.config.set_dtype_policy(arguments.precision)
-    chosen = {} if arguments.learning_rate is None else {"learning_rate": arguments.learning_rate}
     with devices.scope:
-        optimizer = optimizer_class(**chosen)
+        optimizer = optimizer_class(**optimizer_arguments(arguments))
         model = network(images.train[0].shape[1:], images.classes)
         model.compile(
             optimizer=optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             weighted_metrics=["accuracy"],
+            auto_scale_loss=False,  # in mixed_float16 the optimizer scales it, and sees an infinity on any replica
         )
     begin = time.perf_counter()
     history = model.fit(
@@ -71,6 +71,8 @@ def main():
     ).history
     seconds = time.perf_counter() - begin
 
+    if not devices.is_chief:
+        return
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     accuracy = history["val_accuracy"][-1]
     title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"
