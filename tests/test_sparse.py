@@ -50,7 +50,11 @@ def trained(case, options, mode, one_hot, table, head, batches):
 )
 @pytest.mark.parametrize(
     ("mode", "options"),
-    [("eager", "plain"), ("jit", "plain"), *(("graph", name) for name in OPTIONS)],
+    [
+        pytest.param("eager", "plain", marks=pytest.mark.quick),
+        ("jit", "plain"),
+        *(("graph", name) for name in OPTIONS),
+    ],
 )
 def test_repeated_ids_are_a_one_hot_model(case, mode, options):
     rng = np.random.default_rng(31)
