@@ -8,6 +8,7 @@ import worlds
 from elsewhere import Elsewhere
 
 os.environ.update(worlds.environment(worlds.current()))
+RUNS = pytest.StashKey[Elsewhere]()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -47,10 +48,17 @@ def elsewhere(request):
 
     With pytest-xdist the cores are busy, and a world begins when its test does.
     """
-    runs = Elsewhere()
+    runs = request.config.stash[RUNS] = Elsewhere()
     if not hasattr(request.config, "workerinput"):
         for item in request.session.items:
             if "elsewhere" in inspect.signature(item.function).parameters:
                 runs.begin(**item.callspec.params)
     yield runs
     runs.close()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """One line for each other world, before the closing line of this one."""
+    if RUNS in config.stash:
+        for line in config.stash[RUNS].closing_lines():
+            terminalreporter.write_line(line)

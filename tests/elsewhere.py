@@ -32,6 +32,12 @@ class Elsewhere:
         self.begin(world, chosen)
         return self._runs[world, chosen].result()
 
+    def closing_lines(self):
+        """What pytest said last in every run that has ended."""
+        for (world, chosen), run in self._runs.items():
+            if run.done() and not run.cancelled():
+                yield f"{world}, {chosen}: {run.result()[1].strip().splitlines()[-1]}"
+
     def close(self):
         """Ends what is still running; nothing else begins."""
         self._queue.shutdown(wait=False, cancel_futures=True)
