@@ -164,6 +164,15 @@ def test_a_state_that_waits_is_not_lost(case):
     assert difference(list(state(optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
+@each
+def test_a_state_that_was_taken_stays_as_it_is(case):
+    model = trained(sequential(), case.make(**EVERYTHING), 3)
+    taken = model.optimizer.get_state()
+    copies = {key: array.copy() for key, array in taken.items()}
+    descend(model.optimizer, model.trainable_variables, 3, 5)
+    assert all(np.array_equal(taken[key], array) for key, array in copies.items())
+
+
 def without(key):
     return lambda arrays, manifest: arrays.pop(key)
 

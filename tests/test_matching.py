@@ -59,6 +59,12 @@ EXAMPLES = {
         "name",
         {"m_1/dense_1/w": "m/dense/w", "m_1/dense_2/w": "m/dense_1/w"},
     ),
+    "a new head on a second model without a root, whose numbers are shifted": (
+        ["dense/w 44", "dense_1/w 44", "dense_2/w 41"],
+        ["dense_1/w 44", "dense_2/w 44", "dense_3/w 47"],
+        "name",
+        {"dense_1/w": "dense/w", "dense_2/w": "dense_1/w"},
+    ),
     "unfrozen": (
         ["dense_1/w 44", "dense_2/w 44"],
         ["dense/w 44", "dense_1/w 44", "dense_2/w 44"],

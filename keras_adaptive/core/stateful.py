@@ -32,7 +32,11 @@ class Stateful:
 
         What `numpy.savez(path, **optimizer.get_state())` writes, `optimizer.set_state(numpy.load(path))` restores.
         """
-        return checkpoint.state_of(self) if self._waiting is None else dict(self._waiting.store)
+        return {key: np.array(array) for key, array in self._state_to_save().items()}
+
+    def _state_to_save(self):
+        """The arrays, which may be the memory of the variables themselves."""
+        return checkpoint.state_of(self) if self._waiting is None else self._waiting.store
 
     def set_state(self, state: Any) -> Restored:
         """Restores what `get_state` returned, by the paths of the variables.
@@ -73,7 +77,7 @@ class Stateful:
 
     def save_own_variables(self, store):
         """Puts `get_state` into Keras's store."""
-        for key, array in self.get_state().items():
+        for key, array in self._state_to_save().items():
             store[key] = array
 
     def load_own_variables(self, store):

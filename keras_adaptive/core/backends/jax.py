@@ -125,4 +125,5 @@ def outside_of_steps(optimizer):
 
 
 def assign_everywhere(target, source):
-    target.assign(source)
+    # A copy: where two variables share a buffer, a step that donates both of them fails.
+    target.assign(jax.numpy.array(read(source), copy=True))
