@@ -105,10 +105,28 @@ def state(optimizer):
 
 def descend(optimizer, variables, first, last):
     """Steps number `first` to `last` - 1, with gradients that depend on the weights, the step and the shape alone."""
+    apply = optimizer.apply if keras.backend.backend() != "jax" else _compiled_by_jax(optimizer)
     for t in range(first, last):
         gradients = [0.3 * np.sin(3.0 * value(v) + t + np.size(v)) for v in variables]
         pairs = zip(gradients, variables, strict=True)
-        optimizer.apply([ops.convert_to_tensor(g, dtype=v.dtype) for g, v in pairs], variables)
+        apply([ops.convert_to_tensor(g, dtype=v.dtype) for g, v in pairs], variables)
+
+
+def _compiled_by_jax(optimizer):
+    """`apply` as `fit` runs it on JAX: called step by step, each `cond` in it would be compiled anew."""
+    import jax
+
+    compiled = jax.jit(lambda *arguments: optimizer.stateless_apply(*arguments))
+
+    def apply(gradients, variables):
+        if not optimizer.built:
+            optimizer.build(variables)
+        state = [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
+        weights, kept = compiled(*state)
+        for variable, new in zip([*variables, *optimizer.variables], [*weights, *kept], strict=True):
+            variable.assign(new)
+
+    return apply
 
 
 def in_mode(step, mode):

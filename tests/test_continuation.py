@@ -68,8 +68,6 @@ def test_five_steps_of_keras_and_five_of_ours_are_ten_of_keras(case, rate, built
         assert difference(values(switched), values(untouched)) > 1e-3
 
 
-
-
 @each
 def test_the_average_goes_over(case):
     for cls in origins(case):
