@@ -46,8 +46,7 @@ RATES = {
 
 
 @each
-@pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
-@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(("rate", "built"), [(RATES["number"], True), (RATES["schedule"], False)], ids=RATES)
 def test_five_steps_of_keras_and_five_of_ours_are_ten_of_keras(case, rate, built, float64):
     """The schedule falls once, between the two: from then on a velocity with eta inside is one with eta outside."""
     for cls in origins(case):
