@@ -54,7 +54,7 @@ class Noise:
 def _positions(shape):
     """The place of each element in row-major order, of a shape that broadcasts to this one.
 
-    One iota for each axis: a single long one would have to be laid out anew on a TPU.
+    One iota for each axis: a single long one would have to be reshaped, and could not count beyond int32.
     """
     places = constant(0, "int32")
     for axis, length in enumerate(shape):
