@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+# The ways to run a step that the backend has.
+MODES = {"tensorflow": ("eager", "graph", "jit"), "jax": ("eager", "jit"), "torch": ("eager",)}[keras.backend.backend()]
 SHAPES = [(), (1,), (3, 0), (7,), (4, 3), (2, 1, 3, 2, 2)]
 
 # Ways to train, for tests of a whole step wherever it runs.
