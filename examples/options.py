@@ -36,8 +36,8 @@ class Parser(argparse.ArgumentParser):
         option("--precision", None, text, choices=PRECISIONS, default="float32")
         text = "of the optimizer's state; bfloat16 takes half of the memory"
         option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
-        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical CPUs; "
-        text += "multiworker: the processes that the environment variable TF_CONFIG names, in each of which this runs"
+        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
+        text += "CPUs; multiworker: the processes that the environment variable TF_CONFIG names, in each of which this runs"
         option("--strategy", None, text, choices=STRATEGIES, default="auto")
         option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
         option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -72,6 +72,7 @@ def check_batch(batch_size, replicas):
 def find_optimizer(name):
     """The class of the package with that name, in any case."""
     import keras
+
     import keras_adaptive
 
     public = [getattr(keras_adaptive, each) for each in keras_adaptive.__all__]

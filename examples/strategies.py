@@ -46,8 +46,8 @@ def choose_backend(strategy, replicas):
         refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
     if strategy == "multiworker" and (backend != "tensorflow" or "TF_CONFIG" not in os.environ):
         refuse(
-            "--strategy multiworker needs the backend tensorflow, and the cluster's workers in the environment variable "
-            f"TF_CONFIG. Received: KERAS_BACKEND={backend}, TF_CONFIG={os.environ.get('TF_CONFIG')}"
+            "--strategy multiworker needs the backend tensorflow, and the cluster's workers in the environment "
+            f"variable TF_CONFIG. Received: KERAS_BACKEND={backend}, TF_CONFIG={os.environ.get('TF_CONFIG')}"
         )
     if strategy == "tpu" and not _tpu_is_attached():
         refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")

@@ -117,9 +117,9 @@ def _last_of_its_class(case):
 
 
 ALL = [pytest.param(case, id=case.name) for case in CASES]
-# Besides the numbers themselves: the last row of each class, which has the most slots, and the others in the full run.
+# Besides the numbers themselves: the last row of each class, which has the most slots; the others by `pytest -m variant`.
 ONE_PER_CLASS = [
-    pytest.param(case, id=case.name, marks=[] if _last_of_its_class(case) else pytest.mark.full) for case in CASES
+    pytest.param(case, id=case.name, marks=[] if _last_of_its_class(case) else pytest.mark.variant) for case in CASES
 ]
 
 each = pytest.mark.parametrize("case", ONE_PER_CLASS)
