@@ -117,7 +117,7 @@ def _last_of_its_class(case):
 
 
 ALL = [pytest.param(case, id=case.name) for case in CASES]
-# Besides the numbers themselves: the last row of each class, which has the most slots; the others by `pytest -m variant`.
+# Besides the numbers: the last row of each class, which has the most slots; the others by `pytest -m variant`.
 ONE_PER_CLASS = [
     pytest.param(case, id=case.name, marks=[] if _last_of_its_class(case) else pytest.mark.variant) for case in CASES
 ]
