@@ -22,16 +22,11 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Devices(NamedTuple):
-    """What `start` found.
-
-    The strategy's name, how many replicas of the model there are, where to build it, and whether this process is the
-    one that reports, of those that train together.
-    """
+    """What `start` found: the strategy's name, how many replicas of the model there are, and where to build it."""
 
     strategy: str
     replicas: int
     scope: contextlib.AbstractContextManager
-    is_chief: bool = True
 
 
 def choose_backend(strategy, replicas):
@@ -44,11 +39,8 @@ def choose_backend(strategy, replicas):
     if backend not in installed:
         known = f"is not installed; found {installed}" if backend in BACKENDS else f"must be one of {list(BACKENDS)}"
         refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
-    if strategy == "multiworker" and (backend != "tensorflow" or "TF_CONFIG" not in os.environ):
-        refuse(
-            "--strategy multiworker needs the backend tensorflow, and the cluster's workers in the environment "
-            f"variable TF_CONFIG. Received: KERAS_BACKEND={backend}, TF_CONFIG={os.environ.get('TF_CONFIG')}"
-        )
+    if strategy == "multiworker":
+        refuse("--strategy multiworker does not train yet: model.fit fails under it in Keras itself (keras#20585)")
     if strategy == "tpu" and not _tpu_is_attached():
         refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")
     if strategy == "cpu" and (replicas or 1) > 1:
@@ -85,12 +77,6 @@ def _tensorflow(strategy, replicas):
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return _replicated(tf.distribute.TPUStrategy(resolver), replicas)
-    if strategy == "multiworker":
-        from multiworker import MultiWorkerStrategy
-
-        workers = MultiWorkerStrategy()
-        devices = _replicated(workers, replicas)
-        return devices._replace(is_chief=workers.cluster_resolver.task_id == 0)
     if strategy == "cpu":
         tf.config.set_visible_devices([], "GPU")
     kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"

@@ -71,8 +71,6 @@ def main():
     ).history
     seconds = time.perf_counter() - begin
 
-    if not devices.is_chief:
-        return
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     accuracy = history["val_accuracy"][-1]
     title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"
