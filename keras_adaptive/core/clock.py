@@ -1,6 +1,7 @@
 """The `h` of a rule: what one variable's update is told besides its tensors."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
@@ -56,13 +57,15 @@ class Hyperparameters:
 
     Attributes: every hyperparameter of the algorithm as a Python number, as the variable's group has it; `eta`, the
     learning rate of this update, scheduled and multiplied by the group's multiplier; `t`, the number of the update
-    from 1; `weight_decay`: lambda, a number or a scalar tensor, or None.
+    from 1; `weight_decay`: lambda, a number or a scalar tensor, 0.0 where there is none; what the algorithm's `about`
+    says of the variable; the numbers that its `settle` returned for all variables.
     """
 
-    def __init__(self, state, clock: Clock):
+    def __init__(self, state, clock: Clock, settled: Mapping[str, Any] | None = None):
         vars(self).update(state.hyperparameters)
         self._clock, self._dtype = clock, state.compute_dtype
-        self.weight_decay = state.weight_decay
+        vars(self).update({name: ops.cast(number, self._dtype) for name, number in (settled or {}).items()})
+        self.weight_decay = 0.0 if state.weight_decay is None else state.weight_decay
         if state.scheduled_decay is not None:
             self.weight_decay = clock.scheduled_number(state.scheduled_decay, self._dtype)
         self.t = clock.step(self._dtype)
@@ -74,3 +77,9 @@ class Hyperparameters:
     def debias(self, beta: float):
         """1 - beta^t: what a moving average that began at zero is divided by."""
         return self._clock.debias(beta, self._dtype)
+
+    def every(self, k: int, compute, kept):
+        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure."""
+        if k == 1:
+            return compute()
+        return ops.cond(ops.equal((self._clock.t - 1) % k, 0), compute, lambda: kept)

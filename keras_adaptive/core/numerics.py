@@ -34,6 +34,17 @@ def clip(x, limit: float):
     return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
 
 
+def caution(delta, g):
+    """What a step is multiplied by to keep the coordinates that go against the gradient, enlarged by their share."""
+    mask = ops.cast(delta * g > 0, backend.standardize_dtype(g.dtype))
+    return mask * (math.prod(g.shape) / (ops.sum(mask) + 1.0))
+
+
+def maximum(x, y):
+    """The larger of two tensors; NaN where one of them is."""
+    return ops.where(x > y, x, ops.where(y >= x, y, x + y))
+
+
 def debias(beta: float, t):
     """1 - beta^t as -expm1(t log beta), which keeps all digits while beta^t is close to 1."""
     if beta == 0.0:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_adaptive.core import backends, checks, describe, gradients, groups, loss_scale, monitor, states, step
-from keras_adaptive.core.slots import CODECS, Slot, as_slots
+from keras_adaptive.core.slots import CODECS, Scalar, Slot, as_slots
 from keras_adaptive.core.stateful import Stateful
 from keras_adaptive.core.states import path, paths
 
@@ -27,6 +27,7 @@ KERAS_OPTIONS: dict[str, checks.Check] = {
 }
 OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "groups": (checks.list_of(groups.Group), None),
+    "cautious": (checks.flag, False),
     "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
     "skip_nonfinite": (checks.flag, False),
     "slot_dtype": (checks.one_of(*CODECS), "float32"),
@@ -47,7 +48,9 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
 
     a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the whole step.
     `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
-    and `debias(beta)` = 1 - beta^t.
+    and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
+    variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
+    variables; `decay = "rule"` says that the rule applies `h.weight_decay` itself.
 
     Args:
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
@@ -69,6 +72,9 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 compiled with `auto_scale_loss=False`, or Keras would scale the loss once more.
             gradient_accumulation_steps: None, or over how many calls the gradients are averaged to make one update.
                 Schedules, bias correction, decay, the average and `iterations` count updates.
+            cautious: take only those coordinates of the rule's step that go against the gradient, enlarged by how few
+                they are, delta <- delta M size / (sum(M) + 1) with M = 1 where delta g > 0, else 0 (Liang, Chen, Liu
+                and Liu, 2024). Default False.
             skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
                 count it in `skipped_updates`. A window of accumulation is left out as a whole. Default False.
             slot_dtype: what the algorithm's slots are stored in. "float32" (default): in the dtype of the arithmetic,
@@ -102,6 +108,8 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
     slots: ClassVar[tuple[str | Slot, ...]] = ()
     decay: ClassVar[str] = "core"
 
+    scalars: ClassVar[tuple[Scalar, ...]] = ()
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         cls.slots = as_slots(cls.slots)
@@ -131,7 +139,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         self._check_combinations()
         self._make_loss_scale()
         # Not by setattr: Keras and TensorFlow would wrap the lists.
-        self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, plan=None)
+        self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, plan=None, common={}, whole=None)
 
     # Setting an attribute: checked as in the constructor, and refused once it could no longer take effect.
 
@@ -156,8 +164,16 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 raise
 
     def _check_combinations(self):
+        self._check_decay()
         for group in (None, *(self.groups or ())):
             self.check_together(**groups.hyperparameters(self, group))
+
+    def _check_decay(self):
+        if self.decay == "rule" and self.weight_decay_mode != "decoupled":
+            raise ValueError(
+                f"`weight_decay_mode` must be 'decoupled' for {type(self).__name__}, whose rule has its own place for "
+                f"weight decay. Received: weight_decay_mode={self.weight_decay_mode!r}"
+            )
 
     def check_together(self, **hyperparameters):
         """Raises for hyperparameters that are right one by one and wrong together; a group's are checked too."""
@@ -185,6 +201,18 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         """Delta of theta <- theta - delta, and the new slots."""
         raise NotImplementedError(f"{type(self).__name__} defines no rule")
 
+    def about(self, path, shape, hyperparameters):
+        """What the rule has to know about one variable, by name; a "learning_rate_multiplier" multiplies its eta."""
+        return {}
+
+    def gather(self, h, theta, g, *slots):
+        """One variable's share in sums over all of them, by name: scalars."""
+        return {}
+
+    def settle(self, h, sums, **scalars):
+        """The new `scalars` by name, from the sums over all variables and the old ones; the rule reads them from h."""
+        raise NotImplementedError(f"{type(self).__name__} has scalars and does not settle them")
+
     # Build
 
     def build(self, variables):
@@ -208,6 +236,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
                 self.window_is_spoilt = self._add_counter("window_is_spoilt", dtype="bool")
         if self.skips_nonfinite:
             self.skipped_updates = self._add_counter("skipped_updates")
+        self._add_scalars(made)
         self._adopt(made)
         self.built = True
         self._restore_waiting(before)
@@ -237,8 +266,20 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
     def _is_decayed(self, variable):
         return self._use_weight_decay(variable) and path(variable) not in self._excluded["paths"]
 
-    def _add_counter(self, name, dtype="int32"):
-        return self.add_variable(shape=(), dtype=dtype, aggregation="only_first_replica", name=name)
+    def _add_scalars(self, made):
+        """The numbers that the algorithm keeps for all variables together, in the widest dtype of their arithmetic."""
+        dtype = "float64" if any(state.compute_dtype == "float64" for state in made) else "float32"
+        common = {}
+        for scalar in self.scalars:
+            initial = getattr(self, scalar.initial) if isinstance(scalar.initial, str) else scalar.initial
+            common[scalar.name] = self._add_counter(scalar.name, dtype, states.constant(initial))
+        whole = states.Whole(groups.hyperparameters(self, None), dtype)
+        vars(self).update(common=common, whole=whole)
+
+    def _add_counter(self, name, dtype="int32", initializer="zeros"):
+        return self.add_variable(
+            shape=(), dtype=dtype, initializer=initializer, aggregation="only_first_replica", name=name
+        )
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         """Keras's method: variables, or regular expressions of their names, that are not decayed; before build."""
@@ -312,6 +353,11 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
 
         Clips, applies the rule, decays and assigns. It neither unscales, sums over replicas or accumulates, nor counts.
         """
+        if self.scalars:
+            raise ValueError(
+                f"{type(self).__name__} has no update of a single variable, because its step depends on all of them: "
+                "call `apply`."
+            )
         state = self.plan.states[self._get_variable_index(variable)]
         step.update_one(self, state, gradient, variable, learning_rate)
 

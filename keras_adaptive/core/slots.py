@@ -1,6 +1,6 @@
 """What an algorithm carries from step to step, and how that is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,27 +8,55 @@ from keras import ops
 
 from keras_adaptive.core import rounding
 
+# As a slot's initial value: the weights that the first update finds, which are not yet loaded when slots are made.
+THETA = object()
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor of the variable's shape that an algorithm carries from step to step.
+    """One tensor that an algorithm carries from step to step, for each variable.
+
+    Args:
+        name: the letter that it has in the algorithm's equations.
+        initial: its value before the first step: a number, the name of the hyperparameter that holds it, or THETA.
+        when: the hyperparameter that must not be zero, False or None for the slot to exist. A slot that does not exist
+            reaches the rule as 0.0, and what the rule returns for it is dropped.
+        shape: a function of the variable's shape and its hyperparameters by name to the slot's shape, or to None where
+            the slot does not exist. Default: the variable's shape.
+        exact: kept in the dtype of the arithmetic whatever `slot_dtype` says. So is every slot whose shape is not the
+            variable's.
+    """
+
+    name: str
+    initial: Any = 0.0
+    when: str | None = None
+    shape: Callable[[Shape, Mapping[str, Any]], Shape | None] | None = None
+    exact: bool = False
+
+    def shape_for(self, shape: Shape, hyperparameters: Mapping[str, Any]) -> Shape | None:
+        """The slot's shape for a variable of this shape; None where the slot does not exist."""
+        if self.when is not None and not hyperparameters[self.when]:
+            return None
+        return shape if self.shape is None else self.shape(shape, hyperparameters)
+
+    def initial_value(self, hyperparameters: Mapping[str, Any]) -> float:
+        if self.initial is THETA:
+            return 0.0
+        return hyperparameters[self.initial] if isinstance(self.initial, str) else self.initial
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One number that an algorithm carries from step to step, for all variables together.
 
     Args:
         name: the letter that it has in the algorithm's equations.
         initial: its value before the first step: a number, or the name of the hyperparameter that holds it.
-        when: the hyperparameter that must not be zero or False for the slot to exist. A slot that does not exist
-            reaches the rule as 0.0, and what the rule returns for it is dropped.
     """
 
     name: str
     initial: float | str = 0.0
-    when: str | None = None
-
-    def exists(self, hyperparameters: Mapping[str, Any]) -> bool:
-        return self.when is None or bool(hyperparameters[self.when])
-
-    def initial_value(self, hyperparameters: Mapping[str, Any]) -> float:
-        return hyperparameters[self.initial] if isinstance(self.initial, str) else self.initial
 
 
 def as_slots(declared) -> tuple[Slot, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import backend, ops
 
 from keras_adaptive.core import backends, groups, monitor, numerics
-from keras_adaptive.core.slots import CODECS, Codec
+from keras_adaptive.core.slots import CODECS, Codec, Shape
 
 
 def path(variable) -> str:
@@ -28,14 +28,13 @@ class VariableState:
         variable: the Keras variable (or the backend's own).
         index: its place among the variables that the optimizer was built with.
         path, shape, dtype: of the variable.
-        hyperparameters: what the rule reads as `h`, by name.
+        hyperparameters: what the rule reads as `h`, by name: the algorithm's, and what it says about the variable.
         group: the index of its group, or None.
         learning_rate_multiplier: what its group multiplies the learning rate by.
         weight_decay: its decay rate, a number or a schedule, or None.
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
-        codec: how its slots are stored.
-        layout: how a slot of its shape lies over several devices, or None.
+        slots: of each of its slots the shape and how it is stored, by name.
         kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
             `statistics`, and `born`, after how many updates the variable was added, if not before the first.
         scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
@@ -45,7 +44,7 @@ class VariableState:
     variable: Any
     index: int
     path: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
     hyperparameters: Mapping[str, Any]
     group: int | None
@@ -53,8 +52,7 @@ class VariableState:
     weight_decay: Any
     overwrite: bool
     constraint: Callable | None
-    codec: Codec
-    layout: Any
+    slots: Mapping[str, tuple[Shape, Codec]]
     kept: dict[str, Any] = field(default_factory=dict)
     scheduled_decay: str | None = None
     accumulator: Any = None
@@ -74,6 +72,17 @@ class VariableState:
         return {"theta": self.variable, **self.kept}
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What the algorithm's `settle` reads as `h`: the hyperparameters of no group, for all variables together."""
+
+    hyperparameters: Mapping[str, Any]
+    compute_dtype: str
+    learning_rate_multiplier: float = 1.0
+    weight_decay: Any = None
+    scheduled_decay: str | None = None
+
+
 def new(optimizer, index, variable, decision) -> VariableState:
     """The state of a variable with what was decided for it, before anything is kept for it."""
     overwrite = bool(optimizer._overwrite_variable_with_gradient(variable))
@@ -85,21 +94,34 @@ def new(optimizer, index, variable, decision) -> VariableState:
         )
     group = None if decision["group"] is None else optimizer.groups[decision["group"]]
     decay = optimizer.weight_decay if group is None or group.weight_decay is None else group.weight_decay
+    shape, hyperparameters = tuple(decision["shape"]), groups.hyperparameters(optimizer, group)
+    about = dict(optimizer.about(decision["path"], shape, hyperparameters))
+    multiplier = about.pop("learning_rate_multiplier", 1.0)
+    hyperparameters |= about
     return VariableState(
         variable=variable,
         index=index,
         path=decision["path"],
-        shape=tuple(decision["shape"]),
+        shape=shape,
         dtype=dtype,
         group=decision["group"],
-        hyperparameters=groups.hyperparameters(optimizer, group),
-        learning_rate_multiplier=1.0 if group is None else group.learning_rate_multiplier,
+        hyperparameters=hyperparameters,
+        learning_rate_multiplier=multiplier * (1.0 if group is None else group.learning_rate_multiplier),
         weight_decay=decay if decision["decays"] else None,
         overwrite=overwrite,
         constraint=None if overwrite else getattr(variable, "constraint", None),
-        codec=CODECS[optimizer.slot_dtype](numerics.compute_dtype(dtype)),
-        layout=backends.slot_layout(variable, optimizer.shard_state),
+        slots={} if overwrite else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters)),
     )
+
+
+def _slots(optimizer, shape, compute_dtype, hyperparameters):
+    """Name, shape and codec of the slots that exist."""
+    for slot in optimizer.slots:
+        of_slot = slot.shape_for(shape, hyperparameters)
+        if of_slot is not None:
+            # What is not as large as the variable saves little, and may be what all of it is divided by.
+            stored = "float32" if slot.exact or of_slot != shape else optimizer.slot_dtype
+            yield slot.name, (of_slot, CODECS[stored](compute_dtype))
 
 
 def add_kept(optimizer, state):
@@ -109,10 +131,11 @@ def add_kept(optimizer, state):
     if state.overwrite:
         return
     for slot in optimizer.slots:
-        if slot.exists(state.hyperparameters):
+        if slot.name in state.slots:
+            shape, codec = state.slots[slot.name]
             initial = slot.initial_value(state.hyperparameters)
-            for role, dtype in state.codec.dtypes(slot.name).items():
-                state.kept[role] = _add_like(optimizer, state, role, initial=initial, dtype=dtype)
+            for role, dtype in codec.dtypes(slot.name).items():
+                state.kept[role] = _add_like(optimizer, state, role, initial=initial, dtype=dtype, shape=shape)
     if optimizer.use_ema:
         state.kept["average"] = _add_like(optimizer, state, "average", dtype=state.dtype)
         if state.dtype != state.compute_dtype:
@@ -124,18 +147,19 @@ def add_kept(optimizer, state):
         state.kept["statistics"] = optimizer.add_variable(shape, dtype=state.compute_dtype, name=name)
 
 
-def _add_like(optimizer, state, name, initial=0.0, dtype=None):
-    """A variable of the same shape, place and layout, in the dtype of the arithmetic."""
+def _add_like(optimizer, state, name, initial=0.0, dtype=None, shape=None):
+    """A variable in the same place, of the same shape and in the dtype of the arithmetic, if nothing else is said."""
+    shape = state.shape if shape is None else shape
     with backends.beside(state.variable):
         return optimizer.add_variable(
-            shape=state.shape,
-            initializer=_constant(initial),
+            shape=shape,
+            initializer=constant(initial),
             dtype=dtype or state.compute_dtype,
-            layout=state.layout,
+            layout=backends.slot_layout(state.variable, shape, optimizer.shard_state),
             name=f"{state.name}_{name}",
         )
 
 
-def _constant(number):
+def constant(number):
     """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
     return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)

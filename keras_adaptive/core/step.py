@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_adaptive.core import backends, checks, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
+from keras_adaptive.core.slots import THETA
 
 
 class Transaction:
@@ -32,6 +33,11 @@ class Transaction:
         self.cache: dict = {}
 
     @property
+    def common(self):
+        """By name, what is read and assigned for all variables together."""
+        return {}
+
+    @property
     def usually_goes(self):
         """Whether a call that changes nothing is the exception, and not most micro-batches of a window."""
         return self.optimizer.gradient_accumulation_steps in (None, 1)
@@ -40,9 +46,9 @@ class Transaction:
         """By role, what is read and assigned for one variable."""
         raise NotImplementedError
 
-    def measure(self, gradients):
-        """Scalars that every variable's update needs and that depend on all gradients, by name."""
-        return {}
+    def measure(self, gradients, clock, values, common):
+        """Scalars that every variable's update needs and that depend on all of them, by name; and the new `common`."""
+        return {}, common
 
     def one(self, state, clock, shared, gradient, values):
         """New values for one variable, by role."""
@@ -51,13 +57,14 @@ class Transaction:
     def clock(self, scalars):
         return Clock(**scalars)
 
-    def all(self, gradients, scalars, values):
-        """New values for every variable: what a backend calls where it holds all of them at once."""
-        clock, shared = self.clock(scalars), self.measure(gradients)
+    def all(self, gradients, scalars, values, common):
+        """New values for every variable, and the new `common`: what a backend calls where it holds all at once."""
+        clock = self.clock(scalars)
+        shared, common = self.measure(gradients, clock, values, common)
         return [
             self.one(state, clock, shared, gradient, old)
             for state, gradient, old in zip(self.states, gradients, values, strict=True)
-        ]
+        ], common
 
     @property
     def compilable(self):
@@ -88,18 +95,37 @@ class Update(Transaction):
     def variables(self, state):
         return state.variables
 
-    def measure(self, gradients):
-        if self.optimizer.global_clipnorm is None:
-            return {}
+    @property
+    def common(self):
+        return self.optimizer.common
+
+    def measure(self, gradients, clock, values, common):
         descended = [
-            gradient
-            for state, gradient in zip(self.states, gradients, strict=True)
+            (state, gradient, of_one)
+            for state, gradient, of_one in zip(self.states, gradients, values, strict=True)
             if gradient is not None and not state.overwrite
         ]
-        return {"clip": numerics.norm_clip(descended, self.optimizer.global_clipnorm)} if descended else {}
+        shared: dict = {}
+        if self.optimizer.global_clipnorm is not None and descended:
+            gradients = [gradient for _, gradient, _ in descended]
+            shared["clip"] = numerics.norm_clip(gradients, self.optimizer.global_clipnorm)
+        if descended and common:
+            common = self.settled(descended, clock, shared, common)
+        return shared | {"settled": common}, common
+
+    def settled(self, descended, clock, shared, common):
+        """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""
+        sums: dict = {}
+        for state, gradient, values in descended:
+            h = Hyperparameters(state, clock.since(values.get("born")), common)
+            theta, gradient, slots = self.operands(state, h, self.clip(gradient, shared), values)
+            for name, number in self.optimizer.gather(h, theta, gradient, *slots).items():
+                number = ops.cast(number, self.optimizer.whole.compute_dtype)
+                sums[name] = sums[name] + number if name in sums else number
+        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock), sums, **common)
 
     def one(self, state, clock, shared, gradient, values):
-        h = Hyperparameters(state, clock.since(values.get("born")))
+        h = Hyperparameters(state, clock.since(values.get("born")), shared["settled"])
         noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
         new, clipped = dict(values), None
         if gradient is not None and state.overwrite:
@@ -125,26 +151,48 @@ class Update(Transaction):
 
     def descend(self, state, h, noise, gradient, values):
         """Rule, decay, rounding to the stored dtypes, constraint."""
-        optimizer, codec = self.optimizer, state.codec
-        theta = ops.cast(values["theta"], state.compute_dtype)
-        names = [slot.name for slot in optimizer.slots]
-        old = [codec.decode(name, values) if name in values else 0.0 for name in names]
-        decay = optimizer.weight_decay_mode if optimizer.decay == "core" and h.weight_decay is not None else None
-        if decay == "coupled":
-            gradient = gradient + h.weight_decay * theta
+        optimizer = self.optimizer
+        theta, gradient, old = self.operands(state, h, gradient, values)
         delta, slots = optimizer.rule(h, theta, gradient, *old)
-        if decay == "decoupled":
-            delta = delta + h.eta * h.weight_decay * theta
-        elif decay == "independent":
-            delta = delta + h.weight_decay * theta
+        if optimizer.cautious:
+            delta = delta * numerics.caution(delta, gradient)
+        delta = delta + self.decay(state, h, theta)
         stored = self.rounded(state, noise, "theta", theta - delta)
         if state.constraint is not None:
             stored = ops.cast(state.constraint(stored), state.dtype)
         new = {"theta": stored}
-        for name, slot in zip(names, slots, strict=True):
-            if name in values:
-                new |= codec.encode(name, slot, noise)
+        for slot, tensor in zip(optimizer.slots, slots, strict=True):
+            if slot.name in state.slots:
+                _, codec = state.slots[slot.name]
+                new |= codec.encode(slot.name, tensor, noise)
         return new
+
+    def operands(self, state, h, gradient, values):
+        """What the rule takes besides h: the weights, the gradient with the L2 penalty if there is one, the slots."""
+        theta = ops.cast(values["theta"], state.compute_dtype)
+        if self.decays(state, "coupled"):
+            gradient = gradient + h.weight_decay * theta
+        slots = []
+        for slot in self.optimizer.slots:
+            if slot.name not in state.slots:
+                slots.append(0.0)
+                continue
+            _, codec = state.slots[slot.name]
+            tensor = codec.decode(slot.name, values)
+            slots.append(ops.where(ops.equal(h.t, 1), theta, tensor) if slot.initial is THETA else tensor)
+        return theta, gradient, slots
+
+    def decay(self, state, h, theta):
+        """What weight decay outside of the rule takes away from the weights."""
+        if self.decays(state, "decoupled"):
+            return h.eta * h.weight_decay * theta
+        if self.decays(state, "independent"):
+            return h.weight_decay * theta
+        return 0.0
+
+    def decays(self, state, mode):
+        optimizer = self.optimizer
+        return optimizer.decay == "core" and state.weight_decay is not None and optimizer.weight_decay_mode == mode
 
     def rounded(self, state, noise, role, theta):
         """Weights, or their average, in the dtype that the weights are stored in."""
@@ -258,7 +306,8 @@ def update_one(optimizer, state, gradient, variable, eta):
     clock = Clock(**numbers(optimizer, eta))
     variables = state.variables | {"theta": variable}
     values = {role: backends.read(kept) for role, kept in variables.items()}
-    shared = optimizer.plan.update.measure([gradient if s is state else None for s in optimizer.plan.states])
+    gradients = [gradient if s is state else None for s in optimizer.plan.states]
+    shared, _ = optimizer.plan.update.measure(gradients, clock, [values] * len(gradients), {})
     for role, value in optimizer.plan.update.one(state, clock, shared, gradient, values).items():
         variables[role].assign(value)
 

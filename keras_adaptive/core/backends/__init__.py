@@ -11,8 +11,9 @@ Each module of this package offers the same functions; the one of the running Ke
     sum_over_replicas(gradients)           list to list; the sum over all replicas, known to each
     max_over_replicas(tensor)              the same with the maximum
     beside(variable)                       context in which a slot of that variable is made
-    slot_layout(variable, shard)           the layout of a slot of that variable's shape, laid over the data-parallel
-                                           devices if `shard`; raises where that cannot be
+    slot_layout(variable, shape, shard)    the layout of a slot of that shape, laid over the data-parallel devices if
+                                           `shard`; raises where that cannot be
+    matmul(a, b)                           the product of matrices with all digits of their dtype
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/step.py), nothing of it unless `go`

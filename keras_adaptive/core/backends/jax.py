@@ -13,6 +13,7 @@ __all__ = [
     "jitted",
     "known_shape",
     "mapped",
+    "matmul",
     "max_over_replicas",
     "opaque",
     "outside_of_steps",
@@ -44,6 +45,11 @@ def mapped(function, gradient):
     return function(gradient)
 
 
+def matmul(a, b):
+    # A TPU would round the factors to bfloat16.
+    return jax.numpy.matmul(a, b, precision="highest")
+
+
 def check_context(optimizer):
     """Wherever JAX traces, the optimizer can be applied."""
 
@@ -60,11 +66,14 @@ def beside(variable):
     return contextlib.nullcontext()
 
 
-def slot_layout(variable, shard):
-    """The weight's own layout; to shard it, the data-parallel axis takes the first free dimension that divides."""
+def slot_layout(variable, shape, shard):
+    """The weight's own layout, or none for another shape; to shard it, the data-parallel axis takes the first free
+    dimension that divides."""
+    distribution, same = keras.distribution.distribution(), shape == tuple(variable.shape)
     if not shard:
-        return getattr(variable, "_layout", None)
-    distribution = keras.distribution.distribution()
+        if same or distribution is None:
+            return getattr(variable, "_layout", None) if same else None
+        return keras.distribution.TensorLayout([None] * len(shape), distribution.device_mesh)
     if distribution is None or distribution.batch_dim_name not in distribution.device_mesh.axis_names:
         raise ValueError(
             "`shard_state` needs a keras.distribution with a data-parallel axis: call "
@@ -74,11 +83,11 @@ def slot_layout(variable, shard):
     mesh, batch = distribution.device_mesh, distribution.batch_dim_name
     layout = distribution.get_variable_layout(variable)
     # Keras 3.13 keeps JAX's own sharding, which may leave out the last dimensions.
-    axes = list(layout.axes if isinstance(layout, keras.distribution.TensorLayout) else layout.spec)
-    axes += [None] * (len(variable.shape) - len(axes))
+    axes = list(layout.axes if isinstance(layout, keras.distribution.TensorLayout) else layout.spec) if same else []
+    axes += [None] * (len(shape) - len(axes))
     if batch not in axes:
         devices = mesh.shape[mesh.axis_names.index(batch)]
-        for dimension, length in enumerate(variable.shape):
+        for dimension, length in enumerate(shape):
             if axes[dimension] is None and length and length % devices == 0:
                 axes[dimension] = batch
                 break
@@ -95,12 +104,17 @@ def opaque(function):
 
 def transact(transaction, go, gradients, scalars):
     variables = [transaction.variables(state) for state in transaction.states]
+    variables.append(transaction.common)
     old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
 
     def compute():
-        return transaction.all(gradients, scalars, old)
+        new, common = transaction.all(gradients, scalars, old[:-1], old[-1])
+        return [*new, common]
 
-    if go is True:
+    if not isinstance(go, jax.core.Tracer):
+        # Step by step, a `cond` would be compiled anew at every call.
+        if not go:
+            return
         new = compute()
     elif transaction.usually_goes:
         # In one pass: a `cond` would copy the weights and slots that it may have to keep.

@@ -18,6 +18,7 @@ __all__ = [
     "jitted",
     "known_shape",
     "mapped",
+    "matmul",
     "max_over_replicas",
     "opaque",
     "outside_of_steps",
@@ -62,6 +63,10 @@ def mapped(function, gradient):
     return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
 
 
+def matmul(a, b):
+    return tf.matmul(a, b)
+
+
 def check_context(optimizer):
     strategy = tf.distribute.get_strategy()
     if strategy is not optimizer._distribution_strategy:
@@ -94,13 +99,13 @@ def beside(variable):
     return tf.distribute.get_strategy().extended.colocate_vars_with(raw(variable))
 
 
-def slot_layout(variable, shard):
+def slot_layout(variable, shape, shard):
     if shard:
         raise ValueError(
-            "`shard_state` must be False on the TensorFlow backend; it needs JAX and a keras.distribution. "
+            "`shard_state` must be False unless the backend is JAX; it needs a keras.distribution. "
             "Received: shard_state=True"
         )
-    return getattr(variable, "_layout", None)
+    return getattr(variable, "_layout", None) if shape == tuple(variable.shape) else None
 
 
 def jitted(cache, key, function):
@@ -115,20 +120,22 @@ def transact(transaction, go, gradients, scalars):
         {role: raw(variable) for role, variable in transaction.variables(state).items()}
         for state in transaction.states
     ]
+    common = {name: raw(variable) for name, variable in transaction.common.items()}
     if tf.distribute.has_strategy():
-        _transact_replicated(transaction, go, gradients, scalars, variables)
+        _transact_replicated(transaction, go, gradients, scalars, variables, common)
     else:
-        _if(go, _whole(transaction), variables, gradients, scalars)
+        _if(go, _whole(transaction), variables, gradients, scalars, common)
 
 
 def _whole(transaction):
     """The transaction as one function of all variables."""
 
-    def whole(variables, gradients, scalars):
-        old = [_read(of_one) for of_one in variables]
-        new = transaction.all(gradients, scalars, old)
+    def whole(variables, gradients, scalars, common):
+        old, old_common = [_read(of_one) for of_one in variables], _read(common)
+        new, new_common = transaction.all(gradients, scalars, old, old_common)
         for of_one, before, after in zip(variables, old, new, strict=True):
             _assign(of_one, before, after)
+        _assign(common, old_common, new_common)
 
     return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
 
@@ -144,8 +151,11 @@ def _single(transaction, state):
     return jitted(transaction.cache, state.index, single) if transaction.compilable else single
 
 
-def _transact_replicated(transaction, go, gradients, scalars, variables):
-    shared = transaction.measure(gradients)
+def _transact_replicated(transaction, go, gradients, scalars, variables, common):
+    old = _read(common)
+    shared, new = transaction.measure(gradients, transaction.clock(scalars), [_read(v) for v in variables], old)
+    for name, variable in common.items():
+        variable.assign(tf.where(go, new[name], old[name]))
 
     def across_replicas(strategy, go, gradients, scalars, shared):
         def on_one_replica(first, of_one, single, go, gradient, scalars, shared):

@@ -12,6 +12,7 @@ __all__ = [
     "jitted",
     "known_shape",
     "mapped",
+    "matmul",
     "max_over_replicas",
     "opaque",
     "outside_of_steps",
@@ -47,6 +48,10 @@ def mapped(function, gradient):
     return torch.sparse_coo_tensor(gradient.indices(), function(gradient.values()), gradient.shape)
 
 
+def matmul(a, b):
+    return torch.matmul(a, b)
+
+
 def check_context(optimizer):
     """Wherever torch runs, the optimizer can be applied."""
 
@@ -63,13 +68,13 @@ def beside(variable):
     return contextlib.nullcontext()
 
 
-def slot_layout(variable, shard):
+def slot_layout(variable, shape, shard):
     if shard:
         raise ValueError(
-            "`shard_state` must be False on the torch backend; it needs JAX and a keras.distribution. "
+            "`shard_state` must be False unless the backend is JAX; it needs a keras.distribution. "
             "Received: shard_state=True"
         )
-    return getattr(variable, "_layout", None)
+    return getattr(variable, "_layout", None) if shape == tuple(variable.shape) else None
 
 
 def jitted(cache, key, function):
@@ -85,9 +90,10 @@ def transact(transaction, go, gradients, scalars):
     if go is not True and not bool(go):
         return
     variables = [transaction.variables(state) for state in transaction.states]
+    variables.append(transaction.common)
     old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
-    new = transaction.all(gradients, scalars, old)
-    for of_one, values in zip(variables, new, strict=True):
+    new, common = transaction.all(gradients, scalars, old[:-1], old[-1])
+    for of_one, values in zip(variables, [*new, common], strict=True):
         for role, variable in of_one.items():
             if values[role] is not variable.value:
                 variable.assign(values[role])
