@@ -70,8 +70,10 @@ class Problem:
     def variables(self, dtype):
         return [keras.Variable(value, dtype=dtype, name=f"w{i}") for i, value in enumerate(self.start)]
 
-    def reference(self, run, eta, **arguments):
+    def reference(self, run, eta, coupled=False, **arguments):
         """The last weights by a twin or an oracle."""
+        if coupled:
+            return run(self.start, self.gradients, eta, self.steps, **arguments)
         return [run(theta, self.gradient(i), eta, self.steps, **arguments) for i, theta in enumerate(self.start)]
 
     def run(self, optimizer, dtype):

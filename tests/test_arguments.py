@@ -62,7 +62,7 @@ def refused(make, wrong):
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=str)
 @pytest.mark.quick
 def test_wrong_options(case, wrong):
-    refused(lambda: case.optimizer(**case.arguments, **wrong), wrong)
+    refused(lambda: case.make(**wrong), wrong)
 
 
 @pytest.mark.parametrize(("case", "wrong"), OWN, ids=[f"{case.name}-{wrong}" for case, wrong in OWN])
