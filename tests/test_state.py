@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import each
+from cases import column, each, each_class
 from support import Ramp, difference, state, value, values
 
 keras.saving.register_keras_serializable(package="tests")(Ramp)
@@ -59,7 +59,8 @@ def reloaded(half, case, options, folder):
     yield rest
 
 
-@each
+@column("save")
+@each_class
 @options
 def test_five_steps_saved_and_five_more_are_ten(case, options, tmp_path):
     """Five of ten with windows of two: the restart falls into the middle of a window."""
