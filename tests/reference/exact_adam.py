@@ -230,7 +230,7 @@ EXACT = {
     ),
 }
 
-# Where an oracle holds for some shapes or for some scales of the gradient only. Those of optax run on fewer shapes, since
+# Where an oracle holds for some shapes or for some scales of the gradient only. Those of optax run on fewer shapes:
 # JAX compiles each operation for each shape.
 _NOT_EMPTY = [(), (1,), (7,), (4, 3), (2, 1, 3, 2, 2)]
 _BY_OPTAX = [
