@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         text = "of the optimizer's state; bfloat16 takes half of the memory"
         option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
         text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
-        text += "CPUs; multiworker: not yet (keras#20585)"
+        text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"
         option("--strategy", None, text, choices=STRATEGIES, default="auto")
         option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
         option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
