@@ -45,6 +45,11 @@ def maximum(x, y):
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
 
 
+def at_least(x, limit: float):
+    """Every element, or the limit where that is larger; NaN stays NaN."""
+    return maximum(x, constant(limit, backend.standardize_dtype(x.dtype)))
+
+
 def minimum(x, y):
     """The smaller of two tensors; NaN where one of them is."""
     return ops.where(x < y, x, ops.where(y <= x, y, x + y))
