@@ -14,6 +14,7 @@ import keras
 import pytest
 
 import keras_adaptive
+from keras_adaptive.__main__ import catalogue, markdown
 from keras_adaptive.core.optimizer import OPTIONS, AdaptiveOptimizer
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,12 @@ def test_its_blocks_run_in_order(tmp_path, monkeypatch):
     namespace = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+def test_its_catalogue_is_that_of_the_package():
+    """What `python -m keras_adaptive list --markdown` prints."""
+    found = README.split("<!-- catalogue -->\n")[1].split("<!-- end of catalogue -->")[0]
+    assert found.strip() == markdown(catalogue())
 
 
 @pytest.mark.quick
