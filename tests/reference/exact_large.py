@@ -125,7 +125,7 @@ EXACT = {
 # Where a row holds, if not for every shape, scale of gradients and schedule from zero, and why.
 _MATRICES = [(4, 3), (3, 5), (4, 4)]
 _NOT_FROM_ZERO = {"schedule": "from the second update"}
-_FULL_RANK = {"shapes": [(), (7,), (4, 4), (2, 1, 3, 2, 2)]}
+_FULL_RANK = {"shapes": [(), (7,), (4, 3), (6, 6), (2, 1, 3, 2, 2)]}
 ONLY = {
     # The oracle's momentum does not contain the learning rate.
     "lars": {"schedule": "constant"},
