@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import lecture
+from rows import lecture, matrices
 
 LECTURE = lecture.ROWS
-CATALOGUE: list = []
+CATALOGUE = [*matrices.ROWS]
