@@ -1,6 +1,7 @@
 """Optimizers for Keras 3, each exactly as its authors published it."""
 
 from keras_adaptive.callbacks import OptimizerMonitor
+from keras_adaptive.companions import companion_groups
 from keras_adaptive.core.groups import Group, no_decay_on_vectors
 from keras_adaptive.layerwise import layerwise_decay
 from keras_adaptive.optimizers.adabelief import AdaBelief
@@ -17,10 +18,14 @@ from keras_adaptive.optimizers.adopt import Adopt
 from keras_adaptive.optimizers.amsgrad import Amsgrad
 from keras_adaptive.optimizers.grams import Grams
 from keras_adaptive.optimizers.mars import Mars
+from keras_adaptive.optimizers.muon import Muon
 from keras_adaptive.optimizers.nadam import Nadam
+from keras_adaptive.optimizers.normuon import NorMuon
 from keras_adaptive.optimizers.radam import RAdam
 from keras_adaptive.optimizers.rmsprop import RMSprop
 from keras_adaptive.optimizers.sgd import SGD
+from keras_adaptive.optimizers.shampoo import Shampoo
+from keras_adaptive.optimizers.soap import Soap
 from keras_adaptive.optimizers.yogi import Yogi
 
 __all__ = [
@@ -40,11 +45,16 @@ __all__ = [
     "Grams",
     "Group",
     "Mars",
+    "Muon",
     "Nadam",
+    "NorMuon",
     "OptimizerMonitor",
     "RAdam",
     "RMSprop",
+    "Shampoo",
+    "Soap",
     "Yogi",
+    "companion_groups",
     "layerwise_decay",
     "no_decay_on_vectors",
 ]

@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import adam_family, lecture
+from rows import adam_family, lecture, matrices
 
 LECTURE = lecture.ROWS
-CATALOGUE = [*adam_family.ROWS]
+CATALOGUE = [*adam_family.ROWS, *matrices.ROWS]
