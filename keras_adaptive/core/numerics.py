@@ -41,8 +41,20 @@ def caution(delta, g):
 
 
 def maximum(x, y):
-    """The larger of two tensors; NaN where one of them is."""
+    """The larger of a tensor and another, or a number; NaN where one of them is."""
+    y = constant(y, backend.standardize_dtype(x.dtype)) if isinstance(y, int | float) else y
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
+
+
+def minimum(x, y):
+    """The smaller of a tensor and another, or a number; NaN where one of them is."""
+    return -maximum(-x, -y)
+
+
+def sign(x):
+    """1, 0 or -1; NaN for NaN, of which torch says 0."""
+    one = ops.ones_like(x)
+    return ops.where(x > 0, one, ops.where(x < 0, -one, x))
 
 
 def debias(beta: float, t):
