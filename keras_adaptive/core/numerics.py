@@ -57,6 +57,12 @@ def sign(x):
     return ops.where(x > 0, one, ops.where(x < 0, -one, x))
 
 
+def mean(x, axis=None, keepdims=False):
+    """The mean of all elements or along one axis; 0 where there are none. Keras's, on torch, is a float32 number."""
+    count = math.prod(x.shape) if axis is None else x.shape[axis]
+    return ops.sum(x, axis=axis, keepdims=keepdims) / max(count, 1)
+
+
 def debias(beta: float, t):
     """1 - beta^t as -expm1(t log beta), which keeps all digits while beta^t is close to 1."""
     if beta == 0.0:
