@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import lecture
+from rows import lecture, small_state
 
 LECTURE = lecture.ROWS
-CATALOGUE: list = []
+CATALOGUE: list = [*small_state.ROWS]
