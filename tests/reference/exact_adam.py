@@ -168,12 +168,13 @@ EXACT = {
     "grams": (twins.grams, {"weight_decay": 0.1}, pytorch_optimizer("Grams", weight_decay=0.1), CLOSE),
     "adadelta": (twins.adadelta, {}, torch("Adadelta", rho=0.95), CLOSE),
     "adadelta-optax": (twins.adadelta, {"rho": 0.9}, optax("adadelta", rho=0.9, eps=1e-6), CLOSE),
-    "adafactor": (twins.adafactor, {}, torch("Adafactor", eps=(1e-30, 1e-3), weight_decay=0.0), CLOSE),
+    # It adds nothing to the squares.
+    "adafactor": (twins.adafactor, {}, torch("Adafactor", eps=(1e-30, 1e-3), weight_decay=0.0), 1e-10),
     "adafactor-decay": (
         twins.adafactor,
         {"clip_threshold": 1.2, "beta_2_decay": 0.6, "weight_decay": 0.1},
         torch("Adafactor", eps=(1e-30, 1e-3), d=1.2, beta2_decay=-0.6, weight_decay=0.1),
-        CLOSE,
+        1e-10,
     ),
     "adafactor-moment": (
         twins.adafactor,
@@ -200,9 +201,8 @@ EXACT = {
         _relative(optax("adafactor", min_dim_size_to_factor=3)),
         1e-7,
     ),
-    # It adds 1e-30 to squares that may be as small as 1e-20.
-    "sm3": (twins.sm3, {}, pytorch_optimizer("SM3", momentum=0.9), 1e-10),
-    "sm3-plain": (twins.sm3, {"momentum": 0.0}, pytorch_optimizer("SM3"), 1e-10),
+    "sm3": (twins.sm3, {}, pytorch_optimizer("SM3", momentum=0.9, eps=0.0), CLOSE),
+    "sm3-plain": (twins.sm3, {"momentum": 0.0}, pytorch_optimizer("SM3", eps=0.0), CLOSE),
     "novograd": (
         twins.novograd,
         {"weight_decay": 0.1},
@@ -230,8 +230,8 @@ EXACT = {
     ),
 }
 
-# Where an oracle holds for some shapes or for some scales of the gradient only, and fewer shapes for those of optax: JAX
-# compiles each operation for each shape.
+# Where an oracle holds for some shapes or for some scales of the gradient only. Those of optax run on fewer shapes:
+# JAX compiles each operation for each shape.
 _NOT_EMPTY = [(), (1,), (7,), (4, 3), (2, 1, 3, 2, 2)]
 _BY_OPTAX = [
     "adamw-optax",
@@ -258,6 +258,6 @@ SHAPES = {
     "adafactor-decay": _NOT_EMPTY,
     "sm3": _NOT_EMPTY,
     "sm3-plain": _NOT_EMPTY,
-    **dict.fromkeys(_BY_OPTAX, [(), (3, 0), (4, 3)]),
+    **{name: [(), (3, 0), (4, 3)] for name in _BY_OPTAX},
 }
 SCALES = {"mars": [1.0], "mars-epsilon": [1.0]}

@@ -140,6 +140,7 @@ def yogi(
     debias=False,
     weight_decay=0.0,
 ):
+    """Without `debias` no exact oracle: those installed always have it."""
     m, v = np.full_like(theta, initial_momentum_value), np.full_like(theta, initial_accumulator_value)
     for t in range(1, steps + 1):
         g = gradient(t, theta)

@@ -100,7 +100,10 @@ def lion(theta, gradient, eta, steps, beta_1=0.9, beta_2=0.99, weight_decay=0.0,
 
 
 def tiger(theta, gradient, eta, steps, beta=0.965, parameter_scale=True, weight_decay=0.01, per_row=False):
-    """The decay is at the variable's own rate; with `parameter_scale` vectors have half the rate and no decay."""
+    """The decay is at the variable's own rate; with `parameter_scale` vectors have half the rate and no decay.
+
+    With `parameter_scale` no exact oracle: the one installed has no scale.
+    """
     vector = np.ndim(theta) <= 1
     m = np.zeros_like(theta)
     for t in range(1, steps + 1):
