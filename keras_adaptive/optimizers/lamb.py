@@ -4,7 +4,7 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum, minimum
+from keras_adaptive.core.numerics import debias, maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.linalg import adapts, norm, trusted
 
@@ -15,7 +15,7 @@ class Lamb(AdaptiveOptimizer):
 
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
         v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
-        m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)       only with use_bias_correction
+        m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)       only if debias
         u_t = m_hat_t / (sqrt(v_hat_t) + epsilon) + weight_decay theta_{t-1}
         phi(z) = min(max(z, phi_lower), phi_upper)
         theta_t = theta_{t-1} - eta_t phi(||theta_{t-1}||) / ||u_t|| u_t
@@ -30,7 +30,7 @@ class Lamb(AdaptiveOptimizer):
         beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
         beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
         epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-06.
-        use_bias_correction: correct the averages for their start at zero. Default True.
+        debias: correct the averages for their start at zero. Default True.
         phi_lower: least size that a variable counts for, at least 0. Default 0.0.
         phi_upper: largest size that a variable counts for, at least phi_lower; None for no bound. Default None.
         exclude_vectors: neither adapt nor decay variables of at most one axis. Default True.
@@ -57,7 +57,7 @@ class Lamb(AdaptiveOptimizer):
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
         "epsilon": checks.divisor,
-        "use_bias_correction": checks.flag,
+        "debias": checks.flag,
         "phi_lower": checks.nonnegative,
         "phi_upper": checks.optional(checks.positive),
         "exclude_vectors": checks.flag,
@@ -71,7 +71,7 @@ class Lamb(AdaptiveOptimizer):
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-6,
-        use_bias_correction=True,
+        debias=True,
         phi_lower=0.0,
         phi_upper=None,
         exclude_vectors=True,
@@ -84,7 +84,7 @@ class Lamb(AdaptiveOptimizer):
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
-            use_bias_correction=use_bias_correction,
+            debias=debias,
             phi_lower=phi_lower,
             phi_upper=phi_upper,
             exclude_vectors=exclude_vectors,
@@ -102,7 +102,7 @@ class Lamb(AdaptiveOptimizer):
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g
         v = h.beta_2 * v + (1 - h.beta_2) * g * g
-        m_hat, v_hat = (m / h.debias(h.beta_1), v / h.debias(h.beta_2)) if h.use_bias_correction else (m, v)
+        m_hat, v_hat = (m / debias(h.beta_1, h.t), v / debias(h.beta_2, h.t)) if h.debias else (m, v)
         u = m_hat / (sqrt(v_hat) + h.epsilon)
         if not h.adapt:
             return h.eta * u, (m, v)
