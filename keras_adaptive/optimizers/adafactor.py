@@ -18,7 +18,7 @@ class Adafactor(AdaptiveOptimizer):
         S_t = g_t g_t + epsilon_1
         R_t = beta_2_t R_{t-1} + (1 - beta_2_t) mean of S_t over columns      R_0 = 0
         C_t = beta_2_t C_{t-1} + (1 - beta_2_t) mean of S_t over rows         C_0 = 0
-        V_t = R_t C_t^T / mean(R_t)
+        V_t = R_t C_t^T / mean(R_t)                                           from min_size_to_factor rows and columns
         u_t = g_t / sqrt(V_t),  u_hat_t = u_t / max(1, RMS(u_t) / clip_threshold)
         rho_t = min(eta_t, 1 / sqrt(t))  if relative_step, else  eta_t
         rho_t = min(1e-6 t, 1 / sqrt(t))                                      with warmup_init, whatever eta_t is
@@ -26,8 +26,7 @@ class Adafactor(AdaptiveOptimizer):
         m_t = beta_1 m_{t-1} + (1 - beta_1) alpha_t u_hat_t                   m_0 = 0
         theta_t = theta_{t-1} - m_t
 
-    Rows and columns are the two trailing axes, if the variable has two and both are at least min_size_to_factor. Any
-    other variable has the whole average:
+    Rows and columns are the two trailing axes. A variable of fewer axes, rows or columns has the whole average:
 
         v_t = beta_2_t v_{t-1} + (1 - beta_2_t) S_t,  V_t = v_t               v_0 = 0
 

@@ -19,11 +19,12 @@ class Lamb(AdaptiveOptimizer):
         u_t = m_hat_t / (sqrt(v_hat_t) + epsilon) + weight_decay theta_{t-1}
         phi(z) = min(max(z, phi_lower), phi_upper)
         theta_t = theta_{t-1} - eta_t phi(||theta_{t-1}||) / ||u_t|| u_t
+        theta_t = theta_{t-1} - eta_t u_t,  weight_decay = 0                  of vectors, if exclude_vectors
 
-    Norms are over the whole variable; where one of them is 0 the ratio is 1. With exclude_vectors, variables of at
-    most one axis have ratio 1 and no decay. Keras's class subtracts the decay from the weights beside the rule, where
-    it is not part of u_t. A variable without gradient and with weight decay has u_t = weight_decay theta_{t-1}, so it
-    shrinks at the rate eta_t whatever weight_decay is. A variable that is taken out of weight decay is still adapted.
+    Norms are over the whole variable; where one of them is 0 their ratio is 1. Vectors are variables of at most one
+    axis. A matrix that is taken out of weight decay is still adapted. A matrix with weight decay and without gradient
+    has u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is. Keras's class
+    subtracts the decay from the weights beside the rule, where it is not part of u_t.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.

@@ -15,15 +15,16 @@ class Lars(AdaptiveOptimizer):
         d_t = g_t + weight_decay theta_{t-1}
         q_t = trust_coefficient ||theta_{t-1}|| / (||g_t|| + weight_decay ||theta_{t-1}||)      form "sum"
         q_t = trust_coefficient ||theta_{t-1}|| / ||d_t||                                       form "norm"
+        q_t = 1, weight_decay = 0                                             of vectors, if exclude_vectors
         b_t = momentum b_{t-1} + eta_t q_t d_t                                b_0 = 0
         theta_t = theta_{t-1} - b_t                                           momentum_form "classic"
         b_t = momentum b_{t-1} + d_t
         theta_t = theta_{t-1} - eta_t q_t b_t                                 momentum_form "popular"
 
-    Norms are over the whole variable. q_t is 1 where ||theta_{t-1}|| or what it is divided by is 0. With
-    exclude_vectors, variables of at most one axis have q_t = 1 and no decay. The paper has the sum and the classic
-    momentum. The popular momentum is that of torch, with eta outside of the velocity, and its q_t is that of the
-    velocity: b_t stands in the place of g_t and d_t. A variable that is taken out of weight decay is still adapted.
+    Norms are over the whole variable. q_t is 1 where ||theta_{t-1}|| or what it is divided by is 0. Vectors are
+    variables of at most one axis. The paper has the sum and the classic momentum. The popular momentum is that of
+    torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of g_t and
+    d_t. A matrix that is taken out of weight decay is still adapted.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.

@@ -64,7 +64,9 @@ class SM3(AdaptiveOptimizer):
 
 def least(A, shape):
     """The smallest of each element's numbers, one from each axis."""
-    nu, begin = A if not shape else None, 0
+    if len(shape) == 0:
+        return A
+    nu, begin = None, 0
     for axis, length in enumerate(shape):
         along = [length if other == axis else 1 for other in range(len(shape))]
         of_axis = ops.reshape(A[begin : begin + length], along)
