@@ -7,6 +7,7 @@ from keras_adaptive.layerwise import layerwise_decay
 from keras_adaptive.optimizers.adabelief import AdaBelief
 from keras_adaptive.optimizers.adabound import AdaBound
 from keras_adaptive.optimizers.adadelta import Adadelta
+from keras_adaptive.optimizers.adafactor import Adafactor
 from keras_adaptive.optimizers.adagrad import Adagrad
 from keras_adaptive.optimizers.adam import Adam
 from keras_adaptive.optimizers.adam_mini import AdamMini
@@ -16,24 +17,34 @@ from keras_adaptive.optimizers.adan import Adan
 from keras_adaptive.optimizers.ademamix import AdEMAMix
 from keras_adaptive.optimizers.adopt import Adopt
 from keras_adaptive.optimizers.amsgrad import Amsgrad
+from keras_adaptive.optimizers.came import Came
 from keras_adaptive.optimizers.grams import Grams
+from keras_adaptive.optimizers.lamb import Lamb
+from keras_adaptive.optimizers.lars import Lars
+from keras_adaptive.optimizers.lion import Lion
 from keras_adaptive.optimizers.mars import Mars
+from keras_adaptive.optimizers.merit import Merit
 from keras_adaptive.optimizers.muon import Muon
 from keras_adaptive.optimizers.nadam import Nadam
 from keras_adaptive.optimizers.normuon import NorMuon
+from keras_adaptive.optimizers.novograd import Novograd
 from keras_adaptive.optimizers.radam import RAdam
 from keras_adaptive.optimizers.rmsprop import RMSprop
 from keras_adaptive.optimizers.sgd import SGD
 from keras_adaptive.optimizers.shampoo import Shampoo
+from keras_adaptive.optimizers.sm3 import SM3
 from keras_adaptive.optimizers.soap import Soap
+from keras_adaptive.optimizers.tiger import Tiger
 from keras_adaptive.optimizers.yogi import Yogi
 
 __all__ = [
     "SGD",
+    "SM3",
     "AdEMAMix",
     "AdaBelief",
     "AdaBound",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamMini",
@@ -42,17 +53,24 @@ __all__ = [
     "Adan",
     "Adopt",
     "Amsgrad",
+    "Came",
     "Grams",
     "Group",
+    "Lamb",
+    "Lars",
+    "Lion",
     "Mars",
+    "Merit",
     "Muon",
     "Nadam",
     "NorMuon",
+    "Novograd",
     "OptimizerMonitor",
     "RAdam",
     "RMSprop",
     "Shampoo",
     "Soap",
+    "Tiger",
     "Yogi",
     "companion_groups",
     "layerwise_decay",
