@@ -45,6 +45,23 @@ def maximum(x, y):
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
 
 
+def at_least(x, limit: float):
+    """Every element, or the limit where that is larger; NaN stays NaN."""
+    return maximum(x, constant(limit, backend.standardize_dtype(x.dtype)))
+
+
+def minimum(x, y):
+    """The smaller of two tensors; NaN where one of them is."""
+    return ops.where(x < y, x, ops.where(y <= x, y, x + y))
+
+
+def mean(x, axes):
+    """The mean over these axes, which stay with length 1; 0 where there is nothing to average."""
+    if not axes:
+        return x
+    return ops.sum(x, axis=axes, keepdims=True) / max(1, math.prod(x.shape[axis] for axis in axes))
+
+
 def debias(beta: float, t):
     """1 - beta^t as -expm1(t log beta), which keeps all digits while beta^t is close to 1."""
     if beta == 0.0:

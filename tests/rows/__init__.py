@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import lecture
+from rows import adam_family, lecture
 
 LECTURE = lecture.ROWS
-CATALOGUE: list = []
+CATALOGUE = [*adam_family.ROWS]
