@@ -3,6 +3,7 @@
 from keras_adaptive.callbacks import OptimizerMonitor
 from keras_adaptive.core.groups import Group, no_decay_on_vectors
 from keras_adaptive.layerwise import layerwise_decay
+from keras_adaptive.one_cycle import OneCycle
 from keras_adaptive.optimizers.adabelief import AdaBelief
 from keras_adaptive.optimizers.adabound import AdaBound
 from keras_adaptive.optimizers.adadelta import Adadelta
@@ -22,6 +23,8 @@ from keras_adaptive.optimizers.radam import RAdam
 from keras_adaptive.optimizers.rmsprop import RMSprop
 from keras_adaptive.optimizers.sgd import SGD
 from keras_adaptive.optimizers.yogi import Yogi
+from keras_adaptive.recipes import legw, recipe, scale_learning_rate
+from keras_adaptive.schedules import InverseSquareRoot, PolynomialDecay, WarmupSchedule, WarmupStableDecay
 
 __all__ = [
     "SGD",
@@ -39,13 +42,21 @@ __all__ = [
     "Amsgrad",
     "Grams",
     "Group",
+    "InverseSquareRoot",
     "Mars",
     "Nadam",
+    "OneCycle",
     "OptimizerMonitor",
+    "PolynomialDecay",
     "RAdam",
     "RMSprop",
+    "WarmupSchedule",
+    "WarmupStableDecay",
     "Yogi",
     "layerwise_decay",
+    "legw",
     "no_decay_on_vectors",
+    "recipe",
+    "scale_learning_rate",
 ]
 __version__ = "0.1.0"
