@@ -6,7 +6,7 @@ import math
 import keras
 from keras import ops
 
-from keras_adaptive.core import checks
+from keras_adaptive.core import checks, numerics
 from keras_adaptive.core.schedule import Schedule, floating, passed
 
 
@@ -95,7 +95,10 @@ class OneCycle(Schedule):
         eta = floating(u)
         for end, v in others:
             p = passed(k, begin, end - begin)
-            left = 1.0 - p if self.shape == "linear" else (1.0 + ops.cos(math.pi * p)) / 2
+            left = 1.0 - p
+            if self.shape == "cosine":
+                # (1 + cos(pi p)) / 2, with all digits where the cosine is near -1.
+                left = numerics.sine(math.pi / 2 * left) ** 2
             eta = ops.where(p > 0.0, v + (u - v) * left, eta)
             begin, u = end, v
         return eta

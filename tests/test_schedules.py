@@ -107,7 +107,6 @@ def test_of_keras_it_is_not(float64):
 def test_it_is_its_equation_in_float32(schedule, at):
     found = schedule(ops.convert_to_tensor(3, "int32"))
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
-    # The cosine is near -1 at the end of a cycle: what is left of 1 + cos is a rounding of the peak.
     assert max(abs(float(schedule(k)) - at(k)) for k in STEPS) <= 4e-7 * PEAK
 
 
