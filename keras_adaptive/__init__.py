@@ -4,6 +4,7 @@ from keras_adaptive.callbacks import OptimizerMonitor
 from keras_adaptive.companions import companion_groups
 from keras_adaptive.core.groups import Group, no_decay_on_vectors
 from keras_adaptive.layerwise import layerwise_decay
+from keras_adaptive.one_cycle import OneCycle
 from keras_adaptive.optimizers.adabelief import AdaBelief
 from keras_adaptive.optimizers.adabound import AdaBound
 from keras_adaptive.optimizers.adadelta import Adadelta
@@ -36,6 +37,8 @@ from keras_adaptive.optimizers.sm3 import SM3
 from keras_adaptive.optimizers.soap import Soap
 from keras_adaptive.optimizers.tiger import Tiger
 from keras_adaptive.optimizers.yogi import Yogi
+from keras_adaptive.recipes import legw, recipe, scale_learning_rate
+from keras_adaptive.schedules import InverseSquareRoot, PolynomialDecay, WarmupSchedule, WarmupStableDecay
 
 __all__ = [
     "SGD",
@@ -56,6 +59,7 @@ __all__ = [
     "Came",
     "Grams",
     "Group",
+    "InverseSquareRoot",
     "Lamb",
     "Lars",
     "Lion",
@@ -65,15 +69,22 @@ __all__ = [
     "Nadam",
     "NorMuon",
     "Novograd",
+    "OneCycle",
     "OptimizerMonitor",
+    "PolynomialDecay",
     "RAdam",
     "RMSprop",
     "Shampoo",
     "Soap",
     "Tiger",
+    "WarmupSchedule",
+    "WarmupStableDecay",
     "Yogi",
     "companion_groups",
     "layerwise_decay",
+    "legw",
     "no_decay_on_vectors",
+    "recipe",
+    "scale_learning_rate",
 ]
 __version__ = "0.1.0"
