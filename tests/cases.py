@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+import worlds
 from rows import CATALOGUE, LECTURE
 from rows.case import Case
 
@@ -11,21 +12,44 @@ CASES = LECTURE
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
 
-def _marks(case):
+def is_last(case):
     """Of each class the last row, which has the most slots, is the one that all tests run on."""
-    if case is not [other for other in [*CASES, *CATALOGUE] if other.optimizer is case.optimizer][-1]:
-        return [pytest.mark.variant]
-    return [pytest.mark.catalogue] if case in CATALOGUE else []
+    return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
 
 
-ALL = [pytest.param(case, id=case.name) for case in [*CASES, *CATALOGUE]]
-ONE_PER_CLASS = [pytest.param(case, id=case.name, marks=_marks(case)) for case in [*CASES, *CATALOGUE]]
+def _marked(case, variants, everywhere):
+    marks = [] if variants or is_last(case) else [pytest.mark.variant]
+    if case in CATALOGUE and not everywhere:
+        marks.append(pytest.mark.catalogue)
+    return pytest.param(case, id=case.name, marks=marks)
 
-each = pytest.mark.parametrize("case", ONE_PER_CLASS)
-each_row = pytest.mark.parametrize("case", ALL)
+
+def rows(variants=False, everywhere=False):
+    """The table as parameters.
+
+    Args:
+        variants: run all rows of a class; otherwise the others than the last are a run of their own.
+        everywhere: run the catalogue too; otherwise it is a run of its own.
+    """
+    return [_marked(case, variants, everywhere) for case in ROWS]
 
 
-def each_and_keras(reason, raises=AssertionError, rows=ONE_PER_CLASS):
+ROWS = [*CASES, *CATALOGUE]
+# Nothing has to be compiled there, so that whole tests can run on the catalogue.
+QUICKEST = worlds.current() == "torch"
+
+each = pytest.mark.parametrize("case", rows())
+each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
+each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
+every_class = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in ROWS if is_last(case)])
+
+
+def column(name):
+    """The test is one of those that fill this column of the table of what is held for each class."""
+    return pytest.mark.column(name)
+
+
+def each_and_keras(reason, raises=AssertionError, table=None):
     """The rows, and Keras's own Adam, which must fail the test: it shows that the test can."""
     expected = pytest.mark.xfail(strict=True, raises=raises, reason=reason)
-    return pytest.mark.parametrize("case", [*rows, pytest.param(KERAS, id=KERAS.name, marks=expected)])
+    return pytest.mark.parametrize("case", [*(table or rows()), pytest.param(KERAS, id=KERAS.name, marks=expected)])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, each, each_and_keras
+from cases import CASES, column, each, each_and_keras, each_class
 from keras import ops
 from support import Problem, Ramp, difference, value, values
 
@@ -54,6 +54,19 @@ def test_a_group_has_other_hyperparameters(case, other):
     ours = steps(grouped, two(), (0, 1))
     (first,) = steps(case.make(learning_rate=Ramp(0.2), weight_decay=0.1), two()[:1], (0,))
     (second,) = steps(other.make(learning_rate=Ramp(0.1), weight_decay=0.3), two()[1:], (1,))
+    assert difference(ours, [first, second]) <= 1e-6
+
+
+@column("groups")
+@each_class
+def test_a_group_is_an_optimizer_of_its_own(case):
+    """Where the step does not depend on all variables, each ends as if it were alone."""
+    if case.coupled:
+        pytest.skip("the step of one variable depends on all of them")
+    grouped = case.make(learning_rate=Ramp(0.2), weight_decay=0.1, groups=[Group("second", 0.5, weight_decay=0.3)])
+    ours = steps(grouped, two(), (0, 1))
+    (first,) = steps(case.make(learning_rate=Ramp(0.2), weight_decay=0.1), two()[:1], (0,))
+    (second,) = steps(case.make(learning_rate=Ramp(0.1), weight_decay=0.3), two()[1:], (1,))
     assert difference(ours, [first, second]) <= 1e-6
 
 
