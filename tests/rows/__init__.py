@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import lecture
+from rows import lecture, parameter_free
 
 LECTURE = lecture.ROWS
-CATALOGUE: list = []
+CATALOGUE: list = [*parameter_free.ROWS]
