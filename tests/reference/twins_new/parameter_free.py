@@ -38,9 +38,7 @@ def schedule_free_sgd(
     def direction(t, g, y):
         return g + weight_decay * y
 
-    return _schedule_free(
-        theta, gradient, eta, steps, beta, direction, warmup_steps, weight_power, r, return_average
-    )
+    return _schedule_free(theta, gradient, eta, steps, beta, direction, warmup_steps, weight_power, r, return_average)
 
 
 def schedule_free_adamw(
@@ -65,9 +63,7 @@ def schedule_free_adamw(
         v = ema(v, g**2, beta_2)
         return g / (np.sqrt(debias(v, beta_2, t)) + epsilon) + weight_decay * y
 
-    return _schedule_free(
-        theta, gradient, eta, steps, beta_1, direction, warmup_steps, weight_power, r, return_average
-    )
+    return _schedule_free(theta, gradient, eta, steps, beta_1, direction, warmup_steps, weight_power, r, return_average)
 
 
 def _inner(left, right):
