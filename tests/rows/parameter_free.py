@@ -38,7 +38,7 @@ ROWS = [
         "schedule-free-adamw",
         keras_adaptive.ScheduleFreeAdamW,
         twins.schedule_free_adamw,
-        single(pytorch_optimizer("ScheduleFreeAdamW")),
+        single(optax("contrib.schedule_free_adamw")),
         wrong=(*WRONG_FREE, *WRONG_EPSILON, {"beta_1": 1.0}, {"beta_2": -0.1}),
         refuses=AVERAGES,
     ),
@@ -46,12 +46,7 @@ ROWS = [
         "schedule-free-adamw-warmup",
         keras_adaptive.ScheduleFreeAdamW,
         twins.schedule_free_adamw,
-        single(
-            pytorch_optimizer(
-                "ScheduleFreeAdamW", betas=(0.8, 0.99), weight_decay=0.1, warmup_steps=7, weight_lr_power=1.5, r=0.5
-            )
-        ),
-        {"beta_1": 0.8, "beta_2": 0.99, "weight_decay": 0.1, **FREE},
+        arguments={"beta_1": 0.8, "beta_2": 0.99, "weight_decay": 0.1, **FREE},
         refuses=AVERAGES,
     ),
     Case(
