@@ -146,3 +146,7 @@ def in_mode(step, mode):
     import tensorflow as tf
 
     return tf.function(step, jit_compile=mode == "jit")
+
+
+def is_ours(cls):
+    return cls.__module__.startswith("keras_adaptive.")

@@ -119,7 +119,7 @@ stabiliser = Check(
     real,
     lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
 )
-divisor = Check(
+sole_stabiliser = Check(
     f"a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
     real,
     lambda x: SMALLEST_NORMAL <= x < math.inf,

@@ -45,6 +45,11 @@ def maximum(x, y):
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
 
 
+def at_least(x, limit: float):
+    """Every element, or the limit where that is larger; NaN stays NaN."""
+    return maximum(x, constant(limit, backend.standardize_dtype(x.dtype)))
+
+
 def minimum(x, y):
     """The smaller of two tensors; NaN where one of them is."""
     return ops.where(x < y, x, ops.where(y <= x, y, x + y))
@@ -58,6 +63,13 @@ def power(x, exponent: float):
 def quotient(x, y):
     """x / y, and 0 where y is 0."""
     return ops.where(y != 0.0, x / ops.where(y != 0.0, y, ops.ones_like(y)), ops.zeros_like(y))
+
+
+def mean(x, axes):
+    """The mean over these axes, which stay with length 1; 0 where there is nothing to average."""
+    if not axes:
+        return x
+    return ops.sum(x, axis=axes, keepdims=True) / max(1, math.prod(x.shape[axis] for axis in axes))
 
 
 def debias(beta: float, t):

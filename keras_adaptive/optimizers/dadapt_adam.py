@@ -60,8 +60,8 @@ class DAdaptAdam(AdaptiveOptimizer):
     hyperparameters = {
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
-        "epsilon": checks.divisor,
-        "d_0": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
+        "d_0": checks.sole_stabiliser,
         "growth_rate": checks.growth,
         "use_bias_correction": checks.flag,
     }

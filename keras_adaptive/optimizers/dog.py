@@ -65,7 +65,7 @@ class DoG(AdaptiveOptimizer):
 
     hyperparameters = {
         "reps_rel": checks.positive,
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "average_power": checks.nonnegative,
     }
     slots = START_AND_AVERAGE

@@ -54,7 +54,7 @@ class DoWG(AdaptiveOptimizer):
 
     hyperparameters = {
         "initial_distance": checks.optional(checks.positive),
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "average_power": checks.nonnegative,
     }
     slots = START_AND_AVERAGE

@@ -63,7 +63,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     hyperparameters = {
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "warmup_steps": checks.natural,
         "weight_power": checks.nonnegative,
         "r": checks.nonnegative,

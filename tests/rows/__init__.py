@@ -1,6 +1,6 @@
 """The rows of the table of cases, by family."""
 
-from rows import lecture, parameter_free
+from rows import adam_family, lecture, parameter_free
 
 LECTURE = lecture.ROWS
-CATALOGUE: list = [*parameter_free.ROWS]
+CATALOGUE = [*adam_family.ROWS, *parameter_free.ROWS]
