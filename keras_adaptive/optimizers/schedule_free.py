@@ -41,4 +41,3 @@ class ScheduleFree(AdaptiveOptimizer):
 
     def training_weights(self, h, z, x, *others):
         return self.between(h, z, x)
-
