@@ -1,6 +1,6 @@
 """Optimizers for Keras 3, each exactly as its authors published it."""
 
-from keras_adaptive.callbacks import OptimizerMonitor
+from keras_adaptive.callbacks import EvaluationWeights, OptimizerMonitor
 from keras_adaptive.companions import companion_groups
 from keras_adaptive.core.groups import Group, no_decay_on_vectors
 from keras_adaptive.layerwise import layerwise_decay
@@ -19,6 +19,9 @@ from keras_adaptive.optimizers.ademamix import AdEMAMix
 from keras_adaptive.optimizers.adopt import Adopt
 from keras_adaptive.optimizers.amsgrad import Amsgrad
 from keras_adaptive.optimizers.came import Came
+from keras_adaptive.optimizers.dadapt_adam import DAdaptAdam
+from keras_adaptive.optimizers.dog import DoG
+from keras_adaptive.optimizers.dowg import DoWG
 from keras_adaptive.optimizers.grams import Grams
 from keras_adaptive.optimizers.lamb import Lamb
 from keras_adaptive.optimizers.lars import Lars
@@ -29,8 +32,11 @@ from keras_adaptive.optimizers.muon import Muon
 from keras_adaptive.optimizers.nadam import Nadam
 from keras_adaptive.optimizers.normuon import NorMuon
 from keras_adaptive.optimizers.novograd import Novograd
+from keras_adaptive.optimizers.prodigy import Prodigy
 from keras_adaptive.optimizers.radam import RAdam
 from keras_adaptive.optimizers.rmsprop import RMSprop
+from keras_adaptive.optimizers.schedule_free_adamw import ScheduleFreeAdamW
+from keras_adaptive.optimizers.schedule_free_sgd import ScheduleFreeSGD
 from keras_adaptive.optimizers.sgd import SGD
 from keras_adaptive.optimizers.shampoo import Shampoo
 from keras_adaptive.optimizers.sm3 import SM3
@@ -57,6 +63,10 @@ __all__ = [
     "Adopt",
     "Amsgrad",
     "Came",
+    "DAdaptAdam",
+    "DoG",
+    "DoWG",
+    "EvaluationWeights",
     "Grams",
     "Group",
     "InverseSquareRoot",
@@ -72,8 +82,11 @@ __all__ = [
     "OneCycle",
     "OptimizerMonitor",
     "PolynomialDecay",
+    "Prodigy",
     "RAdam",
     "RMSprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "Shampoo",
     "Soap",
     "Tiger",

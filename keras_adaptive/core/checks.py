@@ -133,6 +133,7 @@ sole_stabiliser = Check(
     real,
     lambda x: SMALLEST_NORMAL <= x < math.inf,
 )
+growth = Check("a real number of at least 1, or infinity", real, lambda x: x >= 1.0)
 learning_rate = Check(
     "a finite real number of at least 0, a LearningRateSchedule or a callable without arguments",
     _rate,

@@ -7,7 +7,18 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_adaptive.core import backends, checks, describe, gradients, groups, loss_scale, monitor, states, step
+from keras_adaptive.core import (
+    backends,
+    checks,
+    describe,
+    evaluation,
+    gradients,
+    groups,
+    loss_scale,
+    monitor,
+    states,
+    step,
+)
 from keras_adaptive.core.slots import CODECS, Scalar, Slot, as_slots
 from keras_adaptive.core.stateful import Stateful
 from keras_adaptive.core.states import path, paths
@@ -39,7 +50,9 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
 OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
 
-class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer):
+class AdaptiveOptimizer(
+    Stateful, evaluation.Evaluated, loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer
+):
     """Base of all algorithms: everything but the rule.
 
     An algorithm is a subclass that declares its `hyperparameters` and `slots` and defines `rule`:
@@ -50,7 +63,9 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
     `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
     and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
     variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
-    variables; `decay = "rule"` says that the rule applies `h.weight_decay` itself.
+    variables, and `common_hyperparameters` names those that no group can change; `decay = "rule"` says that the rule
+    applies `h.weight_decay` itself; `evaluation_slot` names the slot with the weights that a model is evaluated at, if
+    those are others than it is trained at, and `training_weights` gives these from the slots, where it can.
 
     Args:
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
@@ -109,6 +124,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
     decay: ClassVar[str] = "core"
 
     scalars: ClassVar[tuple[Scalar, ...]] = ()
+    common_hyperparameters: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -165,6 +181,7 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
 
     def _check_combinations(self):
         self._check_decay()
+        self._check_evaluation()
         for group in (None, *(self.groups or ())):
             self.check_together(**groups.hyperparameters(self, group))
 
@@ -360,15 +377,6 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             )
         state = self.plan.states[self._get_variable_index(variable)]
         step.update_one(self, state, gradient, variable, learning_rate)
-
-    def finalize_variable_values(self, var_list):
-        """Sets the variables to their moving averages, if `use_ema`; `fit` calls it after the last epoch."""
-        if not self.use_ema:
-            return
-        for variable in var_list:
-            average = self._model_variables_moving_average[self._get_variable_index(variable)]
-            if average is not None:
-                backends.assign_everywhere(variable, average)
 
     def get_config(self):
         """All arguments, for `from_config`, and what was decided by them for the variables."""

@@ -1,6 +1,6 @@
 """Algorithms for large batches."""
 
-from reference import twins_new as twins
+from reference import twins
 from reference.exact_large import EXACT
 
 import keras_adaptive

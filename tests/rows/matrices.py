@@ -1,7 +1,7 @@
 """Optimizers of matrices."""
 
 from reference import oracles_large as oracles
-from reference import twins_new as twins
+from reference import twins
 
 import keras_adaptive
 from rows.case import Case

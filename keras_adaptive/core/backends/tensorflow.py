@@ -26,6 +26,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -226,9 +227,17 @@ def outside_of_steps(optimizer):
             )
 
 
-def assign_everywhere(target, source):
+def snapshot(variable):
+    return tf.identity(read(variable))
+
+
+def assign_everywhere(target, source, projected=None):
     """Each replica of the target takes the value of the source beside it; `fit` calls this outside of the strategy."""
-    target, source = raw(target), raw(source)
+    target, source = raw(target), source if tf.is_tensor(source) else raw(source)
     strategy = getattr(target, "distribute_strategy", None) or tf.distribute.get_strategy()
+
+    def assign(a, b):
+        a.assign(tf.cast(b if projected is None else projected(tf.convert_to_tensor(b)), a.dtype))
+
     with strategy.scope():
-        strategy.extended.update(target, lambda a, b: a.assign(tf.cast(b, a.dtype)), args=(source,))
+        strategy.extended.update(target, assign, args=(source,))
