@@ -15,7 +15,8 @@ import pytest
 
 import keras_adaptive
 from keras_adaptive.__main__ import catalogue, markdown
-from keras_adaptive.core.optimizer import OPTIONS, AdaptiveOptimizer
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,7 +80,7 @@ def test_the_source_and_the_slots_are_named(cls):
 @pytest.mark.quick
 def test_every_option_is_described():
     documented = sections(AdaptiveOptimizer)["Args"]
-    assert described(documented) == {"learning_rate", "options", "hyperparameters", *OPTIONS}
+    assert described(documented) == {"learning_rate", "given", "hyperparameters", *OPTIONS}
 
 
 @each_class

@@ -140,8 +140,7 @@ def jitted(cache, key, function):
 def transact(transaction, go, gradients, scalars):
     scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
     variables = [
-        {role: raw(variable) for role, variable in transaction.variables(state).items()}
-        for state in transaction.states
+        {role: raw(variable) for role, variable in transaction.variables(state).items()} for state in transaction.states
     ]
     common = {name: raw(variable) for name, variable in transaction.common.items()}
     if tf.distribute.has_strategy():
