@@ -131,6 +131,13 @@ ROWS = [
     ),
     Case("yogi", keras_adaptive.Yogi, twins.yogi),
     Case(
+        "adabound-tight",
+        keras_adaptive.AdaBound,
+        twins.adabound,
+        None,
+        {**BETAS, "final_learning_rate": 0.2, "gamma": 0.1, "base_learning_rate": 0.1},
+    ),
+    Case(
         "adabound",
         keras_adaptive.AdaBound,
         twins.adabound,
