@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.exact_large import COUPLED, EXACT, ONLY
 from reference.oracles_large import pytorch_optimizer
 from support import SHAPES, Problem, Ramp, difference

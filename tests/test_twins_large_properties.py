@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.given import Given
 from support import SHAPES, Problem, Ramp, difference
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.given import Given
 from support import Problem, Ramp, difference
 

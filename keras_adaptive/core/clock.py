@@ -22,7 +22,7 @@ class Clock:
         self.t, self.eta, self.scheduled = t, eta, scheduled
         self._known: dict[tuple, Any] = {}
 
-    def _once(self, key, compute):
+    def once(self, key, compute):
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
@@ -36,20 +36,20 @@ class Clock:
         return own
 
     def step(self, dtype: str):
-        return self._once(("t", dtype), lambda: ops.cast(self.t, dtype))
+        return self.once(("t", dtype), lambda: ops.cast(self.t, dtype))
 
     def learning_rate(self, multiplier: float, dtype: str):
         def multiplied():
             eta = ops.cast(self.eta, dtype)
             return eta if multiplier == 1.0 else eta * multiplier
 
-        return self._once(("eta", multiplier, dtype), multiplied)
+        return self.once(("eta", multiplier, dtype), multiplied)
 
     def scheduled_number(self, name: str, dtype: str):
-        return self._once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
+        return self.once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
 
     def debias(self, beta: float, dtype: str):
-        return self._once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
+        return self.once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
 
 
 class Hyperparameters:
@@ -78,8 +78,20 @@ class Hyperparameters:
         """1 - beta^t: what a moving average that began at zero is divided by."""
         return self._clock.debias(beta, self._dtype)
 
-    def every(self, k: int, compute, kept):
-        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure."""
-        if k == 1:
+    def once(self, key, compute):
+        """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""
+        return self._clock.once((*key, self._dtype), compute)
+
+    def every(self, k: int, compute, kept, start: int | None = None):
+        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure.
+
+        With a start: in that update, and in those after it whose number is a multiple of k.
+        """
+        t = self._clock.t
+        if start is None and k == 1:
             return compute()
-        return ops.cond(ops.equal((self._clock.t - 1) % k, 0), compute, lambda: kept)
+        if start is None:
+            due = ops.equal((t - 1) % k, 0)
+        else:
+            due = ops.logical_or(ops.equal(t, start), ops.logical_and(t > start, ops.equal(t % k, 0)))
+        return ops.cond(due, compute, lambda: kept)

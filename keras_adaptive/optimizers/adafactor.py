@@ -69,7 +69,7 @@ class Adafactor(AdaptiveOptimizer):
     hyperparameters = {
         "beta_1": checks.fraction,
         "beta_2_decay": checks.positive,
-        "epsilon_1": checks.divisor,
+        "epsilon_1": checks.sole_stabiliser,
         "epsilon_2": checks.nonnegative,
         "clip_threshold": checks.positive,
         "relative_step": checks.flag,

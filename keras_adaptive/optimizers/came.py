@@ -62,8 +62,8 @@ class Came(AdaptiveOptimizer):
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
         "beta_3": checks.fraction,
-        "epsilon_1": checks.divisor,
-        "epsilon_2": checks.divisor,
+        "epsilon_1": checks.sole_stabiliser,
+        "epsilon_2": checks.sole_stabiliser,
         "clip_threshold": checks.positive,
     }
     slots = (*factors("R", "C", "v"), "m", *factors("r", "c"))

@@ -57,7 +57,7 @@ class Lamb(AdaptiveOptimizer):
     hyperparameters = {
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "debias": checks.flag,
         "phi_lower": checks.nonnegative,
         "phi_upper": checks.optional(checks.positive),

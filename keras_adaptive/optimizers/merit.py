@@ -53,7 +53,7 @@ class Merit(AdaptiveOptimizer):
      [ 0.25 -0.25]]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.divisor}
+    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
     slots = ("m", "v")
     decay = "rule"
 

@@ -52,7 +52,7 @@ class Novograd(AdaptiveOptimizer):
     hyperparameters = {
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "grad_averaging": checks.flag,
     }
     slots = ("m", Slot("v", shape=lambda shape, h: ()))

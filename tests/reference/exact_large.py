@@ -4,7 +4,7 @@ The name of a row, its twin with its hyperparameters, the oracle, and how far th
 have twins and oracles of several variables.
 """
 
-from . import twins_new as twins
+from . import twins
 from .oracles_large import keras_optimizer, optax, optax_chain, pytorch_optimizer, single
 
 CLOSE = 1e-12

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from reference import twins_new as twins
+from reference import twins
 from reference.exact_large import EXACT
 
 import keras_adaptive

@@ -9,6 +9,7 @@ __all__ = [
     "assign_everywhere",
     "beside",
     "check_context",
+    "eigh",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -20,6 +21,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -48,6 +50,10 @@ def mapped(function, gradient):
 def matmul(a, b):
     # A TPU would round the factors to bfloat16.
     return jax.numpy.matmul(a, b, precision="highest")
+
+
+def eigh(matrix):
+    return jax.numpy.linalg.eigh(matrix)
 
 
 def check_context(optimizer):
@@ -138,6 +144,12 @@ def outside_of_steps(optimizer):
     return contextlib.nullcontext()
 
 
-def assign_everywhere(target, source):
+def snapshot(variable):
+    return read(variable)
+
+
+def assign_everywhere(target, source, projected=None):
+    value = read(source) if isinstance(source, keras.Variable) else source
+    value = value if projected is None else projected(value)
     # A copy: where two variables share a buffer, a step that donates both of them fails.
-    target.assign(jax.numpy.array(read(source), copy=True))
+    target.assign(jax.numpy.array(value, copy=True))

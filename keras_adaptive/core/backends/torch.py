@@ -8,6 +8,7 @@ __all__ = [
     "assign_everywhere",
     "beside",
     "check_context",
+    "eigh",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -19,6 +20,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -50,6 +52,13 @@ def mapped(function, gradient):
 
 def matmul(a, b):
     return torch.matmul(a, b)
+
+
+def eigh(matrix):
+    # torch raises for a matrix that is not finite.
+    finite = torch.isfinite(matrix).all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+    values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
+    return torch.where(finite[..., 0], values, torch.nan), torch.where(finite, vectors, torch.nan)
 
 
 def check_context(optimizer):
@@ -103,5 +112,10 @@ def outside_of_steps(optimizer):
     return contextlib.nullcontext()
 
 
-def assign_everywhere(target, source):
-    target.assign(source)
+def snapshot(variable):
+    return read(variable).detach().clone()
+
+
+@torch.no_grad()
+def assign_everywhere(target, source, projected=None):
+    target.assign(source if projected is None else projected(source))
