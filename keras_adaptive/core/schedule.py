@@ -47,7 +47,7 @@ def passed(k, begin, length):
     """Which part of the `length` updates from `begin` on is over: 0 before them, 1 after them."""
     whole = math.floor(begin)
     part = (floating(k - whole) - (begin - whole)) / length
-    return numerics.minimum(numerics.at_least(part, 0.0), ops.ones_like(part))
+    return numerics.minimum(numerics.maximum(part, 0.0), ops.ones_like(part))
 
 
 def warmed_up(k, steps, start, peak, then):
