@@ -1,5 +1,7 @@
 """Algorithms for large batches."""
 
+from functools import partial
+
 from reference import twins
 from reference.exact_large import EXACT
 
@@ -46,9 +48,12 @@ WRONG_CAME = (
 NORM = {"form": "norm", "weight_decay": 0.01}
 BETAS = {"beta_1": 0.8, "beta_2": 0.99}
 
+# An element's step depends on the gradients of the others.
+Whole = partial(Case, elementwise=False)
+
 ROWS = [
     Case("lars-norm", keras_adaptive.Lars, twins.lars, oracle("lars-norm"), NORM, moves=0.0),
-    Case(
+    Whole(
         "lars-norm-every",
         keras_adaptive.Lars,
         twins.lars,
@@ -77,7 +82,7 @@ ROWS = [
         arguments={"trust_coefficient": 0.5, "weight_decay": 0.1},
         wrong=WRONG_LARS,
     ),
-    Case(
+    Whole(
         "lamb-every",
         keras_adaptive.Lamb,
         twins.lamb,
@@ -87,21 +92,21 @@ ROWS = [
     Case("lamb-raw", keras_adaptive.Lamb, twins.lamb, arguments={"debias": False, "epsilon": 1e-4}),
     Case("lamb-bounds", keras_adaptive.Lamb, twins.lamb, arguments={"phi_lower": 2.0, "phi_upper": 2.5}),
     Case("lamb", keras_adaptive.Lamb, twins.lamb, oracle("lamb"), {"weight_decay": 0.01}, WRONG_LAMB),
-    Case("merit-plain", keras_adaptive.Merit, twins.merit, arguments={**BETAS, "epsilon": 1e-8}),
-    Case(
+    Whole("merit-plain", keras_adaptive.Merit, twins.merit, arguments={**BETAS, "epsilon": 1e-8}),
+    Whole(
         "merit",
         keras_adaptive.Merit,
         twins.merit,
         arguments={"weight_decay": 0.1},
         wrong=({"beta_1": 1.0}, {"beta_2": -0.1}, {"epsilon": 0.0}, {"weight_decay": -0.1}),
     ),
-    Case(
+    Whole(
         "came-betas",
         keras_adaptive.Came,
         twins.came,
         oracle("came-betas"),
         {**BETAS, "beta_3": 0.999, "clip_threshold": 0.5},
     ),
-    Case("came-epsilons", keras_adaptive.Came, twins.came, arguments={"epsilon_1": 1e-10, "epsilon_2": 1e-4}),
-    Case("came", keras_adaptive.Came, twins.came, oracle("came"), {"weight_decay": 0.1}, WRONG_CAME),
+    Whole("came-epsilons", keras_adaptive.Came, twins.came, arguments={"epsilon_1": 1e-10, "epsilon_2": 1e-4}),
+    Whole("came", keras_adaptive.Came, twins.came, oracle("came"), {"weight_decay": 0.1}, WRONG_CAME),
 ]

@@ -1,5 +1,7 @@
 """Algorithms with less state than Adam."""
 
+from functools import partial
+
 from reference import oracles, twins
 
 import keras_adaptive
@@ -22,8 +24,11 @@ WRONG_ADAFACTOR = (
     {"min_size_to_factor": 1.5},
 )
 
+# An element's step depends on the gradients of the others.
+Whole = partial(Case, elementwise=False)
+
 ROWS = [
-    Case(
+    Whole(
         "adafactor",
         keras_adaptive.Adafactor,
         twins.adafactor,
@@ -31,7 +36,7 @@ ROWS = [
         wrong=WRONG_ADAFACTOR,
         shapes=NOT_EMPTY,
     ),
-    Case(
+    Whole(
         "adafactor-decay",
         keras_adaptive.Adafactor,
         twins.adafactor,
@@ -39,14 +44,14 @@ ROWS = [
         {"clip_threshold": 1.2, "beta_2_decay": 0.6, "weight_decay": 0.1},
         shapes=NOT_EMPTY,
     ),
-    Case(
+    Whole(
         "adafactor-absolute",
         keras_adaptive.Adafactor,
         twins.adafactor,
         oracles.pytorch_optimizer("AdaFactor", betas=(None, 0.999), relative_step=False, scale_parameter=False),
         {"relative_step": False, "scale_parameter": False},
     ),
-    Case(
+    Whole(
         "adafactor-warmup",
         keras_adaptive.Adafactor,
         twins.adafactor,
@@ -54,13 +59,13 @@ ROWS = [
         {"warmup_init": True},
         moves=0.0,
     ),
-    Case(
+    Whole(
         "adafactor-large-matrices",
         keras_adaptive.Adafactor,
         twins.adafactor,
         arguments={"min_size_to_factor": 3, "epsilon_1": 1e-20, "epsilon_2": 0.5},
     ),
-    Case("adafactor-moment", keras_adaptive.Adafactor, twins.adafactor, arguments={"beta_1": 0.9}),
+    Whole("adafactor-moment", keras_adaptive.Adafactor, twins.adafactor, arguments={"beta_1": 0.9}),
     Case(
         "sm3-plain",
         keras_adaptive.SM3,
@@ -79,7 +84,7 @@ ROWS = [
         shapes=NOT_EMPTY,
         tolerance=(1e-10, "the oracle adds 1e-30 to squares, of which the smallest are 1e-20"),
     ),
-    Case(
+    Whole(
         "novograd-averaging",
         keras_adaptive.Novograd,
         twins.novograd,
@@ -87,7 +92,7 @@ ROWS = [
         {"beta_1": 0.8, "beta_2": 0.99, "grad_averaging": True, "weight_decay": 0.1},
         moves=0.04,
     ),
-    Case(
+    Whole(
         "novograd",
         keras_adaptive.Novograd,
         twins.novograd,
