@@ -22,6 +22,7 @@ class Case:
         of_class: arguments for the class alone.
         coupled: the twin and the oracle take all variables at once, because the step depends on all of them.
         shapes: of the variables that it is compared on; default: every kind.
+        elementwise: a gradient that keeps its sign moves every element; False where they move together.
         tolerance: of the comparison with the oracle, where that is not exact, with the reason.
     """
 
@@ -35,6 +36,7 @@ class Case:
     of_class: dict[str, Any] = field(default_factory=dict)
     coupled: bool = False
     shapes: tuple[tuple[int, ...], ...] | None = None
+    elementwise: bool = True
     tolerance: tuple[float, str] = (1e-12, "exact")
 
     def make(self, learning_rate=0.05, **options):
