@@ -32,6 +32,7 @@ ROWS = [
         "muon-moonlight",
         keras_adaptive.Muon,
         twins.muon,
+        moves=0.0,
         arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9},
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
         wrong=WRONG_MUON,
@@ -40,12 +41,14 @@ ROWS = [
         "muon",
         keras_adaptive.Muon,
         twins.muon,
+        moves=0.0,
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
     ),
     Case(
         "normuon-moonlight",
         keras_adaptive.NorMuon,
         twins.normuon,
+        moves=0.0,
         arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9, "beta_2": 0.8},
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
         wrong=({"beta_2": 1.0}, *WRONG_MUON),
@@ -54,6 +57,7 @@ ROWS = [
         "normuon",
         keras_adaptive.NorMuon,
         twins.normuon,
+        moves=0.0,
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
     ),
     Case(
@@ -66,6 +70,7 @@ ROWS = [
             )
         ),
         {"frequency": 1000, "beta_1": 0.9, "shampoo_beta": 0.9},
+        moves=0.0,
         of_class={"weight_decay": None},
         shapes=SQUARE,
         wrong=(
@@ -82,6 +87,7 @@ ROWS = [
         keras_adaptive.Soap,
         twins.soap,
         arguments={"frequency": 3, "max_size": 4},
+        moves=0.0,
         of_class={"weight_decay": None},
         shapes=((4, 9), (2, 3, 5), (5, 6)),
     ),
@@ -89,9 +95,12 @@ ROWS = [
         "soap",
         keras_adaptive.Soap,
         twins.soap,
-        arguments={"frequency": 3},
+        oracles.single(oracles.pytorch_optimizer("SOAP", precondition_frequency=3, weight_decay=0.0)),
+        {"frequency": 3},
         of_class={"weight_decay": None},
+        moves=0.0,
         shapes=SQUARE,
+        tolerance=(1e-6, "its bases after the first are float32"),
     ),
     Case(
         "shampoo-original",
@@ -99,6 +108,9 @@ ROWS = [
         twins.shampoo_original,
         oracles.single(oracles.pytorch_optimizer("Shampoo", preconditioning_compute_steps=1, matrix_eps=1e-4)),
         {"epsilon": 1e-4},
+        elementwise=False,
+        moves=0.0,
+        shapes=((1,), (7,), (4, 3), (2, 1, 3, 2, 2)),
         of_class={"beta_1": 0.0, "beta_2": 1.0, "frequency": 1, "graft": None},
         wrong=(
             {"beta_1": 1.0},
@@ -131,9 +143,9 @@ ROWS = [
         arguments={
             "frequency": 3,
             "block_size": 3,
-            "epsilon": 1e-3,
+            "epsilon": 1e-2,
             "nesterov": True,
-            "momentum": 0.5,
+            "momentum": 0.25,
         },
     ),
 ]
