@@ -231,7 +231,7 @@ ROWS = [
             "beta_1": 0.9,
             "beta_2": 0.95,
             "gamma": 0.1,
-            "vector_learning_rate_multiplier": 0.5,
+            "vector_learning_rate_multiplier": 0.25,
             "vector_beta_1": 0.8,
             "vector_beta_2": 0.9,
         },
