@@ -270,7 +270,7 @@ def test_an_average_of_rounded_weights_moves(case, average):
     From the first update on, which it begins with.
     """
     weights = keras.Variable(np.ones(4096), dtype="bfloat16")
-    optimizer = case.make(learning_rate=1e-3, use_ema=True, ema_momentum=0.9, **BOTH, **average)
+    optimizer = case.make(learning_rate=3e-3, weight_decay=None, use_ema=True, ema_momentum=0.9, **BOTH, **average)
     means = []
     for steps in (1, 20):
         apply(optimizer, [weights], [-np.ones(4096)], steps)
