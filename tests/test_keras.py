@@ -160,7 +160,7 @@ def test_float8_training(case):
     model.compile(optimizer=case.make(), loss="mse")
     before = values(model.trainable_variables)
     data = RNG.normal(size=(16, 16))
-    model.fit(data, data[:, :1], epochs=2, batch_size=8, verbose=0)
+    model.fit(data, data[:, :1], epochs=3, batch_size=16, verbose=0)
     for old, variable in zip(before, model.trainable_variables, strict=True):
         assert np.all(np.isfinite(value(variable)))
         assert difference([value(variable)], [old]) > 0.0
@@ -198,6 +198,8 @@ def test_without_skip_nonfinite_it_shows(case):
 @each
 def test_decay_is_decoupled_and_of_the_old_weights(case):
     """It takes eta lambda theta off, whatever the gradient; excluded variables keep it."""
+    if case.optimizer.decay == "rule":
+        pytest.skip("decay is part of the rule, which the twin has too")
     start, push = [np.array([4.0, -2.0])] * 2, [np.array([0.5, -0.25])] * 2
     ends = {}
     for decay in (None, 0.2):

@@ -272,8 +272,9 @@ def test_in_fit(case):
 @each
 def test_mixed_float16_in_fit(case, mixed_float16):
     """The loss is so small that its gradients in float16 are zero without a scale."""
+    given = {"learning_rate": 1e6, "weight_decay": None}
     moved = []
-    for optimizer in (scaled(case, learning_rate=1e6), case.make(learning_rate=1e6)):
+    for optimizer in (scaled(case, **given), case.make(**given)):
         model = model_with(optimizer, loss=lambda y, p: 1e-8 * ops.mean((y - p) ** 2), auto_scale_loss=False)
         before = values(model.trainable_variables)
         model.fit(X, Y, batch_size=24, epochs=1, verbose=0)

@@ -87,6 +87,15 @@ def test_adafactor_knows_squares_of_rank_one(float64):
     np.testing.assert_allclose(taken, 0.5 * signs, rtol=0, atol=1e-14)
 
 
+def test_adafactor_warms_up_from_a_millionth(float64):
+    """Whatever the learning rate is, but for weight decay."""
+    problem, eta = Problem(seed=12, shapes=[(5, 3), (4,)], steps=20), Ramp(0.05)
+    ours = problem.run(keras_adaptive.Adafactor(eta, warmup_init=True, weight_decay=0.1), "float64")
+    theirs = problem.reference(twins.adafactor, eta.at, warmup_init=True, weight_decay=0.1)
+    assert difference(ours, theirs) <= 1e-13
+    assert difference(ours, problem.reference(twins.adafactor, eta.at, weight_decay=0.1)) > 1e-3
+
+
 def test_sm3_of_a_vector_is_adagrad(float64):
     problem, eta = Problem(seed=8, shapes=[(7,)], steps=20), Ramp(0.05)
     ours = problem.run(keras_adaptive.SM3(eta, momentum=0.0), "float64")

@@ -96,7 +96,9 @@ def test_training_in_bfloat16_follows_float32(case):
     spacing = 2.0 ** (np.floor(np.log2(ends["float32"].max())) - 7)
     band = 5 * np.sqrt(steps) * spacing / 2 / np.sqrt(n)
     moved = abs(ends["float32"].mean() - 1.0)
-    assert abs(ends["bfloat16"].mean() - ends["float32"].mean()) <= band < moved / 5
+    assert band < moved / 5
+    # A rule that measures the largest weight sees the largest rounding.
+    assert abs(ends["bfloat16"].mean() - ends["float32"].mean()) <= (band if case.elementwise else moved / 5)
 
 
 @each
@@ -108,7 +110,8 @@ def test_what_is_stored_is_a_neighbour_of_what_was_computed(case):
     for dtype, given in (("float32", {}), ("bfloat16", BOTH)):
         weights, optimizer = keras.Variable(start.astype("float32"), dtype=dtype), case.make(**given)
         optimizer.apply([ops.convert_to_tensor(gradient)], [weights])
-        kept[dtype] = optimizer.plan.states[0].variables
+        variables = optimizer.plan.states[0].variables
+        kept[dtype] = {role: v for role, v in variables.items() if v.shape == weights.shape}
     assert {v.dtype for v in kept["bfloat16"].values()} == {"bfloat16"}
     assert {v.dtype for v in kept["float32"].values()} == {"float32"}
     for role, exact in kept["float32"].items():
@@ -116,7 +119,7 @@ def test_what_is_stored_is_a_neighbour_of_what_was_computed(case):
         spacing = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 7)
         # An initial value of 0.1 is 0.1001 in bfloat16.
         assert np.all(np.abs(stored - exact) < spacing * 1.001 + 1e-4)
-        if exact.std() > 0:
+        if len(np.unique(np.abs(exact))) > 100:
             further = np.mean(np.abs(stored - exact) > spacing / 2)
             assert 0.1 < further < 0.4, "a quarter goes to the neighbour that is further off"
 
@@ -136,7 +139,9 @@ def test_only_slots_have_the_slot_dtype(case):
         optimizer.build([keras.Variable(np.ones(3), dtype=dtype)])
         (of_one,) = optimizer.plan.states
         exact = "float64" if dtype == "float64" else "float32"
-        assert {of_one.kept[slot.name].dtype for slot in optimizer.slots if slot.name in of_one.kept} <= {stored}
+        slots = [of_one.kept[slot.name] for slot in optimizer.slots if slot.name in of_one.kept]
+        assert {slot.dtype for slot in slots if slot.shape == of_one.shape} <= {stored}
+        assert {slot.dtype for slot in slots if slot.shape != of_one.shape} <= {exact}
         assert of_one.accumulator.dtype == exact
         assert of_one.kept["average"].dtype == dtype
         assert of_one.kept.get("exact_average", of_one.kept["average"]).dtype == exact
@@ -158,7 +163,7 @@ def after(case, given, dtype="bfloat16", steps=3, step=apply, n=400):
 
 def same(left, right):
     """The share of elements that are equal."""
-    return np.mean(np.concatenate([a == b for a, b in zip(left, right, strict=True)]))
+    return np.mean(np.concatenate([np.ravel(a == b) for a, b in zip(left, right, strict=True)]))
 
 
 @each
@@ -265,7 +270,7 @@ def test_an_average_of_rounded_weights_moves(case, average):
     From the first update on, which it begins with.
     """
     weights = keras.Variable(np.ones(4096), dtype="bfloat16")
-    optimizer = case.make(learning_rate=1e-3, use_ema=True, ema_momentum=0.9, **BOTH, **average)
+    optimizer = case.make(learning_rate=3e-3, weight_decay=None, use_ema=True, ema_momentum=0.9, **BOTH, **average)
     means = []
     for steps in (1, 20):
         apply(optimizer, [weights], [-np.ones(4096)], steps)

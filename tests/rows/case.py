@@ -24,6 +24,7 @@ class Case:
         elementwise: in a vector each element's step depends on its own gradients alone.
         shapes: of the variables that it is compared on; default: every kind.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
+        stops: a learning rate of 0 stops it at once, because nothing that it keeps holds whole steps.
         refuses: options that the class has no use for and refuses; `make` leaves them out where a test turns them on.
         tolerance: of the comparison with the oracle, where that is not exact, with the reason.
     """
@@ -40,6 +41,7 @@ class Case:
     elementwise: bool = True
     shapes: tuple[tuple[int, ...], ...] | None = None
     moves: float = 0.1
+    stops: bool = True
     refuses: tuple[str, ...] = ()
     tolerance: tuple[float, str] = (1e-12, "exact")
 

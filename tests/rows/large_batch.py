@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from reference import twins
+from reference import oracles, oracles_large, twins
 from reference.exact_large import EXACT
 
 import keras_adaptive
@@ -12,6 +12,17 @@ from rows.case import Case
 def oracle(name):
     """That of the pair of twin and oracle of this name."""
     return EXACT[name][2]
+
+
+def lars_by_optax(classic):
+    """Its own links, as its LARS has no popular momentum and no decay that leaves out vectors."""
+
+    def links(optax, rate, of_matrices):
+        decay = optax.add_decayed_weights(0.01, mask=of_matrices)
+        ratio = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.5), of_matrices)
+        return [decay, ratio, rate, optax.trace(0.9)] if classic else [decay, optax.trace(0.9), ratio, rate]
+
+    return oracles_large.single(oracles_large.optax_chain(links))
 
 
 WRONG_LARS = (
@@ -45,29 +56,28 @@ WRONG_CAME = (
     {"epsilon_2": float("nan")},
     {"clip_threshold": 0.0},
 )
-NORM = {"form": "norm", "weight_decay": 0.01}
+NORM = {"form": "norm", "trust_coefficient": 0.5, "weight_decay": 0.01}
 BETAS = {"beta_1": 0.8, "beta_2": 0.99}
 
 # An element's step depends on the gradients of the others.
 Whole = partial(Case, elementwise=False)
 
 ROWS = [
-    Case("lars-norm", keras_adaptive.Lars, twins.lars, oracle("lars-norm"), NORM, moves=0.0),
+    Case("lars-norm", keras_adaptive.Lars, twins.lars, lars_by_optax(classic=True), NORM, stops=False),
     Whole(
         "lars-norm-every",
         keras_adaptive.Lars,
         twins.lars,
-        oracle("lars-norm-every"),
+        oracles.optax("lars", weight_decay=0.01, trust_coefficient=0.5, momentum=0.9),
         {**NORM, "exclude_vectors": False},
-        moves=0.0,
+        stops=False,
     ),
     Case(
         "lars-popular",
         keras_adaptive.Lars,
         twins.lars,
-        oracle("lars-popular"),
+        lars_by_optax(classic=False),
         {**NORM, "momentum_form": "popular"},
-        moves=0.0,
     ),
     Case(
         "lars-popular-sum",
@@ -80,6 +90,7 @@ ROWS = [
         keras_adaptive.Lars,
         twins.lars,
         arguments={"trust_coefficient": 0.5, "weight_decay": 0.1},
+        stops=False,
         wrong=WRONG_LARS,
     ),
     Whole(

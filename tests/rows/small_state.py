@@ -52,20 +52,12 @@ ROWS = [
         {"relative_step": False, "scale_parameter": False},
     ),
     Whole(
-        "adafactor-warmup",
-        keras_adaptive.Adafactor,
-        twins.adafactor,
-        oracles.pytorch_optimizer("AdaFactor", betas=(None, 0.999), warmup_init=True),
-        {"warmup_init": True},
-        moves=0.0,
-    ),
-    Whole(
         "adafactor-large-matrices",
         keras_adaptive.Adafactor,
         twins.adafactor,
         arguments={"min_size_to_factor": 3, "epsilon_1": 1e-20, "epsilon_2": 0.5},
     ),
-    Whole("adafactor-moment", keras_adaptive.Adafactor, twins.adafactor, arguments={"beta_1": 0.9}),
+    Whole("adafactor-moment", keras_adaptive.Adafactor, twins.adafactor, arguments={"beta_1": 0.9}, stops=False),
     Case(
         "sm3-plain",
         keras_adaptive.SM3,
