@@ -103,5 +103,5 @@ def test_radams_length_has_all_digits(beta_2, dtype, digits, float64):
 
 def test_the_mean_over_nothing_is_zero():
     x = ops.zeros((3, 0))
-    assert ops.convert_to_numpy(numerics.mean(x, (0,))).shape == (1, 0)
-    assert ops.convert_to_numpy(numerics.mean(x, (0, 1))).tolist() == [[0.0]]
+    assert ops.convert_to_numpy(numerics.mean(x, (0,), keepdims=True)).shape == (1, 0)
+    assert ops.convert_to_numpy(numerics.mean(x, (0, 1), keepdims=True)).tolist() == [[0.0]]
