@@ -49,7 +49,7 @@ def _entry(cls):
     optimizer = cls()
     optimizer.build([keras.Variable(keras.ops.zeros(MATRIX), name="kernel")])
     (row,) = optimizer.describe()
-    source = re.search(r"Source: (.+?),? (\d{4})", text, re.DOTALL)
+    source = re.search(r"Source: (.+?),? (\d{4})(?!\.?\d)", text, re.DOTALL)
     return Entry(
         name=cls.__name__,
         what=" ".join(text.split("\n\n")[0].split()).rstrip("."),

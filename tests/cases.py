@@ -1,13 +1,15 @@
 """The table of cases: every contract test runs on every row, and knows an optimizer by its row alone."""
 
+import os
+
 import keras
 import pytest
 import worlds
 from rows import CATALOGUE, LECTURE
 from rows.case import Case
 
-# The whole contract suite runs on the lecture's rows in every run, and on the others by `pytest -m catalogue`;
-# tests/test_conformance.py holds every row to every line of the contract.
+# The whole contract suite runs on the lecture's rows in every run, and on the others with KERAS_ADAPTIVE_WHOLE=1;
+# tests/test_conformance.py and torch's world hold every class to every line of the contract.
 CASES = LECTURE
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
@@ -17,31 +19,34 @@ def is_last(case):
     return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
 
 
-def _marked(case, variants, everywhere):
-    marks = [] if variants or is_last(case) else [pytest.mark.variant]
-    if case in CATALOGUE and not everywhere:
-        marks.append(pytest.mark.catalogue)
-    return pytest.param(case, id=case.name, marks=marks)
-
-
 def rows(variants=False, everywhere=False):
     """The table as parameters.
 
     Args:
         variants: run all rows of a class; otherwise the others than the last are a run of their own.
-        everywhere: run the catalogue too; otherwise it is a run of its own.
+        everywhere: run the catalogue too; otherwise that has to be asked for.
     """
-    return [_marked(case, variants, everywhere) for case in ROWS]
+    table = ROWS if everywhere or WHOLE else CASES
+    variant = [] if variants else [pytest.mark.variant]
+    return [pytest.param(case, id=case.name, marks=[] if is_last(case) else variant) for case in table]
 
 
 ROWS = [*CASES, *CATALOGUE]
+WHOLE = bool(os.environ.get("KERAS_ADAPTIVE_WHOLE"))
 # Nothing has to be compiled there, so that whole tests can run on the catalogue.
 QUICKEST = worlds.current() == "torch"
 
 each = pytest.mark.parametrize("case", rows())
 each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
 each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
-every_class = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in ROWS if is_last(case)])
+every_class = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.full] if case in CATALOGUE and not QUICKEST else [])
+        for case in ROWS
+        if is_last(case)
+    ],
+)
 
 
 def column(name):

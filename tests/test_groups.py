@@ -213,9 +213,12 @@ def test_the_table(case):
         ("first", (3,), "float32"),
         ("second", (4, 2), "float32"),
     ]
-    slots = len(optimizer.plan.states[0].kept)
-    assert [row.state_bytes for row in table] == [4 * slots * 3, 4 * slots * 8]
-    assert table.state_bytes == 4 * sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape))
+    kept = [list(state.kept.values()) for state in optimizer.plan.states]
+    sizes = [sum(int(np.prod(v.shape)) for v in of_one) for of_one in kept]
+    assert [row.state_bytes for row in table] == [4 * size for size in sizes]
+    assert table.state_bytes == 4 * sum(sizes)
+    counted = {id(v) for of_one in kept for v in of_one}
+    assert all(v.shape == () for v in optimizer.variables if id(v) not in counted)
     text = str(table)
     assert len({line.index("float32") for line in text.splitlines() if "float32" in line}) == 1
     for word in ("first", "(4, 2)", "0: second", "0.25", str(table.state_bytes), *table.rows[0].slots):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from reference import twins_new as twins
+from reference import twins
 from support import Problem, Ramp, difference, value, values
 
 import keras_adaptive

@@ -96,6 +96,7 @@ def test_rounding_is_the_same_on_every_replica(case, steps):
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     """One is counted; with accumulation the whole window is dropped."""
+
     def make():
         if case.twin is None:
             return keras.optimizers.LossScaleOptimizer(case.make(), initial_scale=1.0)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.exact_large import COUPLED, EXACT, ONLY
+from reference.oracles_large import pytorch_optimizer
 from support import SHAPES, Problem, Ramp, difference
 
 pytestmark = pytest.mark.on("torch")
@@ -67,6 +68,26 @@ def test_normuon_is_the_oracle_with_an_exact_iteration(shape, nesterov, monkeypa
         optimizer.step()
     (ours,) = problem.reference(twins.normuon, eta, nesterov=nesterov, weight_decay=0.1)
     assert difference([ours], [variable.detach().numpy().T]) <= 1e-12
+
+
+@pytest.mark.parametrize("frequency", [1, 3, 10])
+def test_soap_is_the_oracle_with_exact_bases(frequency, monkeypatch):
+    """pytorch_optimizer decomposes in float32, by that name."""
+    pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is one of the outside oracles")
+    import torch
+    from pytorch_optimizer.optimizer import soap
+
+    class Wide:
+        float32 = torch.float64
+
+        def __getattr__(self, name):
+            return getattr(torch, name)
+
+    monkeypatch.setattr(soap, "torch", Wide())
+    problem, eta = problem_of("soap", 1.0), Ramp(0.05).at
+    oracle = pytorch_optimizer("SOAP", weight_decay=0.0, precondition_frequency=frequency)
+    theirs = oracle(problem.start, problem.gradients, eta, STEPS)
+    assert difference(problem.reference(twins.soap, eta, frequency=frequency), theirs) <= 1e-12
 
 
 def rosenbrock(t, thetas):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.given import Given
 from support import SHAPES, Problem, Ramp, difference
 
@@ -131,6 +131,19 @@ def test_vectors_of_lars_and_lamb_are_plain():
     assert difference([twins.lamb(given.start, given, lambda t: 0.1, 9)], [plain]) <= 1e-14
 
 
+def test_a_matrix_of_zeros_takes_the_plain_step():
+    """Its ratio is 1, whatever bounds LAMB's has."""
+    zeros, ones = np.zeros((4, 3)), np.ones((4, 3))
+    push = Given((4, 3)).pushes[1]
+    for form in ("sum", "norm"):
+        end = twins.lars(zeros, lambda t, theta: push, lambda t: 0.1, 1, form=form)
+        np.testing.assert_allclose(end, -0.1 * push, rtol=1e-15)
+    end = twins.lamb(zeros, lambda t, theta: push, lambda t: 0.1, 1, phi_lower=3.0)
+    np.testing.assert_allclose(end, -0.1 * np.sign(push), rtol=1e-3)
+    end = twins.lamb(ones, lambda t, theta: zeros, lambda t: 0.1, 1)
+    np.testing.assert_allclose(end, 0.9 * ones, err_msg="the decay alone is the direction")
+
+
 def test_popular_lars_of_the_sum_form_by_hand():
     theta, g = np.array([[3.0, 4.0]]), np.array([[0.0, 2.0]])
     arguments = {"momentum_form": "popular", "trust_coefficient": 0.1, "weight_decay": 0.5, "momentum": 0.5}
@@ -141,11 +154,11 @@ def test_popular_lars_of_the_sum_form_by_hand():
 
 def test_merit_by_hand():
     """Without memory and with epsilon 1 the direction is g / (|g| + 1)."""
-    theta = np.array([[0.1, -0.4, 0.0], [0.2, 0.3, 0.5]])
+    theta = np.array([[0.01, -0.04, 0.0], [0.2, 0.3, 0.5]])
     u = np.array([[0.5, -0.2, 0.1], [-0.8, 0.4, 0.0]])
     g = u / (1 - np.abs(u))
-    row = np.array([[0.4 / 0.5], [0.5 / 0.8]])
-    column = np.array([[0.2 / 0.8, 0.4 / 0.4, 0.5 / 0.1]])
+    row = np.array([[0.04 / 0.5], [0.5 / 0.8]])
+    column = np.array([[0.2 / 0.8, 0.3 / 0.4, 0.5 / 0.1]])
     step = np.clip(np.maximum(np.maximum(row, column), 0.5 / 0.8) * u, -1, 1)
     arguments = {"beta_1": 0.0, "beta_2": 0.0, "epsilon": 1.0}
     end = twins.merit(theta, lambda t, x: g, lambda t: 0.1, 1, **arguments)
@@ -154,7 +167,7 @@ def test_merit_by_hand():
     np.testing.assert_allclose(vector, theta[1] - 0.1 * 0.5 / 0.8 * u[1], rtol=1e-14)
     theta[:, 0], u[1] = 0.0, 0.0
     g = u / (1 - np.abs(u))
-    step = np.array([[0.5, -max(0.4 / 0.5, 0.4 / 0.2) * 0.2, max(0.4 / 0.5, 0.5 / 0.1) * 0.1], [0.0, 0.0, 0.0]])
+    step = np.array([[0.5, -0.3 / 0.2 * 0.2, 0.5 / 0.1 * 0.1], [0.0, 0.0, 0.0]])
     end = twins.merit(theta, lambda t, x: g, lambda t: 0.1, 1, **arguments)
     np.testing.assert_allclose(end, theta - 0.1 * step, rtol=1e-14)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import twins_new as twins
+from reference import twins
 from reference.given import Given
 from support import Problem, Ramp, difference
 
@@ -178,3 +178,8 @@ def test_soap_turns_with_its_variable(shape, frequency):
     turned.start, turned.pushes = left @ given.start @ right, left @ given.pushes @ right
     end = given.path(twins.soap, 15, frequency=frequency)[-1]
     np.testing.assert_allclose(turned.path(twins.soap, 15, frequency=frequency)[-1], left @ end @ right, atol=1e-8)
+
+
+def test_roots_of_shampoo_exist_where_rounding_makes_a_factor_negative():
+    (end,) = Problem(seed=55, scale=1e6, shapes=[(7,)], steps=9).reference(twins.shampoo, Ramp(0.05).at, start=1)
+    assert np.all(np.isfinite(end))

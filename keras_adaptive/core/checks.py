@@ -110,6 +110,15 @@ def optional(check: Check) -> Check:
     )
 
 
+def auto_or(check: Check) -> Check:
+    """The same check, which lets "auto" pass."""
+    return Check(
+        f'"auto" or {check.accepted}',
+        lambda value: value if isinstance(value, str) and value == "auto" else check.convert(value),
+        lambda value: value == "auto" or check.holds(value),
+    )
+
+
 fraction = Check("a real number in [0, 1)", real, lambda x: 0.0 <= x < 1.0)
 rate = Check("a real number above 0, at most 1", real, lambda x: 0.0 < x <= 1.0)
 nonnegative = Check("a finite real number, at least 0", real, lambda x: 0.0 <= x < math.inf)

@@ -82,8 +82,16 @@ class Hyperparameters:
         """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""
         return self._clock.once((*key, self._dtype), compute)
 
-    def every(self, k: int, compute, kept):
-        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure."""
-        if k == 1:
+    def every(self, k: int, compute, kept, start: int | None = None):
+        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure.
+
+        With a start: in that update, and in those after it whose number is a multiple of k.
+        """
+        t = self._clock.t
+        if start is None and k == 1:
             return compute()
-        return ops.cond(ops.equal((self._clock.t - 1) % k, 0), compute, lambda: kept)
+        if start is None:
+            due = ops.equal((t - 1) % k, 0)
+        else:
+            due = ops.logical_or(ops.equal(t, start), ops.logical_and(t > start, ops.equal(t % k, 0)))
+        return ops.cond(due, compute, lambda: kept)

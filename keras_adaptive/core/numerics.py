@@ -41,18 +41,20 @@ def caution(delta, g):
 
 
 def maximum(x, y):
-    """The larger of two tensors; NaN where one of them is."""
+    """The larger of a tensor and another, or a number; NaN where one of them is."""
+    y = constant(y, backend.standardize_dtype(x.dtype)) if isinstance(y, int | float) else y
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
 
 
-def at_least(x, limit: float):
-    """Every element, or the limit where that is larger; NaN stays NaN."""
-    return maximum(x, constant(limit, backend.standardize_dtype(x.dtype)))
-
-
 def minimum(x, y):
-    """The smaller of two tensors; NaN where one of them is."""
-    return ops.where(x < y, x, ops.where(y <= x, y, x + y))
+    """The smaller of a tensor and another, or a number; NaN where one of them is."""
+    return -maximum(-x, -y)
+
+
+def sign(x):
+    """1, 0 or -1; NaN for NaN, of which torch says 0."""
+    one = ops.ones_like(x)
+    return ops.where(x > 0, one, ops.where(x < 0, -one, x))
 
 
 def power(x, exponent: float):
@@ -65,11 +67,20 @@ def quotient(x, y):
     return ops.where(y != 0.0, x / ops.where(y != 0.0, y, ops.ones_like(y)), ops.zeros_like(y))
 
 
-def mean(x, axes):
-    """The mean over these axes, which stay with length 1; 0 where there is nothing to average."""
+def mean(x, axis=None, keepdims=False):
+    """The mean over one axis, some or (None) all; 0 where there is nothing to average. On torch Keras's is float32."""
+    axes = tuple(range(len(x.shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     if not axes:
         return x
-    return ops.sum(x, axis=axes, keepdims=True) / max(1, math.prod(x.shape[axis] for axis in axes))
+    return ops.sum(x, axis=axes, keepdims=keepdims) / max(1, math.prod(x.shape[place] for place in axes))
+
+
+def sine(x):
+    """sin(x) for x from 0 to pi / 2, by its series: on JAX that of Keras is float32 even for float64."""
+    series = ops.ones_like(x)
+    for n in range(22, 0, -2):
+        series = 1.0 - series * x * x / (n * (n + 1))
+    return x * series
 
 
 def debias(beta: float, t):

@@ -99,7 +99,7 @@ class AdamMini(AdaptiveOptimizer):
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * mean(g * g, h.axes)
+        v = h.beta_2 * v + (1 - h.beta_2) * mean(g * g, h.axes, keepdims=True)
         m_hat, v_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2)
         return h.eta * m_hat / (sqrt(v_hat) + h.epsilon), (m, v)
 

@@ -4,7 +4,7 @@ import keras
 from keras.ops import equal, exp, log, sqrt, where
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import at_least, maximum, minimum
+from keras_adaptive.core.numerics import maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -62,9 +62,9 @@ class Adopt(AdaptiveOptimizer):
 
     def rule(self, h, theta, g, m, v):
         first = equal(h.t, 1)
-        n = g / at_least(sqrt(v), h.epsilon)
+        n = g / maximum(sqrt(v), h.epsilon)
         if h.clip_exponent is not None:
-            c = exp(h.clip_exponent * log(at_least(h.t - 1, 1.0)))
+            c = exp(h.clip_exponent * log(maximum(h.t - 1, 1.0)))
             n = minimum(maximum(n, -c), c)
         n = where(first, 0.0 * g, n)
         m = h.beta_1 * m + (1 - h.beta_1) * n

@@ -20,7 +20,8 @@ class Prodigy(AdaptiveOptimizer):
         numerator_t = beta_3 numerator_{t-1} + (d_t / d_0) delta_t sum(g_t (p_0 - theta_{t-1}))
         m_t = beta_1 m_{t-1} + (1 - beta_1) d_t g_t                           m_0 = 0
         v_t = beta_2 v_{t-1} + (1 - beta_2) d_t^2 g_t g_t                     v_0 = 0
-        s_t = beta_3 s_{t-1} + (d_t / d_0) delta_t g_t                        s_0 = 0
+        s_t = beta_3 s_{t-1} + (d_t / d_0) delta_t g_t                        s_0 = 0;  d_t for delta_t with
+                                                                              safeguard_warmup
         d_hat_t = d_coefficient numerator_t / sum(|s_t|)
         d_max_t = max(d_max_{t-1}, d_hat_t)                                   d_max_0 = d_0
         d_{t+1} = min(d_max_t, growth_rate d_t)                               d_1 = d_0, p_0 = theta_0

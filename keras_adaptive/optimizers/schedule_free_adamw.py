@@ -4,7 +4,7 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.optimizers.schedule_free import AVERAGING, ScheduleFree
+from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")

@@ -3,7 +3,7 @@
 import keras
 
 from keras_adaptive.core import checks
-from keras_adaptive.optimizers.schedule_free import AVERAGING, ScheduleFree
+from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")

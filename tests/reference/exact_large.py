@@ -4,7 +4,7 @@ The name of a row, its twin with its hyperparameters, the oracle, and how far th
 have twins and oracles of several variables.
 """
 
-from . import twins_new as twins
+from . import twins
 from .oracles_large import keras_optimizer, optax, optax_chain, pytorch_optimizer, single
 
 CLOSE = 1e-12
@@ -125,7 +125,7 @@ EXACT = {
 # Where a row holds, if not for every shape, scale of gradients and schedule from zero, and why.
 _MATRICES = [(4, 3), (3, 5), (4, 4)]
 _NOT_FROM_ZERO = {"schedule": "from the second update"}
-_FULL_RANK = {"shapes": [(), (7,), (4, 4), (2, 1, 3, 2, 2)]}
+_FULL_RANK = {"shapes": [(), (7,), (4, 3), (6, 6), (2, 1, 3, 2, 2)]}
 ONLY = {
     # The oracle's momentum does not contain the learning rate.
     "lars": {"schedule": "constant"},

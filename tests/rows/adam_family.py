@@ -26,15 +26,15 @@ ROWS = [
         keras_adaptive.AdamW,
         twins.adamw,
         None,
-        {"cautious": True},
+        {"cautious": True, "weight_decay": 0.1},
         wrong=(*WRONG_BETAS, *WRONG_EPSILON),
     ),
     Case(
         "adamw",
         keras_adaptive.AdamW,
         twins.adamw,
-        oracles.torch("AdamW", betas=(0.8, 0.99), weight_decay=0.1),
-        {**BETAS, "weight_decay": 0.1},
+        oracles.torch("AdamW", betas=(0.8, 0.99), weight_decay=0.01),
+        BETAS,
     ),
     Case(
         "amsgrad-hat",
@@ -131,6 +131,13 @@ ROWS = [
     ),
     Case("yogi", keras_adaptive.Yogi, twins.yogi),
     Case(
+        "adabound-tight",
+        keras_adaptive.AdaBound,
+        twins.adabound,
+        None,
+        {**BETAS, "final_learning_rate": 0.2, "gamma": 0.1, "base_learning_rate": 0.1},
+    ),
+    Case(
         "adabound",
         keras_adaptive.AdaBound,
         twins.adabound,
@@ -189,6 +196,7 @@ ROWS = [
         wrong=(*WRONG_BETAS, *WRONG_EPSILON, {"clip_exponent": -0.25}, {"clip_exponent": "0.25"}),
     ),
     Case("adopt", keras_adaptive.Adopt, twins.adopt, oracles.optax("contrib.adopt")),
+    Case("adopt-betas", keras_adaptive.Adopt, twins.adopt, oracles.optax("contrib.adopt", b1=0.8, b2=0.99), BETAS),
     Case(
         "mars-lion-matrices",
         keras_adaptive.Mars,

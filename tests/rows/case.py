@@ -21,6 +21,7 @@ class Case:
         of_twin: arguments for the twin alone: where its default is not that of the class, or it needs to be told more.
         of_class: arguments for the class alone.
         coupled: the twin and the oracle take all variables at once, because the step depends on all of them.
+        elementwise: in a vector each element's step depends on its own gradients alone.
         shapes: of the variables that it is compared on; default: every kind.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
         refuses: options that the class has no use for and refuses; `make` leaves them out where a test turns them on.
@@ -36,6 +37,7 @@ class Case:
     of_twin: dict[str, Any] = field(default_factory=dict)
     of_class: dict[str, Any] = field(default_factory=dict)
     coupled: bool = False
+    elementwise: bool = True
     shapes: tuple[tuple[int, ...], ...] | None = None
     moves: float = 0.1
     refuses: tuple[str, ...] = ()

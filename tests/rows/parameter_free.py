@@ -1,6 +1,6 @@
 """Schedule-Free, and what estimates its own learning rate."""
 
-from reference import twins_new as twins
+from reference import twins
 from reference.oracles_large import optax, pytorch_optimizer, single
 
 import keras_adaptive

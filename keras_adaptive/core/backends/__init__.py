@@ -14,6 +14,8 @@ Each module of this package offers the same functions; the one of the running Ke
     slot_layout(variable, shape, shard)    the layout of a slot of that shape, laid over the data-parallel devices if
                                            `shard`; raises where that cannot be
     matmul(a, b)                           the product of matrices with all digits of their dtype
+    eigh(matrix)                           eigenvalues and eigenvectors of symmetric matrices, with all digits of their
+                                           dtype; NaN where the matrix is not finite
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/step.py), nothing of it unless `go`

@@ -9,6 +9,7 @@ __all__ = [
     "assign_everywhere",
     "beside",
     "check_context",
+    "eigh",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -49,6 +50,10 @@ def mapped(function, gradient):
 def matmul(a, b):
     # A TPU would round the factors to bfloat16.
     return jax.numpy.matmul(a, b, precision="highest")
+
+
+def eigh(matrix):
+    return jax.numpy.linalg.eigh(matrix)
 
 
 def check_context(optimizer):

@@ -14,6 +14,7 @@ __all__ = [
     "assign_everywhere",
     "beside",
     "check_context",
+    "eigh",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -68,6 +69,27 @@ def matmul(a, b):
     return tf.matmul(a, b)
 
 
+def eigh(matrix):
+    values, vectors = tf.linalg.eigh(matrix)
+    if matrix.dtype != tf.float64:
+        return values, vectors
+    # XLA leaves off the diagonal what float32 would not show.
+    for _ in range(5):
+        vectors = _turned(vectors, tf.matmul(vectors, tf.matmul(matrix, vectors), transpose_a=True))
+    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=-2), vectors
+
+
+def _turned(vectors, rest):
+    """Jacobi's rotations, all at once, of vectors in whose basis the matrix is `rest`, which is nearly diagonal."""
+    values = tf.linalg.diag_part(rest)
+    gaps = values[..., tf.newaxis, :] - values[..., tf.newaxis]
+    # Not of what is there by rounding alone.
+    turns = tf.abs(rest) > 1e-15 * tf.reduce_max(tf.abs(rest), axis=(-2, -1), keepdims=True)
+    cotangent = gaps / (2.0 * tf.where(turns, rest, 1.0))
+    tangent = tf.where(turns, tf.sign(cotangent) / (tf.abs(cotangent) + tf.sqrt(1.0 + cotangent**2)), 0.0)
+    return tf.linalg.qr(vectors + tf.matmul(vectors, tangent))[0]
+
+
 def check_context(optimizer):
     strategy = tf.distribute.get_strategy()
     if strategy is not optimizer._distribution_strategy:
@@ -118,8 +140,7 @@ def jitted(cache, key, function):
 def transact(transaction, go, gradients, scalars):
     scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
     variables = [
-        {role: raw(variable) for role, variable in transaction.variables(state).items()}
-        for state in transaction.states
+        {role: raw(variable) for role, variable in transaction.variables(state).items()} for state in transaction.states
     ]
     common = {name: raw(variable) for name, variable in transaction.common.items()}
     if tf.distribute.has_strategy():

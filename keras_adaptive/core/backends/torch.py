@@ -8,6 +8,7 @@ __all__ = [
     "assign_everywhere",
     "beside",
     "check_context",
+    "eigh",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -51,6 +52,13 @@ def mapped(function, gradient):
 
 def matmul(a, b):
     return torch.matmul(a, b)
+
+
+def eigh(matrix):
+    # torch raises for a matrix that is not finite.
+    finite = torch.isfinite(matrix).all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+    values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
+    return torch.where(finite[..., 0], values, torch.nan), torch.where(finite, vectors, torch.nan)
 
 
 def check_context(optimizer):

@@ -22,9 +22,7 @@ def adagrad(theta, gradient, eta, steps, epsilon=1e-16, epsilon_outside=0.0, ini
     return theta
 
 
-def rmsprop(
-    theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, epsilon=1e-16, epsilon_outside=0.0
-):
+def rmsprop(theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, epsilon=1e-16, epsilon_outside=0.0):
     second, first, velocity = (np.zeros_like(theta) for _ in range(3))
     for t in range(1, steps + 1):
         g = gradient(t, theta)

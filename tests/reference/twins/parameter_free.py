@@ -133,7 +133,7 @@ def dadapt_adam(
     use_bias_correction=False,
     weight_decay=0.0,
 ):
-    """The rate is in the first moment, so a step follows in an update whose rate is zero; d stays in such an update."""
+    """The rate is in the first moment, so a step follows in an update whose rate is zero too."""
     root = np.sqrt(beta_2)
     d, numerator = d_0, 0.0
     m, v, s = ([np.zeros_like(theta) for theta in thetas] for _ in range(3))
@@ -149,8 +149,7 @@ def dadapt_adam(
         if denominator == 0:
             continue
         numerator = ema(numerator, gained, root)
-        if eta(t) > 0:
-            d = max(d, min(numerator / ((1 - root) * denominator), d * growth_rate))
+        d = max(d, min(numerator / ((1 - root) * denominator), d * growth_rate))
         thetas = [
             theta - delta * weight_decay * theta - a / (np.sqrt(b) + epsilon)
             for theta, a, b in zip(thetas, m, v, strict=True)

@@ -1,0 +1,139 @@
+"""Optimizers of matrices."""
+
+from reference import oracles_large as oracles
+from reference import twins
+
+import keras_adaptive
+from rows.case import Case
+
+# Where a factor has not full rank, the eigenvectors of its null space are whatever rounding makes them.
+SQUARE = ((4, 4), (7,), (), (3, 0), (1,))
+WRONG_COMPANION = (
+    {"companion_learning_rate_multiplier": -0.1},
+    {"companion_beta_1": 1.0},
+    {"companion_beta_2": -0.1},
+    {"companion_epsilon": 0.0},
+    {"companion": "yes"},
+    {"companion": 1},
+    {"output_axes": 0},
+    {"output_axes": "last"},
+)
+WRONG_MUON = (
+    {"momentum": 1.0},
+    {"nesterov": 1},
+    {"steps": 0},
+    {"steps": 2.5},
+    {"scale": "keras"},
+    *WRONG_COMPANION,
+)
+
+ROWS = [
+    Case(
+        "muon-moonlight",
+        keras_adaptive.Muon,
+        twins.muon,
+        arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9},
+        shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
+        wrong=WRONG_MUON,
+    ),
+    Case(
+        "muon",
+        keras_adaptive.Muon,
+        twins.muon,
+        shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
+    ),
+    Case(
+        "normuon-moonlight",
+        keras_adaptive.NorMuon,
+        twins.normuon,
+        arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9, "beta_2": 0.8},
+        shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
+        wrong=({"beta_2": 1.0}, *WRONG_MUON),
+    ),
+    Case(
+        "normuon",
+        keras_adaptive.NorMuon,
+        twins.normuon,
+        shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
+    ),
+    Case(
+        "soap-first-basis",
+        keras_adaptive.Soap,
+        twins.soap,
+        oracles.single(
+            oracles.pytorch_optimizer(
+                "SOAP", betas=(0.9, 0.95), shampoo_beta=0.9, precondition_frequency=1000, weight_decay=0.0
+            )
+        ),
+        {"frequency": 1000, "beta_1": 0.9, "shampoo_beta": 0.9},
+        of_class={"weight_decay": None},
+        shapes=SQUARE,
+        wrong=(
+            {"beta_1": 1.0},
+            {"beta_2": -0.1},
+            {"shampoo_beta": 1.0},
+            {"epsilon": 0.0},
+            {"frequency": 0},
+            {"max_size": 0.5},
+        ),
+    ),
+    Case(
+        "soap-long-axis",
+        keras_adaptive.Soap,
+        twins.soap,
+        arguments={"frequency": 3, "max_size": 4},
+        of_class={"weight_decay": None},
+        shapes=((4, 9), (2, 3, 5), (5, 6)),
+    ),
+    Case(
+        "soap",
+        keras_adaptive.Soap,
+        twins.soap,
+        arguments={"frequency": 3},
+        of_class={"weight_decay": None},
+        shapes=SQUARE,
+    ),
+    Case(
+        "shampoo-original",
+        keras_adaptive.Shampoo,
+        twins.shampoo_original,
+        oracles.single(oracles.pytorch_optimizer("Shampoo", preconditioning_compute_steps=1, matrix_eps=1e-4)),
+        {"epsilon": 1e-4},
+        of_class={"beta_1": 0.0, "beta_2": 1.0, "frequency": 1, "graft": None},
+        wrong=(
+            {"beta_1": 1.0},
+            {"beta_2": 0.0},
+            {"beta_2": 1.1},
+            {"beta_3": 1.0},
+            {"beta_3": 0.5, "beta_1": 0.0},
+            {"epsilon": 0.0},
+            {"frequency": 0},
+            {"start": 0},
+            {"block_size": 0},
+            {"graft": "lamb"},
+            {"graft_epsilon": 0.0},
+            {"nesterov": 1},
+            {"momentum": 1.0},
+            {"root": 0},
+            {"merge_axes": None},
+        ),
+    ),
+    Case(
+        "shampoo-sgd",
+        keras_adaptive.Shampoo,
+        twins.shampoo,
+        arguments={"beta_1": 0.0, "beta_2": 1.0, "graft": "sgd", "frequency": 4, "start": 6, "epsilon": 1e-2},
+    ),
+    Case(
+        "shampoo",
+        keras_adaptive.Shampoo,
+        twins.shampoo,
+        arguments={
+            "frequency": 3,
+            "block_size": 3,
+            "epsilon": 1e-3,
+            "nesterov": True,
+            "momentum": 0.5,
+        },
+    ),
+]
