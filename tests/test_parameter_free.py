@@ -114,11 +114,11 @@ def test_of_weights_in_bfloat16_x_is_exact(slot_dtype):
 )
 def test_at_a_rate_of_1_the_estimate_moves_and_is_the_twins(cls, twin, arguments, float64):
     """The contract's tests have rates of 0.05 and less, where an estimate may stay what it was in the beginning."""
-    problem, schedule = Problem(seed=42, shapes=[(), (3, 0), (4, 3)], steps=40), Ramp(1.0)
+    problem, schedule = Problem(seed=42, shapes=[(), (3, 0), (4, 3)], steps=30), Ramp(1.0)
     optimizer = cls(learning_rate=schedule, **arguments)
     ours = problem.run(optimizer, "float64")
     assert difference(ours, problem.reference(twin, schedule.at, coupled=True, **arguments)) <= 1e-12
-    assert difference(ours, problem.start) > 0.1
+    assert difference(ours, problem.start) > 0.03
     if "d" in optimizer.common:
         assert value(optimizer.common["d"]) > 2 * optimizer.d_0
 
