@@ -76,10 +76,9 @@ def test_slots_in_bfloat16_lead_the_same_way(case):
     """Each slot is off by half of its spacing at most, without a bias: the way is the same to a fifth of its length."""
     ends = {}
     for slot_dtype in ("float32", "bfloat16"):
-        problem, optimizer = Problem(seed=18, shapes=[(24, 24)], steps=40), case.make(slot_dtype=slot_dtype)
-        (ends[slot_dtype],) = problem.run(optimizer, "float32")
-    rounded = any(v.dtype == "bfloat16" for v in optimizer.plan.states[0].kept.values())
-    assert rounded == any(not slot.exact for slot in optimizer.slots)
-    off, way = ends["bfloat16"] - ends["float32"], ends["float32"] - problem.start[0]
-    assert np.linalg.norm(off) <= np.linalg.norm(way) / 5
-    assert (np.linalg.norm(off) > 0) == rounded
+        problem = Problem(seed=18, shapes=[(24, 24)], steps=40)
+        (ends[slot_dtype],) = problem.run(case.make(slot_dtype=slot_dtype), "float32")
+    way = ends["float32"] - problem.start[0]
+    gap = np.linalg.norm(ends["bfloat16"] - ends["float32"])
+    assert gap <= np.linalg.norm(way) / 5
+    assert (gap > 0) == any(not slot.exact for slot in case.optimizer.slots)

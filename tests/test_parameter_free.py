@@ -118,7 +118,7 @@ def test_at_a_rate_of_1_the_estimate_moves_and_is_the_twins(cls, twin, arguments
     optimizer = cls(learning_rate=schedule, **arguments)
     ours = problem.run(optimizer, "float64")
     assert difference(ours, problem.reference(twin, schedule.at, coupled=True, **arguments)) <= 1e-12
-    assert difference(ours, problem.start) > 0.1
+    assert difference(ours, problem.start) > 0.03
     if "d" in optimizer.common:
         assert value(optimizer.common["d"]) > 2 * optimizer.d_0
 
