@@ -95,6 +95,9 @@ def _prepare(builder):
     try:
         builder.download_and_prepare()
     except (OSError, ImportError, tfds.download.DownloadError) as error:
+        if builder.is_prepared():  # meanwhile, by another worker: only one of them can put its files there
+            builder.info.read_from_directory(builder.data_dir)
+            return
         refuse(f"{where} could not be prepared: {error}")
 
 

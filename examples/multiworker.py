@@ -2,19 +2,30 @@
 
 import tensorflow as tf
 
+# What the collective adds up; of other types it takes none, not even to find their shapes.
+ADDED = (tf.bfloat16, tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
+
 
 class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's MultiWorkerMirroredStrategy, with a `reduce` that Keras's `fit` can call.
 
     Keras 3.15.1 hands it a whole batch, a tuple of values, to find its shapes, and scalars (the metrics) with axis=0
-    (keras#20585).
-    MirroredStrategy takes the first; this strategy takes neither. Here each value of a structure is reduced by itself,
-    and a scalar over the replicas alone.
+    (keras#20585). MirroredStrategy takes the first; this strategy takes neither, and no images in uint8 either. Here
+    each value of a structure is reduced by itself, a scalar over the replicas alone, and small integers as int32.
     """
 
     def reduce(self, reduce_op, value, axis):
         def one(value):
-            ranks = {tensor.shape.rank for tensor in self.experimental_local_results(value)}
-            return super(MultiWorkerStrategy, self).reduce(reduce_op, value, axis=None if ranks == {0} else axis)
+            tensors = self.experimental_local_results(value)
+            along = None if tensors[0].shape.rank == 0 else axis
+            dtype = tensors[0].dtype
+            if dtype in ADDED:
+                return super(MultiWorkerStrategy, self).reduce(reduce_op, value, axis=along)
+            wide = self._widened(value)
+            return tf.cast(super(MultiWorkerStrategy, self).reduce(reduce_op, wide, axis=along), dtype)
 
         return tf.nest.map_structure(one, value)
+
+    @tf.function
+    def _widened(self, value):
+        return self.run(lambda tensor: tf.cast(tensor, tf.int32), args=(value,))

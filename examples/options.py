@@ -31,13 +31,13 @@ class Parser(argparse.ArgumentParser):
         option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=_rate)
         option("--batch-size", "N", "examples in a step, on all replicas together", type=_count, default=batch_size)
         option("--epochs", "N", "passes over the training data", type=_count, default=epochs)
-        option("--seed", "N", "of the first weights and the order of the data", type=_seed, default=1)
+        option("--seed", "N", "of the first weights, the order of the data and the rounding", type=_seed, default=1)
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
         option("--precision", None, text, choices=PRECISIONS, default="float32")
         text = "of the optimizer's state; bfloat16 takes half of the memory"
         option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
         text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
-        text += "CPUs; multiworker: not yet (keras#20585)"
+        text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"
         option("--strategy", None, text, choices=STRATEGIES, default="auto")
         option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
         option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -87,7 +87,7 @@ def find_optimizer(name):
 
 def optimizer_arguments(arguments):
     """What the command line says of the optimizer, besides its class."""
-    chosen = {"slot_dtype": arguments.slot_dtype}
+    chosen = {"slot_dtype": arguments.slot_dtype, "seed": arguments.seed}
     if arguments.learning_rate is not None:
         chosen["learning_rate"] = arguments.learning_rate
     if arguments.precision == "bfloat16":

@@ -12,6 +12,7 @@
 import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +23,16 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Devices(NamedTuple):
-    """What `start` found: the strategy's name, how many replicas of the model there are, and where to build it."""
+    """What `start` found.
+
+    The strategy's name, how many replicas of the model there are, where to build it, and whether this process is the
+    one that reports, of those that train together.
+    """
 
     strategy: str
     replicas: int
     scope: contextlib.AbstractContextManager
+    is_chief: bool = True
 
 
 def choose_backend(strategy, replicas):
@@ -39,8 +45,14 @@ def choose_backend(strategy, replicas):
     if backend not in installed:
         known = f"is not installed; found {installed}" if backend in BACKENDS else f"must be one of {list(BACKENDS)}"
         refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
-    if strategy == "multiworker":
-        refuse("--strategy multiworker does not train yet: model.fit fails under it in Keras itself (keras#20585)")
+    if strategy == "multiworker" and backend != "tensorflow":
+        refuse(f"--strategy multiworker needs the backend tensorflow. Received: KERAS_BACKEND={backend}")
+    if strategy == "multiworker" and not _is_worker(os.environ.get("TF_CONFIG", "")):
+        refuse(
+            "--strategy multiworker needs the addresses of all workers and the number of this one in the environment: "
+            """TF_CONFIG='{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'. """
+            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}"
+        )
     if strategy == "tpu" and not _tpu_is_attached():
         refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")
     if strategy == "cpu" and (replicas or 1) > 1:
@@ -58,6 +70,16 @@ def choose_backend(strategy, replicas):
         os.environ.setdefault("NPROC", str((os.cpu_count() or 1) + 4 * replicas))
 
 
+def _is_worker(config):
+    """Whether this is a TF_CONFIG of workers alone, one of which this process is."""
+    try:
+        config = json.loads(config)
+        task, workers = config["task"], config["cluster"]["worker"]
+        return list(config["cluster"]) == [task["type"]] == ["worker"] and 0 <= task["index"] < len(workers)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def start(strategy, replicas):
     """Takes the devices into use. Call it once, before any tensor is made."""
     import keras
@@ -66,7 +88,7 @@ def start(strategy, replicas):
 
 
 def _tensorflow(strategy, replicas):
-    """tf.distribute: MirroredStrategy for GPUs or logical CPUs, TPUStrategy for a TPU."""
+    """tf.distribute: MirroredStrategy for GPUs or logical CPUs, TPUStrategy for a TPU, MultiWorkerStrategy."""
     import tensorflow as tf
 
     tpu_build = any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())
@@ -77,6 +99,11 @@ def _tensorflow(strategy, replicas):
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return _replicated(tf.distribute.TPUStrategy(resolver), replicas)
+    if strategy == "multiworker":
+        from multiworker import MultiWorkerStrategy
+
+        workers = MultiWorkerStrategy()
+        return _replicated(workers, replicas)._replace(is_chief=workers.cluster_resolver.task_id == 0)
     if strategy == "cpu":
         tf.config.set_visible_devices([], "GPU")
     kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"

@@ -68,9 +68,12 @@ def main():
         epochs=arguments.epochs,
         validation_data=data.filled_up(*images.test, arguments.batch_size),
         validation_batch_size=arguments.batch_size,
+        verbose="auto" if devices.is_chief else 0,
     ).history
     seconds = time.perf_counter() - begin
 
+    if not devices.is_chief:
+        return
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     accuracy = history["val_accuracy"][-1]
     title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_adaptive.core import checks, monitor
+from keras_adaptive.core import backends, checks, evaluation, monitor
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -74,3 +74,92 @@ class OptimizerMonitor(keras.callbacks.Callback):
             return
         for path, numbers in optimizer.metrics_by_variable().items():
             logs.update({f"{self.prefix}{path}/{name}": numbers[name] for name in monitor.NORMS})
+
+
+class EvaluationWeights(keras.callbacks.Callback):
+    """Evaluates, predicts and saves with the evaluation weights of the optimizer, and trains on with the others.
+
+    For an optimizer whose evaluation weights are not those that it trains: Schedule-Free, DoG, DoWG, and any with
+    `use_ema=True`. During `validation_data`, `evaluate` and `predict` (which take `callbacks` too) the model holds the
+    evaluation weights, and from the end of an epoch to the beginning of the next: callbacks that come after this one in
+    the list, such as `ModelCheckpoint` and `EarlyStopping`, save those. `BackupAndRestore` comes before it, and saves
+    the training weights; so does a `ModelCheckpoint` that saves in the middle of an epoch. After `fit` the model holds
+    the evaluation weights, with this callback or without. When `fit` begins with them, the training weights come back
+    where the optimizer can tell them (Schedule-Free); otherwise training goes on from the evaluation weights.
+
+    Meanwhile the training weights are kept beside, in their own memory, so the optimizer's state is never another than
+    it says, and a model that is saved goes on as the one that was not.
+
+    Raises:
+        ValueError: when training, evaluation or prediction begins, if no optimizer of the model has evaluation weights.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> model.compile(optimizer=keras_adaptive.ScheduleFreeSGD(0.1), loss="mse")
+    >>> data = keras.ops.ones((8, 3)), keras.ops.ones((8, 1))
+    >>> callback = keras_adaptive.EvaluationWeights()
+    >>> history = model.fit(*data, validation_data=data, callbacks=[callback], verbose=0).history
+    >>> bool(abs(history["val_loss"][-1] - model.evaluate(*data, verbose=0)) < 1e-6)
+    True
+    """
+
+    def __init__(self):
+        super().__init__()
+        # How many reasons there are to hold the evaluation weights, and the training weights meanwhile.
+        self._reasons, self._training = 0, []
+
+    def on_train_begin(self, logs=None):
+        self._reasons, self._training = 0, []
+        for optimizer in self._optimizers():
+            evaluation.restore(optimizer)
+
+    def on_train_end(self, logs=None):
+        self._reasons, self._training = 0, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._leave(self._reasons)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._enter()
+
+    def on_test_begin(self, logs=None):
+        self._enter()
+
+    def on_test_end(self, logs=None):
+        self._leave(1)
+
+    def on_predict_begin(self, logs=None):
+        self._enter()
+
+    def on_predict_end(self, logs=None):
+        self._leave(1)
+
+    def _enter(self):
+        if not self._reasons:
+            self._training = [pair for optimizer in self._optimizers() for pair in evaluation.exchange(optimizer)]
+        self._reasons += 1
+
+    def _leave(self, reasons):
+        self._reasons -= reasons
+        if self._reasons == 0:
+            for variable, weights in self._training:
+                backends.assign_everywhere(variable, weights)
+            self._training = []
+
+    def _optimizers(self):
+        """Those with evaluation weights that are built, also inside of Keras's wrappers."""
+        outer = self.model.optimizer
+        outer = getattr(outer, "inner_optimizer", outer)
+        known = [
+            optimizer
+            for optimizer in getattr(outer, "optimizers", [outer])
+            if isinstance(optimizer, AdaptiveOptimizer) and optimizer.has_evaluation_weights
+        ]
+        if not known:
+            raise ValueError(
+                "EvaluationWeights needs a model with an optimizer of keras_adaptive that has evaluation weights: "
+                "Schedule-Free, DoG, DoWG, or use_ema=True. "
+                f"Received: {type(self.model.optimizer).__module__}.{type(self.model.optimizer).__name__}"
+            )
+        return [optimizer for optimizer in known if optimizer.built]

@@ -15,7 +15,7 @@ HYPERPARAMETERS = {
     "companion_learning_rate_multiplier": checks.nonnegative,
     "companion_beta_1": checks.fraction,
     "companion_beta_2": checks.fraction,
-    "companion_epsilon": checks.divisor,
+    "companion_epsilon": checks.sole_stabiliser,
     "companion": checks.auto_or(checks.flag),
 }
 

@@ -1,31 +1,60 @@
 """The table of cases: every contract test runs on every row, and knows an optimizer by its row alone."""
 
+import os
+
 import keras
 import pytest
+import worlds
 from rows import CATALOGUE, LECTURE
 from rows.case import Case
 
-# The whole contract suite runs on the lecture's rows in every run, and on the others by `pytest -m catalogue`;
-# tests/test_conformance.py holds every row to every line of the contract.
+# The whole contract suite runs on the lecture's rows in every run, and on the others with KERAS_ADAPTIVE_WHOLE=1;
+# tests/test_conformance.py and torch's world hold every class to every line of the contract.
 CASES = LECTURE
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
 
-def _marks(case):
+def is_last(case):
     """Of each class the last row, which has the most slots, is the one that all tests run on."""
-    if case is not [other for other in [*CASES, *CATALOGUE] if other.optimizer is case.optimizer][-1]:
-        return [pytest.mark.variant]
-    return [pytest.mark.catalogue] if case in CATALOGUE else []
+    return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
 
 
-ALL = [pytest.param(case, id=case.name) for case in [*CASES, *CATALOGUE]]
-ONE_PER_CLASS = [pytest.param(case, id=case.name, marks=_marks(case)) for case in [*CASES, *CATALOGUE]]
+def rows(variants=False, everywhere=False):
+    """The table as parameters.
 
-each = pytest.mark.parametrize("case", ONE_PER_CLASS)
-each_row = pytest.mark.parametrize("case", ALL)
+    Args:
+        variants: run all rows of a class; otherwise the others than the last are a run of their own.
+        everywhere: run the catalogue too; otherwise that has to be asked for.
+    """
+    table = ROWS if everywhere or WHOLE else CASES
+    variant = [] if variants else [pytest.mark.variant]
+    return [pytest.param(case, id=case.name, marks=[] if is_last(case) else variant) for case in table]
 
 
-def each_and_keras(reason, raises=AssertionError, rows=ONE_PER_CLASS):
+ROWS = [*CASES, *CATALOGUE]
+WHOLE = bool(os.environ.get("KERAS_ADAPTIVE_WHOLE"))
+# Nothing has to be compiled there, so that whole tests can run on the catalogue.
+QUICKEST = worlds.current() == "torch"
+
+each = pytest.mark.parametrize("case", rows())
+each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
+each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
+every_class = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.full] if case in CATALOGUE and not QUICKEST else [])
+        for case in ROWS
+        if is_last(case)
+    ],
+)
+
+
+def column(name):
+    """The test is one of those that fill this column of the table of what is held for each class."""
+    return pytest.mark.column(name)
+
+
+def each_and_keras(reason, raises=AssertionError, table=None):
     """The rows, and Keras's own Adam, which must fail the test: it shows that the test can."""
     expected = pytest.mark.xfail(strict=True, raises=raises, reason=reason)
-    return pytest.mark.parametrize("case", [*rows, pytest.param(KERAS, id=KERAS.name, marks=expected)])
+    return pytest.mark.parametrize("case", [*(table or rows()), pytest.param(KERAS, id=KERAS.name, marks=expected)])

@@ -6,8 +6,10 @@ import os
 import pytest
 import worlds
 from elsewhere import Elsewhere
+from outcomes import Outcomes
 
 os.environ.update(worlds.environment(worlds.current()))
+OUTCOMES = Outcomes()
 RUNS = pytest.StashKey[Elsewhere]()
 
 
@@ -62,3 +64,14 @@ def pytest_terminal_summary(terminalreporter, config):
     if RUNS in config.stash:
         for line in config.stash[RUNS].closing_lines():
             terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    OUTCOMES.note(item, report)
+    return report
+
+
+def pytest_sessionfinish():
+    OUTCOMES.write()

@@ -13,10 +13,11 @@ import worlds
 
 os.environ.update(worlds.environment("mirrored"))
 
+import defects_of_state as of_state
 import keras
 import numpy as np
 import tensorflow as tf
-from support import Ramp, difference, value, values
+from support import Ramp, difference, is_ours, value, values
 
 import keras_adaptive
 
@@ -55,10 +56,6 @@ def printed(number):
     if isinstance(number, int):
         return str(number)
     return "<1e-6" if number < 1e-6 else f"{number:#.2g}"
-
-
-def is_ours(cls):
-    return cls.__module__.startswith("keras_adaptive.")
 
 
 def float32(start):
@@ -119,6 +116,11 @@ def scaled_rows(cls):
 
 def bfloat16_weight(cls):
     return moved(cls, [1.0] * 20, dtype="bfloat16", learning_rate=1 / 64)
+
+
+def small_steps(cls):
+    options = {"stochastic_rounding": True} if is_ours(cls) else {}
+    return 1.0 + moved(cls, [-1.0] * 1000, dtype="bfloat16", learning_rate=1e-3, **options)
 
 
 def bfloat16_average(cls):
@@ -242,6 +244,11 @@ DEFECTS = [
     Defect("Adam's first step of a row that occurs 16 times, in learning rates (paper: 1)", row_seen_16_times),
     Defect("Adam with `loss_scale_factor=8` and a sparse gradient: difference from a dense one", scaled_rows),
     Defect("How far 20 steps of Adam move a bfloat16 weight (float32: 0.31)", bfloat16_weight),
+    Defect(
+        "Where 1000 steps of 0.001 bring a bfloat16 weight of 1 (float32: 2.0; `stochastic_rounding`)",
+        small_steps,
+        "SGD",
+    ),
     Defect("How far the moving average of a bfloat16 weight moves (float32: 0.19)", bfloat16_average, "SGD"),
     Defect("Weights of 1000 that are NaN after 200 constant gradients, centered RMSprop", centered_nan, "RMSprop"),
     *(
@@ -268,6 +275,24 @@ DEFECTS = [
         "Adam's first step at a gradient of 1e25 with `clipnorm=1`, in learning rates (paper: 1)",
         lambda cls: moved(cls, [1e25], clipnorm=1.0) / 0.1,
     ),
+    Defect("How far decay moves a weight of 1 that is excluded as `bias$` (decay: 0.050)", of_state.bias_by_its_end),
+    Defect(
+        "How far decay moves an excluded weight of 1 after save and load (decay: 0.050)", of_state.reloaded_exclusion
+    ),
+    Defect("`exclude_from_weight_decay` after the optimizer is built, too late", of_state.excluded_after_build),
+    Defect(
+        "Another learning rate for `net/.*kernel` (`MultiOptimizer`, `groups`), saved, loaded and trained on: "
+        "difference from never stopped",
+        of_state.reloaded_groups,
+    ),
+    Defect("A pattern of theirs that matches nothing", of_state.pattern_without_a_match),
+    Defect(
+        "Adam's state loaded after a layer was unfrozen, 3 steps on: difference from never stopped",
+        of_state.unfrozen_and_loaded,
+    ),
+    Defect("A layer unfrozen, and trained on with the same optimizer (`extend`)", of_state.unfrozen_and_trained_on),
+    Defect("`set_weights` with one array too few", of_state.truncated_weights),
+    Defect("A saved state that lacks an array", of_state.truncated_file),
     Defect("Operations on whole variables in the graph of a step of Adam, 20 variables", operations),
     Defect("`Adam(learning_rate=1)`", accepts(learning_rate=1)),
     Defect("`Adam(learning_rate=np.float32(0.001))`", accepts(learning_rate=np.float32(0.001))),

@@ -109,24 +109,30 @@ def state(optimizer):
 
 def descend(optimizer, variables, first, last):
     """Steps number `first` to `last` - 1, with gradients that depend on the weights, the step and the shape alone."""
-    apply = optimizer.apply if keras.backend.backend() != "jax" else _compiled_by_jax(optimizer)
+    # As `fit` runs it on JAX; called step by step, every operation would be a program of its own.
+    on_jax = keras.backend.backend() == "jax"
+    apply = compiled(optimizer, variables) if on_jax else lambda gradients: optimizer.apply(gradients, variables)
     for t in range(first, last):
         gradients = [0.3 * np.sin(3.0 * value(v) + t + np.size(v)) for v in variables]
-        pairs = zip(gradients, variables, strict=True)
-        apply([ops.convert_to_tensor(g, dtype=v.dtype) for g, v in pairs], variables)
+        apply([ops.convert_to_tensor(g, dtype=v.dtype) for g, v in zip(gradients, variables, strict=True)])
 
 
-def _compiled_by_jax(optimizer):
-    """`apply` as `fit` runs it on JAX: called step by step, each `cond` in it would be compiled anew."""
+def compiled(optimizer, variables):
+    """`apply` to gradients of these variables, as one program where the backend compiles."""
+    if not optimizer.built:
+        optimizer.build(variables)
+    if keras.backend.backend() == "torch":
+        return lambda gradients: optimizer.apply(gradients, variables)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda gradients: optimizer.apply(gradients, variables), jit_compile=True)
     import jax
 
-    compiled = jax.jit(lambda *arguments: optimizer.stateless_apply(*arguments))
+    step = jax.jit(lambda *arguments: optimizer.stateless_apply(*arguments))
 
-    def apply(gradients, variables):
-        if not optimizer.built:
-            optimizer.build(variables)
-        state = [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
-        weights, kept = compiled(*state)
+    def apply(gradients):
+        weights, kept = step([v.value for v in optimizer.variables], gradients, [v.value for v in variables])
         for variable, new in zip([*variables, *optimizer.variables], [*weights, *kept], strict=True):
             variable.assign(new)
 
@@ -140,3 +146,7 @@ def in_mode(step, mode):
     import tensorflow as tf
 
     return tf.function(step, jit_compile=mode == "jit")
+
+
+def is_ours(cls):
+    return cls.__module__.startswith("keras_adaptive.")

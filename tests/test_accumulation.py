@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import each, each_and_keras
+from cases import QUICKEST, column, each, each_and_keras, rows
 from keras import ops
 from support import Problem, Ramp, difference, value, values
 
@@ -42,7 +42,8 @@ def run(case, options, steps, updates=7, problem_seed=41):
     return values([*variables, *average]), int(value(optimizer.iterations))
 
 
-@each_and_keras("Keras's schedule counts micro-batches")
+@column("accumulation")
+@each_and_keras("Keras's schedule counts micro-batches", table=rows(everywhere=QUICKEST))
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_micro_batches_are_one_batch(case, options):
     if "skip_nonfinite" in options and case.twin is None:

@@ -215,6 +215,7 @@ def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_pa
     assert len(wider.optimizer.inner_optimizer.restored.restored) == 4
 
 
+@pytest.mark.full
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize("world", ["jax", "torch"])
 def test_a_state_goes_over_to_another_backend(world, tmp_path):

@@ -14,7 +14,9 @@ import keras
 import pytest
 
 import keras_adaptive
-from keras_adaptive.core.optimizer import OPTIONS, AdaptiveOptimizer
+from keras_adaptive.__main__ import catalogue, markdown
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -78,7 +80,7 @@ def test_the_source_and_the_slots_are_named(cls):
 @pytest.mark.quick
 def test_every_option_is_described():
     documented = sections(AdaptiveOptimizer)["Args"]
-    assert described(documented) == {"learning_rate", "options", "hyperparameters", *OPTIONS}
+    assert described(documented) == {"learning_rate", "given", "hyperparameters", *OPTIONS}
 
 
 @each_class
@@ -87,6 +89,10 @@ def test_the_equations_have_the_letters_of_the_rule(cls):
     text = equations(cls)
     assert "theta_t = theta_{t-1} - " in text
     for slot in cls.slots:
+        if slot.name.endswith("_0"):
+            # The start itself, which stays what it is.
+            assert f"{slot.name} = theta_0" in text
+            continue
         assert re.search(rf"\b{slot.name}_t = .*\b{slot.name}_{{t-1}}", text)
         assert re.search(rf"\b{slot.name}_0 = ", text)
     assert all(re.search(rf"\b{name}\b", text) for name in cls.hyperparameters)
@@ -123,6 +129,12 @@ def test_its_blocks_run_in_order(tmp_path, monkeypatch):
     namespace = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+def test_its_catalogue_is_that_of_the_package():
+    """What `python -m keras_adaptive list --markdown` prints."""
+    found = README.split("<!-- catalogue -->\n")[1].split("<!-- end of catalogue -->")[0]
+    assert found.strip() == markdown(catalogue())
 
 
 @pytest.mark.quick

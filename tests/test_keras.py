@@ -37,6 +37,7 @@ def test_fit_is_the_custom_loop(case):
     assert difference(values(fitted.variables), values(loop.variables)) <= 1e-6
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has it from a later release on")
 @each
 def test_inside_a_multi_optimizer(case):
     """Both halves of the model move as they do under one optimizer."""
@@ -191,7 +192,7 @@ def test_without_skip_nonfinite_it_shows(case):
     variable = keras.Variable([1.0, 2.0])
     case.make().apply([ops.convert_to_tensor([np.nan, 1.0])], [variable])
     assert np.isnan(value(variable)[0])
-    assert np.isfinite(value(variable)[1])
+    assert np.isfinite(value(variable)[1]) == case.elementwise
 
 
 @each

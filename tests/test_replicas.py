@@ -57,12 +57,46 @@ def test_weights_of_low_precision(case, options):
     compare(case, OPTIONS[options], dtype="bfloat16")
 
 
+@each
+@pytest.mark.parametrize("steps", [2, pytest.param(None, marks=full)])
+def test_rounding_is_the_same_on_every_replica(case, steps):
+    """To the bit that of one device, through an infinity on one replica and averages that overwrite the weights.
+
+    The gradients are multiples of 1/64, so their sum is exact in whatever order it is taken.
+    """
+    options = {
+        "slot_dtype": "bfloat16",
+        "stochastic_rounding": True,
+        "seed": 5,
+        "use_ema": True,
+        "ema_overwrite_frequency": 2,
+        "skip_nonfinite": True,
+        "gradient_accumulation_steps": steps,
+    }
+    rng = np.random.default_rng(86)
+    start = [rng.normal(size=(3, 4))]
+    shares = rng.integers(-64, 65, size=(8, COUNT, 3, 4)).astype("float32") / 64
+    shares[3, -1, 0, 0] = np.inf
+    ends = []
+    for replicated in (True, False):
+        loop = Loop(lambda: case.make(**options), start, replicated, lambda thetas, *own: own, dtype="bfloat16")
+        for of_all in shares:
+            loop.step(of_all)
+        loop.ends()
+        ends.append(values(loop.variables))
+        assert loop.optimizer.skipped_updates.numpy() == 1
+        assert loop.optimizer.iterations.numpy() == (3 if steps else 7)
+    assert difference(*ends) == 0.0
+    assert difference(ends[0][:1], start) > 1e-2
+
+
 @each_and_keras("Keras looks at each replica's gradient by itself")
 @pytest.mark.parametrize("bad", [np.inf, pytest.param(np.nan, marks=full)])
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     """One is counted; with accumulation the whole window is dropped."""
+
     def make():
         if case.twin is None:
             return keras.optimizers.LossScaleOptimizer(case.make(), initial_scale=1.0)

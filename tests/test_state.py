@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import each
+from cases import column, each, each_class
 from support import Ramp, difference, state, value, values
 
 keras.saving.register_keras_serializable(package="tests")(Ramp)
@@ -41,42 +41,47 @@ def train(model, first, last):
         model.train_on_batch(X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
 
 
-@each
+def reloaded(half, case, options, folder):
+    """The half trained model as it comes back from each way to keep it."""
+    half.save(folder / "half.keras")
+    yield keras.models.load_model(folder / "half.keras")
+
+    half.save_weights(folder / "half.weights.h5")
+    rest = model_with(case.make(Ramp(0.1), **options))
+    rest.optimizer.build(rest.trainable_variables)
+    rest.load_weights(folder / "half.weights.h5")
+    yield rest
+
+    rest = model_with(case.make(Ramp(0.1), **options))
+    rest.optimizer.build(rest.trainable_variables)
+    rest.set_weights(half.get_weights())
+    rest.optimizer.set_weights([keras.ops.convert_to_numpy(v) for v in half.optimizer.variables])
+    yield rest
+
+
+@column("save")
+@each_class
 @options
-@pytest.mark.parametrize("how", ["keras", "weights", "set_weights"])
-def test_five_steps_saved_and_five_more_are_ten(case, options, how, tmp_path):
+def test_five_steps_saved_and_five_more_are_ten(case, options, tmp_path):
     """Five of ten with windows of two: the restart falls into the middle of a window."""
     model = model_with(case.make(Ramp(0.1), **options))
     train(model, 0, 10)
-
     half = model_with(case.make(Ramp(0.1), **options))
     train(half, 0, 5)
-    if how == "keras":
-        half.save(tmp_path / "half.keras")
-        rest = keras.models.load_model(tmp_path / "half.keras")
+    for rest in reloaded(half, case, options, tmp_path):
         assert type(rest.optimizer) is case.optimizer
-    else:
-        rest = model_with(case.make(Ramp(0.1), **options))
-        rest.optimizer.build(rest.trainable_variables)
-        if how == "weights":
-            half.save_weights(tmp_path / "half.weights.h5")
-            rest.load_weights(tmp_path / "half.weights.h5")
-        else:
-            rest.set_weights(half.get_weights())
-            rest.optimizer.set_weights([keras.ops.convert_to_numpy(v) for v in half.optimizer.variables])
-    train(rest, 5, 10)
-    assert difference(values(rest.variables), values(model.variables)) == 0.0
-    ends = [list(state(m.optimizer).values()) for m in (rest, model)]
-    assert difference(*ends) == 0.0
-    assert int(value(rest.optimizer.iterations)) == (5 if options else 10)
+        train(rest, 5, 10)
+        assert difference(values(rest.variables), values(model.variables)) == 0.0
+        ends = [list(state(m.optimizer).values()) for m in (rest, model)]
+        assert difference(*ends) == 0.0
+        assert int(value(rest.optimizer.iterations)) == (5 if options else 10)
 
 
 @each
-@options
-def test_low_precision_weights_go_on_too(case, options, tmp_path):
-    model = model_with(case.make(**options), dtype="bfloat16")
+def test_low_precision_weights_go_on_too(case, tmp_path):
+    model = model_with(case.make(**OPTIONS["everything"]), dtype="bfloat16")
     train(model, 0, 10)
-    half = model_with(case.make(**options), dtype="bfloat16")
+    half = model_with(case.make(**OPTIONS["everything"]), dtype="bfloat16")
     train(half, 0, 5)
     half.save(tmp_path / "half.keras")
     rest = keras.models.load_model(tmp_path / "half.keras")

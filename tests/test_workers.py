@@ -1,8 +1,6 @@
 """Several processes that train together are one device: real processes on this machine's own network."""
 
-import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +9,11 @@ import numpy as np
 import pytest
 import worlds
 from cases import each
+from cluster import configurations, free_ports
 from support import OPTIONS, difference, values
 
 pytestmark = [pytest.mark.on("tensorflow"), pytest.mark.full]
 SCRIPTS = Path(__file__).parent / "workers"
-
-
-def free_ports(count):
-    """Ports that nobody else has now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
 
 
 def started(script, configurations, *arguments):
@@ -49,13 +39,7 @@ def started(script, configurations, *arguments):
 
 
 def two_workers(*arguments):
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
-    tasks = [{"type": "worker", "index": index} for index in range(2)]
-    started(
-        "multi_worker.py",
-        [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks],
-        *arguments,
-    )
+    started("multi_worker.py", configurations(2), *arguments)
 
 
 @pytest.fixture(scope="module")

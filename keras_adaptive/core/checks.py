@@ -128,11 +128,12 @@ stabiliser = Check(
     real,
     lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
 )
-divisor = Check(
+sole_stabiliser = Check(
     f"a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
     real,
     lambda x: SMALLEST_NORMAL <= x < math.inf,
 )
+growth = Check("a real number of at least 1, or infinity", real, lambda x: x >= 1.0)
 learning_rate = Check(
     "a finite real number of at least 0, a LearningRateSchedule or a callable without arguments",
     _rate,

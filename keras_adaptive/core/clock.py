@@ -22,7 +22,7 @@ class Clock:
         self.t, self.eta, self.scheduled = t, eta, scheduled
         self._known: dict[tuple, Any] = {}
 
-    def _once(self, key, compute):
+    def once(self, key, compute):
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
@@ -36,20 +36,20 @@ class Clock:
         return own
 
     def step(self, dtype: str):
-        return self._once(("t", dtype), lambda: ops.cast(self.t, dtype))
+        return self.once(("t", dtype), lambda: ops.cast(self.t, dtype))
 
     def learning_rate(self, multiplier: float, dtype: str):
         def multiplied():
             eta = ops.cast(self.eta, dtype)
             return eta if multiplier == 1.0 else eta * multiplier
 
-        return self._once(("eta", multiplier, dtype), multiplied)
+        return self.once(("eta", multiplier, dtype), multiplied)
 
     def scheduled_number(self, name: str, dtype: str):
-        return self._once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
+        return self.once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
 
     def debias(self, beta: float, dtype: str):
-        return self._once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
+        return self.once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
 
 
 class Hyperparameters:
@@ -77,6 +77,10 @@ class Hyperparameters:
     def debias(self, beta: float):
         """1 - beta^t: what a moving average that began at zero is divided by."""
         return self._clock.debias(beta, self._dtype)
+
+    def once(self, key, compute):
+        """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""
+        return self._clock.once((*key, self._dtype), compute)
 
     def every(self, k: int, compute, kept, start: int | None = None):
         """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure.

@@ -112,6 +112,11 @@ def hyperparameters(optimizer, group: Group | None) -> dict[str, Any]:
                 f"{type(optimizer).__name__} has no hyperparameter `{name}`; a group accepts {sorted(own)}. "
                 f"Received: {name}={value!r} in {group}"
             )
+        if name in optimizer.common_hyperparameters:
+            raise ValueError(
+                f"`{name}` of {type(optimizer).__name__} holds for all variables together and must not be in a group. "
+                f"Received: {name}={value!r} in {group}"
+            )
     return own | {name: optimizer.hyperparameters[name](name, x) for name, x in group.hyperparameters.items()}
 
 

@@ -161,3 +161,8 @@ def _matching(rule, pairs, saved, current):
         tuple(i for i in range(len(saved)) if i not in found_saved),
         tuple(j for j in range(len(current)) if j not in found_current),
     )
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names; those that several have, with a number each."""
+    return [name if names.count(name) == 1 else f"{name}#{place}" for place, name in enumerate(names)]

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_adaptive.core import backends, numerics
+from keras_adaptive.core.matching import distinct
 
 NORMS = ("gradient_norm", "update_norm", "weight_norm")
 # Numbers of elements are kept as floats too: one vector holds all.
@@ -85,8 +86,7 @@ class Monitored:
             return {}
         widest = "float64" if any(state.compute_dtype == "float64" for state in states) else "float32"
         rows = ops.stack([ops.cast(backends.read(state.kept["statistics"]), widest) for state in states])
-        paths = [state.path for state in states]
-        names = [path if paths.count(path) == 1 else f"{path}#{place}" for place, path in enumerate(paths)]
+        names = distinct([state.path for state in states])
         return dict(zip(names, ops.convert_to_numpy(rows).astype("float64"), strict=True))
 
 

@@ -14,13 +14,13 @@ def compute_dtype(dtype: str) -> str:
     return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
-def constant(number: float, dtype: str):
+def constant(number: float, dtype):
     """The number with all digits that the dtype has.
 
     Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`),
     and on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
     """
-    return ops.convert_to_tensor(np.asarray(number, dtype))
+    return ops.convert_to_tensor(np.asarray(number, backend.standardize_dtype(dtype)))
 
 
 def positive_part(x):
@@ -30,7 +30,7 @@ def positive_part(x):
 
 def clip(x, limit: float):
     """Every element within [-limit, limit]."""
-    limit = constant(limit, backend.standardize_dtype(x.dtype))
+    limit = constant(limit, x.dtype)
     return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
 
 
@@ -41,8 +41,46 @@ def caution(delta, g):
 
 
 def maximum(x, y):
-    """The larger of two tensors; NaN where one of them is."""
+    """The larger of a tensor and another, or a number; NaN where one of them is."""
+    y = constant(y, backend.standardize_dtype(x.dtype)) if isinstance(y, int | float) else y
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
+
+
+def minimum(x, y):
+    """The smaller of a tensor and another, or a number; NaN where one of them is."""
+    return -maximum(-x, -y)
+
+
+def sign(x):
+    """1, 0 or -1; NaN for NaN, of which torch says 0."""
+    one = ops.ones_like(x)
+    return ops.where(x > 0, one, ops.where(x < 0, -one, x))
+
+
+def power(x, exponent: float):
+    """x to that power; 0 to the power of 0 is 1."""
+    return ops.power(x, constant(exponent, x.dtype))
+
+
+def quotient(x, y):
+    """x / y, and 0 where y is 0."""
+    return ops.where(y != 0.0, x / ops.where(y != 0.0, y, ops.ones_like(y)), ops.zeros_like(y))
+
+
+def mean(x, axis=None, keepdims=False):
+    """The mean over one axis, some or (None) all; 0 where there is nothing to average. On torch Keras's is float32."""
+    axes = tuple(range(len(x.shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if not axes:
+        return x
+    return ops.sum(x, axis=axes, keepdims=keepdims) / max(1, math.prod(x.shape[place] for place in axes))
+
+
+def sine(x):
+    """sin(x) for x from 0 to pi / 2, by its series: on JAX that of Keras is float32 even for float64."""
+    series = ops.ones_like(x)
+    for n in range(22, 0, -2):
+        series = 1.0 - series * x * x / (n * (n + 1))
+    return x * series
 
 
 def debias(beta: float, t):

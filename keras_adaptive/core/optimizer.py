@@ -7,39 +7,32 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_adaptive.core import backends, checks, describe, gradients, groups, loss_scale, monitor, states, step
-from keras_adaptive.core.slots import CODECS, Scalar, Slot, as_slots
+from keras_adaptive.core import (
+    backends,
+    checks,
+    describe,
+    evaluation,
+    gradients,
+    groups,
+    loss_scale,
+    monitor,
+    options,
+    states,
+    step,
+)
+from keras_adaptive.core.slots import Scalar, Slot, as_slots
 from keras_adaptive.core.stateful import Stateful
 from keras_adaptive.core.states import path, paths
 
-# What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
-KERAS_OPTIONS: dict[str, checks.Check] = {
-    "weight_decay": checks.optional(checks.number_or_schedule),
-    "clipnorm": checks.optional(checks.positive),
-    "global_clipnorm": checks.optional(checks.positive),
-    "clipvalue": checks.optional(checks.positive),
-    "use_ema": checks.flag,
-    "ema_momentum": checks.fraction,
-    "ema_overwrite_frequency": checks.optional(checks.count),
-    "loss_scale_factor": checks.optional(checks.loss_scale),
-    "gradient_accumulation_steps": checks.optional(checks.count),
-    "name": checks.optional(checks.text),
-}
-OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
-    "groups": (checks.list_of(groups.Group), None),
-    "cautious": (checks.flag, False),
-    "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
-    "skip_nonfinite": (checks.flag, False),
-    "slot_dtype": (checks.one_of(*CODECS), "float32"),
-    "stochastic_rounding": (checks.flag, False),
-    "seed": (checks.natural, 0),
-    "monitor": (checks.flag, False),
-    "shard_state": (checks.flag, False),
-}
-OPTIONS = KERAS_OPTIONS | {name: check for name, (check, _) in OWN_OPTIONS.items()}
 
-
-class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.optimizers.Optimizer):
+class AdaptiveOptimizer(
+    Stateful,
+    evaluation.Evaluated,
+    loss_scale.Scaled,
+    monitor.Monitored,
+    options.Configured,
+    keras.optimizers.Optimizer,
+):
     """Base of all algorithms: everything but the rule.
 
     An algorithm is a subclass that declares its `hyperparameters` and `slots` and defines `rule`:
@@ -50,12 +43,14 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
     `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
     and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
     variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
-    variables; `decay = "rule"` says that the rule applies `h.weight_decay` itself.
+    variables, and `common_hyperparameters` names those that no group can change; `decay = "rule"` says that the rule
+    applies `h.weight_decay` itself; `evaluation_slot` names the slot with the weights that a model is evaluated at, if
+    those are others than it is trained at, and `training_weights` gives these from the slots, where it can.
 
     Args:
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
             the number of updates done) or a callable without arguments.
-        options: what the user gave besides the algorithm's own arguments:
+        given: the options, what the user gave besides the algorithm's own arguments:
             groups: a list of `Group`, variables with other hyperparameters than the rest. Default None.
             weight_decay: None, or lambda (at least 0), or a LearningRateSchedule of it.
             weight_decay_mode: "decoupled": theta <- theta - eta lambda theta, with the eta of the update and the theta
@@ -104,34 +99,20 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             without a distribution that has a data-parallel axis.
     """
 
-    hyperparameters: ClassVar[Mapping[str, checks.Check]] = {}
     slots: ClassVar[tuple[str | Slot, ...]] = ()
     decay: ClassVar[str] = "core"
 
     scalars: ClassVar[tuple[Scalar, ...]] = ()
+    common_hyperparameters: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         cls.slots = as_slots(cls.slots)
 
-    def __init__(self, learning_rate: Any, options: Mapping[str, Any], **hyperparameters: Any):
-        unknown = sorted(set(options) - set(OPTIONS))
-        if unknown:
-            accepted = ["learning_rate", *self.hyperparameters, *OPTIONS]
-            raise TypeError(
-                f"{type(self).__name__} has no argument `{unknown[0]}`; it accepts {accepted}. "
-                f"Received: {unknown[0]}={options[unknown[0]]!r}"
-            )
-        options = {name: OPTIONS[name](name, value) for name, value in options.items()}
-        own = {name: options.pop(name, default) for name, (_, default) in OWN_OPTIONS.items()}
-        accumulation_steps = options.pop("gradient_accumulation_steps", None)
-        if options.get("ema_overwrite_frequency") is not None and not options.get("use_ema"):
-            raise ValueError(
-                "`ema_overwrite_frequency` must be None unless use_ema=True. "
-                f"Received: ema_overwrite_frequency={options['ema_overwrite_frequency']}, use_ema=False"
-            )
+    def __init__(self, learning_rate: Any, given: Mapping[str, Any], **hyperparameters: Any):
+        own, of_keras, accumulation_steps = self._sorted_out(given)
         checked = {name: self.hyperparameters[name](name, value) for name, value in hyperparameters.items()}
-        super().__init__(learning_rate=checks.learning_rate("learning_rate", learning_rate), **options)
+        super().__init__(learning_rate=checks.learning_rate("learning_rate", learning_rate), **of_keras)
         # Keras refuses 1, which is what a user who tries several numbers begins with.
         self.gradient_accumulation_steps = accumulation_steps
         for name, value in {**own, **checked}.items():
@@ -140,52 +121,6 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
         self._make_loss_scale()
         # Not by setattr: Keras and TensorFlow would wrap the lists.
         self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, plan=None, common={}, whole=None)
-
-    # Setting an attribute: checked as in the constructor, and refused once it could no longer take effect.
-
-    def __setattr__(self, name, value):
-        check = OPTIONS.get(name) or self.hyperparameters.get(name)
-        if check is None:
-            return super().__setattr__(name, value)
-        value, old = check(name, value), self.__dict__.get(name)
-        if name == "loss_scale_factor":
-            self._check_new_loss_scale(value)
-        if self.__dict__.get("built") and value != old:
-            raise ValueError(
-                f"`{name}` cannot change after the optimizer is built, because compiled updates hold its value "
-                f"{old!r}; make a new optimizer. Received: {name}={value!r}"
-            )
-        super().__setattr__(name, value)
-        if "plan" in vars(self):
-            try:
-                self._check_combinations()
-            except (ValueError, TypeError):
-                super().__setattr__(name, old)
-                raise
-
-    def _check_combinations(self):
-        self._check_decay()
-        for group in (None, *(self.groups or ())):
-            self.check_together(**groups.hyperparameters(self, group))
-
-    def _check_decay(self):
-        if self.decay == "rule" and self.weight_decay_mode != "decoupled":
-            raise ValueError(
-                f"`weight_decay_mode` must be 'decoupled' for {type(self).__name__}, whose rule has its own place for "
-                f"weight decay. Received: weight_decay_mode={self.weight_decay_mode!r}"
-            )
-
-    def check_together(self, **hyperparameters):
-        """Raises for hyperparameters that are right one by one and wrong together; a group's are checked too."""
-
-    @property
-    def learning_rate(self):
-        """The learning rate of the next update; set it at any time to a real number, a schedule or a callable."""
-        return self._get_current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate):
-        keras.optimizers.Optimizer.learning_rate.fset(self, checks.learning_rate("learning_rate", learning_rate))
 
     @property
     def iterations(self):
@@ -360,40 +295,3 @@ class AdaptiveOptimizer(Stateful, loss_scale.Scaled, monitor.Monitored, keras.op
             )
         state = self.plan.states[self._get_variable_index(variable)]
         step.update_one(self, state, gradient, variable, learning_rate)
-
-    def finalize_variable_values(self, var_list):
-        """Sets the variables to their moving averages, if `use_ema`; `fit` calls it after the last epoch."""
-        if not self.use_ema:
-            return
-        for variable in var_list:
-            average = self._model_variables_moving_average[self._get_variable_index(variable)]
-            if average is not None:
-                backends.assign_everywhere(variable, average)
-
-    def get_config(self):
-        """All arguments, for `from_config`, and what was decided by them for the variables."""
-        config = super().get_config()
-        if isinstance(self._learning_rate, keras.Variable):
-            # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
-            config["learning_rate"] = float(str(ops.convert_to_numpy(self._learning_rate)))
-        config |= {name: getattr(self, name) for name in [*self.hyperparameters, *OWN_OPTIONS]}
-        config["weight_decay"] = groups.serialized(self.weight_decay)
-        if self.groups is not None:
-            config["groups"] = [keras.saving.serialize_keras_object(group) for group in self.groups]
-        decided = self._decided if self.groups or any(self._excluded.values()) else None
-        return config | {"excluded_from_weight_decay": self._excluded, "decided": decided}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """The optimizer with these arguments; for variables that were decided on before, that decision stands."""
-        config = dict(config)
-        excluded, decided = config.pop("excluded_from_weight_decay", None), config.pop("decided", None)
-        for name in ("groups", "weight_decay"):
-            if config.get(name) is not None:
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        optimizer = super().from_config(config, custom_objects=custom_objects)
-        if excluded is not None:
-            optimizer.exclude_from_weight_decay(var_names=excluded["names"])
-            vars(optimizer).update(_excluded=excluded)
-        vars(optimizer).update(_decided=decided)
-        return optimizer

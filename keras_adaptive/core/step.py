@@ -133,6 +133,8 @@ class Update(Transaction):
         elif gradient is not None:
             clipped = self.clip(gradient, shared)
             new |= self.descend(state, h, noise, clipped, values)
+        else:
+            new |= self.begin(state, h, noise, values)
         if "average" in new:
             new |= self.average(state, clock, noise, new)
         if "statistics" in new:
@@ -167,6 +169,15 @@ class Update(Transaction):
                 new |= codec.encode(slot.name, tensor, noise)
         return new
 
+    def begin(self, state, h, noise, values):
+        """The slots that begin as the weights, of a variable without a gradient: its first may come later."""
+        new: dict = {}
+        for slot in self.optimizer.slots:
+            if slot.initial is THETA and slot.name in state.slots:
+                _, codec = state.slots[slot.name]
+                new |= codec.encode(slot.name, self.slot(state, h, slot, values), noise)
+        return new
+
     def operands(self, state, h, gradient, values):
         """What the rule takes besides h: the weights, the gradient with the L2 penalty if there is one, the slots."""
         theta = ops.cast(values["theta"], state.compute_dtype)
@@ -174,13 +185,16 @@ class Update(Transaction):
             gradient = gradient + h.weight_decay * theta
         slots = []
         for slot in self.optimizer.slots:
-            if slot.name not in state.slots:
-                slots.append(0.0)
-                continue
-            _, codec = state.slots[slot.name]
-            tensor = codec.decode(slot.name, values)
-            slots.append(ops.where(ops.equal(h.t, 1), theta, tensor) if slot.initial is THETA else tensor)
+            slots.append(self.slot(state, h, slot, values) if slot.name in state.slots else 0.0)
         return theta, gradient, slots
+
+    def slot(self, state, h, slot, values):
+        """A slot as the rule reads it."""
+        _, codec = state.slots[slot.name]
+        tensor = codec.decode(slot.name, values)
+        if slot.initial is not THETA:
+            return tensor
+        return ops.where(ops.equal(h.t, 1), ops.cast(values["theta"], state.compute_dtype), tensor)
 
     def decay(self, state, h, theta):
         """What weight decay outside of the rule takes away from the weights."""

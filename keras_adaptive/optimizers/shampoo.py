@@ -34,7 +34,7 @@ class Shampoo(AdaptiveOptimizer):
 
         For each axis of each block of at most block_size along it, G the block of g_t with that axis as its rows:
         H_t = beta_2 H_{t-1} + (1 - beta_2) G G^T;  H_{t-1} + G G^T if beta_2 is 1                  H_0 = 0
-        P_t = (H_t / (1 - beta_2^t) + epsilon I)^(-1/root) if t is start or, after it, n frequency; else P_{t-1}
+        P_t = (H_t / (1 - beta_2^t) + epsilon I)^(-1/root)  if t is start or a later multiple of frequency, else P_{t-1}
         P_0 = 0;  root (None) is twice the number of axes,  start (None) is frequency
         M_t = (beta_3 m_{t-1} + (1 - beta_3) g_t) / (1 - beta_3 beta_1^(t-1))
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                                                     m_0 = 0
@@ -92,12 +92,12 @@ class Shampoo(AdaptiveOptimizer):
         "beta_1": checks.fraction,
         "beta_2": checks.rate,
         "beta_3": checks.optional(checks.fraction),
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "frequency": checks.count,
         "start": checks.optional(checks.count),
         "block_size": checks.count,
         "graft": checks.optional(checks.one_of("adam", "sgd")),
-        "graft_epsilon": checks.divisor,
+        "graft_epsilon": checks.sole_stabiliser,
         "nesterov": checks.flag,
         "momentum": checks.fraction,
         "root": checks.optional(checks.count),

@@ -67,7 +67,7 @@ class Soap(AdaptiveOptimizer):
         "beta_1": checks.fraction,
         "beta_2": checks.fraction,
         "shampoo_beta": checks.optional(checks.fraction),
-        "epsilon": checks.divisor,
+        "epsilon": checks.sole_stabiliser,
         "frequency": checks.count,
         "max_size": checks.count,
     }

@@ -4,34 +4,36 @@ The name of a row, its twin with its hyperparameters, the oracle, and how far th
 have twins and oracles of several variables.
 """
 
-from . import twins_new as twins
+from . import twins
 from .oracles_large import keras_optimizer, optax, optax_chain, pytorch_optimizer, single
 
 CLOSE = 1e-12
 
 
-def _lars_popular(optax, of_matrices):
+def _lars_popular(optax, rate, of_matrices):
     """The ratio of the momentum."""
     ratio = optax.scale_by_trust_ratio(trust_coefficient=0.001)
     decay = optax.add_decayed_weights(0.01, mask=of_matrices)
-    return [decay, optax.trace(0.9), optax.masked(ratio, of_matrices), None]
+    return [decay, optax.trace(0.9), optax.masked(ratio, of_matrices), rate]
 
 
-def _lamb_but_vectors(optax, of_matrices):
+def _lamb_but_vectors(optax, rate, of_matrices):
     decay = optax.add_decayed_weights(0.01, mask=of_matrices)
     ratio = optax.masked(optax.scale_by_trust_ratio(), of_matrices)
-    return [optax.scale_by_adam(0.9, 0.999, eps=1e-6), decay, ratio, None]
+    return [optax.scale_by_adam(0.9, 0.999, eps=1e-6), decay, ratio, rate]
 
 
-def _lars_but_vectors(optax, of_matrices):
+def _lars_but_vectors(optax, rate, of_matrices):
     ratio = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), of_matrices)
-    return [optax.add_decayed_weights(0.01, mask=of_matrices), ratio, None, optax.trace(0.9)]
+    return [optax.add_decayed_weights(0.01, mask=of_matrices), ratio, rate, optax.trace(0.9)]
 
 
 _NORM = {"form": "norm", "weight_decay": 0.01}
 _EVERY = {"exclude_vectors": False}
 _FREE = {"weight_decay": 0.01, "warmup_steps": 7, "r": 1.0}
 _BETAS = {"beta_1": 0.8, "beta_2": 0.99}
+_MUON = single(optax("contrib.muon", nesterov=False, eps=1e-7))
+_MOONLIGHT = single(keras_optimizer("Muon", weight_decay=None))
 
 EXACT = {
     "lars": (twins.lars, {"weight_decay": 0.01}, single(pytorch_optimizer("LARS", weight_decay=0.01)), CLOSE),
@@ -72,7 +74,7 @@ EXACT = {
     "schedule-free-sgd-optax": (
         twins.schedule_free_sgd,
         {"weight_decay": 0.01, "return_average": True},
-        single(optax("contrib.schedule_free_sgd", constant=True, average=True, weight_decay=0.01)),
+        single(optax("contrib.schedule_free_sgd", average=True, weight_decay=0.01)),
         CLOSE,
     ),
     "schedule-free-adamw": (
@@ -90,22 +92,13 @@ EXACT = {
     "schedule-free-adamw-optax": (
         twins.schedule_free_adamw,
         {},
-        single(optax("contrib.schedule_free_adamw", constant=True)),
+        single(optax("contrib.schedule_free_adamw")),
         CLOSE,
     ),
-    # optax and Keras scale the momentum before the iteration, which adds a constant to its norm.
-    "muon": (
-        twins.muon,
-        {"nesterov": False},
-        single(optax("contrib.muon", nesterov=False, eps=1e-7)),
-        1e-6,
-    ),
-    "muon-moonlight": (
-        twins.muon,
-        {"scale": "moonlight"},
-        single(keras_optimizer("Muon", weight_decay=None)),
-        1e-6,
-    ),
+    "muon": (twins.muon, {"nesterov": False}, _MUON, 2e-6),
+    "muon-large": (twins.muon, {"nesterov": False}, _MUON, CLOSE),
+    "muon-moonlight": (twins.muon, {"scale": "moonlight"}, _MOONLIGHT, 2e-6),
+    "muon-moonlight-large": (twins.muon, {"scale": "moonlight"}, _MOONLIGHT, 1e-7),
     "soap-first-basis": (
         twins.soap,
         {"frequency": 1000},
@@ -129,12 +122,31 @@ EXACT = {
         CLOSE,
     ),
 }
-# Only with a constant learning rate: the oracle's momentum does not contain it, or it takes no schedule.
-CONSTANT = {"lars", "schedule-free-sgd-optax", "schedule-free-adamw-optax"}
-# Only matrices, and gradients that are large against the constant.
-MUONS = {"muon", "muon-moonlight"}
-# Only where every factor has full rank, as other bases are arbitrary.
-SOAPS = {"soap", "soap-first-basis"}
+# Where a row holds, if not for every shape, scale of gradients and schedule from zero, and why.
+_MATRICES = [(4, 3), (3, 5), (4, 4)]
+_NOT_FROM_ZERO = {"schedule": "from the second update"}
+_FULL_RANK = {"shapes": [(), (7,), (4, 3), (6, 6), (2, 1, 3, 2, 2)]}
+ONLY = {
+    # The oracle's momentum does not contain the learning rate.
+    "lars": {"schedule": "constant"},
+    # The oracle has 1e-15 under the root.
+    "schedule-free-adamw": {"scales": [1.0]},
+    "schedule-free-adamw-average": {"scales": [1.0]},
+    # The constant beside the norm has to be small against it: the oracles scale the momentum in other ways.
+    "muon": {"shapes": _MATRICES, "scales": [1.0]},
+    "muon-moonlight": {"shapes": _MATRICES, "scales": [1.0]},
+    "muon-large": {"shapes": _MATRICES, "scales": [1e7]},
+    # The oracle's factor is a root in float32.
+    "muon-moonlight-large": {"shapes": _MATRICES, "scales": [1e7]},
+    # The vectors of an eigenvalue that is there twice are arbitrary.
+    "soap": _FULL_RANK,
+    "soap-first-basis": _FULL_RANK,
+    # The oracle has no factor for a scalar, and no decomposition of an empty matrix.
+    "shampoo-original": {"shapes": [(1,), (7,), (4, 3), (3, 5), (2, 1, 3, 2, 2)]},
+    # The oracle divides zero by zero while the learning rate is zero.
+    "prodigy-optax": _NOT_FROM_ZERO,
+    "dadapt-adam-optax": _NOT_FROM_ZERO,
+}
 
 COUPLED = {
     "prodigy": (twins.prodigy, {}, pytorch_optimizer("Prodigy"), CLOSE),

@@ -3,20 +3,22 @@
 Only where an implementation is exact and its conventions are ours; it is asked for in the terms of its own library.
 """
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 
 
 def optax(name, **arguments):
-    """optax's transformation of that name, in float64."""
+    """optax's transformation of that name, "contrib." before it if it is there, in float64."""
 
     def run(theta, gradient, eta, steps):
         pytest.importorskip("optax", reason="optax is one of the outside oracles; it needs JAX")
         import jax
-        import optax
+        import optax.contrib
 
         assert jax.config.jax_enable_x64, "without x64 the oracle would be float32"
-        transformation = getattr(optax, name)(learning_rate=lambda count: eta(count + 1), **arguments)
+        transformation = attrgetter(name)(optax)(learning_rate=lambda count: eta(count + 1), **arguments)
         theta = jax.numpy.asarray(theta)
         state = transformation.init(theta)
         for t in range(1, steps + 1):
@@ -33,12 +35,34 @@ def torch(name, **arguments):
 
     def run(theta, gradient, eta, steps):
         torch = pytest.importorskip("torch", reason="torch.optim is one of the outside oracles")
-        variable = torch.tensor(theta, requires_grad=True)
-        optimizer = getattr(torch.optim, name)([variable], lr=0.0, **arguments)
-        for t in range(1, steps + 1):
-            optimizer.param_groups[0]["lr"] = eta(t)
-            variable.grad = torch.as_tensor(gradient(t, variable.detach().numpy()))
-            optimizer.step()
-        return variable.detach().numpy()
+        return _by_torch(getattr(torch.optim, name), {"lr": 0.0, **arguments}, theta, gradient, eta, steps)
 
     return run
+
+
+def pytorch_optimizer(name, **arguments):
+    """pytorch_optimizer's class of that name, in float64; an `lr` is the number that the schedule is measured by."""
+
+    def run(theta, gradient, eta, steps):
+        library = pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is one of the outside oracles")
+        return _by_torch(getattr(library, name), {"lr": 1.0, **arguments}, theta, gradient, eta, steps)
+
+    return run
+
+
+def _by_torch(optimizer, arguments, theta, gradient, eta, steps):
+    import torch
+
+    usual = torch.get_default_dtype()
+    # NAdam keeps its product of momenta in the default dtype.
+    torch.set_default_dtype(torch.float64)
+    try:
+        variable = torch.tensor(theta, requires_grad=True)
+        optimizer = optimizer([variable], **arguments)
+        for t in range(1, steps + 1):
+            optimizer.param_groups[0]["lr"] = eta(t)
+            variable.grad = torch.tensor(gradient(t, variable.detach().numpy()))
+            optimizer.step()
+        return variable.detach().numpy()
+    finally:
+        torch.set_default_dtype(usual)

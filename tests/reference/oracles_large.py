@@ -7,11 +7,12 @@ import pytest
 
 
 def single(coupled):
-    """The same run of one variable, with the signature of the other twins."""
+    """The same run of one variable, with the signature of the other twins; `together` runs several at once."""
 
     def run(theta, gradient, eta, steps):
         return coupled([theta], lambda t, thetas: [gradient(t, thetas[0])], eta, steps)[0]
 
+    run.together = coupled
     return run
 
 
@@ -43,35 +44,35 @@ def pytorch_optimizer(name, average=False, **arguments):
     return run
 
 
-def optax(name, constant=False, average=False, **arguments):
-    """optax's transformation of that name, "contrib." before it if it is there; constant if it takes no schedule."""
+def optax(name, average=False, **arguments):
+    """optax's transformation of that name, "contrib." before it if it is there, in float64."""
 
     def run(thetas, gradients, eta, steps):
-        _import_optax()
-        import optax.contrib
+        library = _import_optax()
 
-        rate = eta(1) if constant else lambda count: eta(count + 1)
-        transformation = attrgetter(name)(optax)(learning_rate=rate, **arguments)
-        thetas, state = _by_optax(transformation, thetas, gradients, steps)
-        if average:
-            thetas = [np.asarray(x) for x in optax.contrib.schedule_free_eval_params(state, thetas)]
-        return thetas
+        def make(rate):
+            return attrgetter(name)(library)(learning_rate=rate, **arguments)
+
+        thetas, state = _by_optax(make, thetas, gradients, eta, steps)
+        return library.contrib.schedule_free_eval_params(state, thetas) if average else thetas
 
     return run
 
 
 def optax_chain(links):
-    """A chain of optax's own links, then the learning rate; `links(optax, of_matrices)` gives their list.
+    """A chain of optax's own transformations: `links(optax, rate, of_matrices)` gives them.
 
-    `of_matrices` is a mask: true for the variables that are no vectors.
+    `rate` is the one that multiplies by the learning rate, `of_matrices` is true for the variables that are no vectors.
     """
 
     def run(thetas, gradients, eta, steps):
-        optax = _import_optax()
-        rate = optax.scale_by_learning_rate(lambda count: eta(count + 1))
+        library = _import_optax()
         of_matrices = [np.ndim(theta) > 1 for theta in thetas]
-        links_and_rate = [rate if link is None else link for link in links(optax, of_matrices)]
-        return _by_optax(optax.chain(*links_and_rate), thetas, gradients, steps)[0]
+
+        def make(rate):
+            return library.chain(*links(library, library.scale_by_learning_rate(rate), of_matrices))
+
+        return _by_optax(make, thetas, gradients, eta, steps)[0]
 
     return run
 
@@ -97,24 +98,25 @@ def keras_optimizer(name, **arguments):
 def _import_optax():
     pytest.importorskip("optax", reason="optax is one of the outside oracles; it needs JAX")
     import jax
-    import optax
+    import optax.contrib
 
     assert jax.config.jax_enable_x64, "without x64 the oracle would be float32"
     return optax
 
 
-def _by_optax(transformation, thetas, gradients, steps):
+def _by_optax(make, thetas, gradients, eta, steps):
+    """The schedule is looked up here: optax would count the updates, and not all of it from the same number."""
     import jax
     import optax
 
     @jax.jit
-    def step(g, state, thetas):
-        update, state = transformation.update(g, state, thetas)
+    def step(rate, g, state, thetas):
+        update, state = make(lambda count: rate).update(g, state, thetas)
         return optax.apply_updates(thetas, update), state
 
     thetas = [jax.numpy.asarray(theta) for theta in thetas]
-    state = transformation.init(thetas)
+    state = make(lambda count: 0.0).init(thetas)
     for t in range(1, steps + 1):
         g = gradients(t, [np.asarray(theta) for theta in thetas])
-        thetas, state = step(g, state, thetas)
+        thetas, state = step(eta(t), g, state, thetas)
     return [np.asarray(theta) for theta in thetas], state

@@ -27,6 +27,16 @@ def device():
     return topologies.get_topology_desc("v5e:1x1", platform="tpu", chips_per_host_bounds=(1, 1, 1)).devices[0]
 
 
+def compiled(optimizer, variables, **given):
+    """The compiled text of one `apply` by the backend of this process."""
+    # Not above: the module is read to learn what must be set before Keras is imported.
+    import keras
+
+    if keras.backend.backend() == "jax":
+        return compile_jax(optimizer, variables, **given)
+    return compile_tensorflow(optimizer, variables, **given)
+
+
 def compile_jax(optimizer, variables):
     """The compiled text of one `stateless_apply` for dense gradients."""
     import jax

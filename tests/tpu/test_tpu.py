@@ -11,7 +11,7 @@ from cases import each
 from keras import ops
 
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from tpu import compiler
+from tpu.compiler import compiled
 from tpu.traffic import hbm_bytes
 
 pytestmark = pytest.mark.on("tpu-jax", "tpu-tensorflow")
@@ -46,12 +46,6 @@ def large(request):
     yield keras.Variable(ops.zeros((16384, 8192), dtype), dtype=dtype, name="large")
     # Optimizers are part of reference cycles, and large ones would add up.
     gc.collect()
-
-
-def compiled(optimizer, variables, **given):
-    if keras.backend.backend() == "jax":
-        return compiler.compile_jax(optimizer, variables, **given)
-    return compiler.compile_tensorflow(optimizer, variables, **given)
 
 
 def made(case, options):

@@ -20,7 +20,10 @@ Each module of this package offers the same functions; the one of the running Ke
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/step.py), nothing of it unless `go`
     outside_of_steps(optimizer)            context in which variables are made and assigned at once, not in a step
-    assign_everywhere(target, source)      one variable to another, on every replica, outside of a step
+    snapshot(variable)                     its value as a tensor that stays when the variable changes, outside of a step
+    assign_everywhere(target, source, projected)
+                                           a variable or tensor to a variable, on every replica, outside of a step;
+                                           the function of it, if there is one
     opaque(function)                       the function, not to be rewritten by a tracer of source code
 """
 

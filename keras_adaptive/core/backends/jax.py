@@ -21,6 +21,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -143,6 +144,12 @@ def outside_of_steps(optimizer):
     return contextlib.nullcontext()
 
 
-def assign_everywhere(target, source):
+def snapshot(variable):
+    return read(variable)
+
+
+def assign_everywhere(target, source, projected=None):
+    value = read(source) if isinstance(source, keras.Variable) else source
+    value = value if projected is None else projected(value)
     # A copy: where two variables share a buffer, a step that donates both of them fails.
-    target.assign(jax.numpy.array(read(source), copy=True))
+    target.assign(jax.numpy.array(value, copy=True))

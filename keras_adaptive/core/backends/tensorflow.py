@@ -26,6 +26,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -139,8 +140,7 @@ def jitted(cache, key, function):
 def transact(transaction, go, gradients, scalars):
     scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
     variables = [
-        {role: raw(variable) for role, variable in transaction.variables(state).items()}
-        for state in transaction.states
+        {role: raw(variable) for role, variable in transaction.variables(state).items()} for state in transaction.states
     ]
     common = {name: raw(variable) for name, variable in transaction.common.items()}
     if tf.distribute.has_strategy():
@@ -226,9 +226,17 @@ def outside_of_steps(optimizer):
             )
 
 
-def assign_everywhere(target, source):
+def snapshot(variable):
+    return tf.identity(read(variable))
+
+
+def assign_everywhere(target, source, projected=None):
     """Each replica of the target takes the value of the source beside it; `fit` calls this outside of the strategy."""
-    target, source = raw(target), raw(source)
+    target, source = raw(target), source if tf.is_tensor(source) else raw(source)
     strategy = getattr(target, "distribute_strategy", None) or tf.distribute.get_strategy()
+
+    def assign(a, b):
+        a.assign(tf.cast(b if projected is None else projected(tf.convert_to_tensor(b)), a.dtype))
+
     with strategy.scope():
-        strategy.extended.update(target, lambda a, b: a.assign(tf.cast(b, a.dtype)), args=(source,))
+        strategy.extended.update(target, assign, args=(source,))

@@ -20,6 +20,7 @@ __all__ = [
     "read",
     "rows_and_values",
     "slot_layout",
+    "snapshot",
     "sum_over_replicas",
     "transact",
 ]
@@ -111,5 +112,10 @@ def outside_of_steps(optimizer):
     return contextlib.nullcontext()
 
 
-def assign_everywhere(target, source):
-    target.assign(source)
+def snapshot(variable):
+    return read(variable).detach().clone()
+
+
+@torch.no_grad()
+def assign_everywhere(target, source, projected=None):
+    target.assign(source if projected is None else projected(source))

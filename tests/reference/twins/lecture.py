@@ -1,10 +1,4 @@
-"""NumPy float64 twins.
-
-Each takes one variable's first value, `gradient(t, theta)`, `eta(t)` with t from 1, the number of steps and the
-hyperparameters, and returns the variable's last value.
-"""
-
-import hashlib
+"""The lecture's four: twins with epsilon inside the root."""
 
 import numpy as np
 
@@ -28,9 +22,7 @@ def adagrad(theta, gradient, eta, steps, epsilon=1e-16, epsilon_outside=0.0, ini
     return theta
 
 
-def rmsprop(
-    theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, epsilon=1e-16, epsilon_outside=0.0
-):
+def rmsprop(theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, epsilon=1e-16, epsilon_outside=0.0):
     second, first, velocity = (np.zeros_like(theta) for _ in range(3))
     for t in range(1, steps + 1):
         g = gradient(t, theta)
@@ -51,18 +43,3 @@ def adam(theta, gradient, eta, steps, beta_1=0.9, beta_2=0.999, epsilon=1e-16, e
         mean, square = first / (1 - beta_1**t), second / (1 - beta_2**t)
         theta = theta - eta(t) * mean / (np.sqrt(square + epsilon) + epsilon_outside)
     return theta
-
-
-def rounding_bits(seed, index, role, t, shape):
-    """The 16 random bits for each element, in uint32: rounding.py's definition has them in int32."""
-    word = hashlib.sha256(f"{seed}/{index}/{role}".encode()).digest()
-    first, second = (np.array([int.from_bytes(word[i : i + 4], "little")], "uint32") for i in (0, 4))
-
-    def mixed(x, key):
-        x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
-        x = (x ^ x >> 13 ^ key) * np.uint32(0xC2B2AE35)
-        return x ^ x >> 16
-
-    start, key = mixed(first + np.uint32(t), np.uint32(0)), mixed(second + np.uint32(t), np.uint32(0))
-    places = np.arange(np.prod(shape, dtype=int), dtype="uint32").reshape(shape)
-    return (mixed(places + start, key) & np.uint32(0xFFFF)).astype("int64")

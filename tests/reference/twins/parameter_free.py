@@ -38,9 +38,7 @@ def schedule_free_sgd(
     def direction(t, g, y):
         return g + weight_decay * y
 
-    return _schedule_free(
-        theta, gradient, eta, steps, beta, direction, warmup_steps, weight_power, r, return_average
-    )
+    return _schedule_free(theta, gradient, eta, steps, beta, direction, warmup_steps, weight_power, r, return_average)
 
 
 def schedule_free_adamw(
@@ -65,9 +63,7 @@ def schedule_free_adamw(
         v = ema(v, g**2, beta_2)
         return g / (np.sqrt(debias(v, beta_2, t)) + epsilon) + weight_decay * y
 
-    return _schedule_free(
-        theta, gradient, eta, steps, beta_1, direction, warmup_steps, weight_power, r, return_average
-    )
+    return _schedule_free(theta, gradient, eta, steps, beta_1, direction, warmup_steps, weight_power, r, return_average)
 
 
 def _inner(left, right):
@@ -137,7 +133,7 @@ def dadapt_adam(
     use_bias_correction=False,
     weight_decay=0.0,
 ):
-    """The rate is in the first moment, so a step follows in an update whose rate is zero; d stays in such an update."""
+    """The rate is in the first moment, so a step follows in an update whose rate is zero too."""
     root = np.sqrt(beta_2)
     d, numerator = d_0, 0.0
     m, v, s = ([np.zeros_like(theta) for theta in thetas] for _ in range(3))
@@ -153,8 +149,7 @@ def dadapt_adam(
         if denominator == 0:
             continue
         numerator = ema(numerator, gained, root)
-        if eta(t) > 0:
-            d = max(d, min(numerator / ((1 - root) * denominator), d * growth_rate))
+        d = max(d, min(numerator / ((1 - root) * denominator), d * growth_rate))
         thetas = [
             theta - delta * weight_decay * theta - a / (np.sqrt(b) + epsilon)
             for theta, a, b in zip(thetas, m, v, strict=True)

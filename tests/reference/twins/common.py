@@ -22,6 +22,12 @@ def rms(x):
     return np.sqrt(np.sum(x**2) / max(np.size(x), 1))
 
 
+def cautious(u, g):
+    """Only what agrees with the gradient, and more of it; the paper's form, with + 1 below."""
+    mask = (u * g > 0).astype("float64")
+    return u * mask * np.size(u) / (np.sum(mask) + 1)
+
+
 def norm(*arrays):
     """The Euclidean norm over all elements of all of them."""
     return np.sqrt(sum(np.sum(x**2) for x in arrays))

@@ -1,0 +1,89 @@
+"""`python -m keras_adaptive list`: the optimizers of the package as a table."""
+
+import argparse
+import inspect
+import re
+from dataclasses import astuple, dataclass
+
+import keras
+
+import keras_adaptive
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
+# Large enough for what is kept per row or column to be next to nothing.
+MATRIX = (1024, 1024)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the table says of one class.
+
+    Attributes:
+        name: of the class.
+        what: the beginning of its docstring.
+        paper, year: authors and venue of the first source in its docstring.
+        slots: the letters of what it keeps for a matrix.
+        bytes_per_parameter: how many bytes of state it keeps for a parameter of a large float32 matrix, measured.
+        sparse: whether rows that a sparse gradient does not have are left alone.
+    """
+
+    name: str
+    what: str
+    paper: str
+    year: str
+    slots: str
+    bytes_per_parameter: str
+    sparse: str
+
+
+def catalogue():
+    """An entry for each optimizer of the package, by name."""
+    classes = [getattr(keras_adaptive, name) for name in keras_adaptive.__all__]
+    optimizers = [cls for cls in classes if inspect.isclass(cls) and issubclass(cls, AdaptiveOptimizer)]
+    return [_entry(cls) for cls in sorted(optimizers, key=lambda cls: cls.__name__.lower())]
+
+
+def _entry(cls):
+    text = inspect.getdoc(cls) or ""
+    optimizer = cls()
+    optimizer.build([keras.Variable(keras.ops.zeros(MATRIX), name="kernel")])
+    (row,) = optimizer.describe()
+    source = re.search(r"Source: (.+?),? (\d{4})(?!\.?\d)", text, re.DOTALL)
+    return Entry(
+        name=cls.__name__,
+        what=" ".join(text.split("\n\n")[0].split()).rstrip("."),
+        paper=" ".join(source[1].split()) if source else "",
+        year=source[2] if source else "",
+        slots=", ".join(row.slots),
+        bytes_per_parameter=f"{row.state_bytes / (MATRIX[0] * MATRIX[1]):.2g}",
+        sparse="as a dense gradient",
+    )
+
+
+def markdown(entries):
+    """The table as the README has it."""
+    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
+    return "\n".join(lines + [f"| {' | '.join(astuple(entry))} |" for entry in entries])
+
+
+def plain(entries):
+    """The table in columns."""
+    lines = [HEAD, *map(astuple, entries)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    listing = commands.add_parser("list", help="a table of all optimizers")
+    listing.add_argument("--markdown", action="store_true", help="as the README has it")
+    arguments = parser.parse_args()
+    print((markdown if arguments.markdown else plain)(catalogue()))
+
+
+if __name__ == "__main__":
+    main()

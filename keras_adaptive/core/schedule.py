@@ -1,0 +1,55 @@
+"""What all schedules have in common."""
+
+import math
+import numbers
+
+import keras
+from keras import ops
+
+from keras_adaptive.core import checks, groups, numerics
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Base: a subclass names its arguments with their checks, and defines `at(k)`, k an integer tensor."""
+
+    arguments: dict[str, checks.Check] = {}
+
+    def __init__(self, **arguments):
+        for name, value in arguments.items():
+            setattr(self, name, self.arguments[name](name, value))
+
+    def __call__(self, step):
+        """The number for the update after `step` updates: an integer tensor in, a tensor of floatx out."""
+        return self.at(ops.convert_to_tensor(step))
+
+    def at(self, k):
+        raise NotImplementedError
+
+    def get_config(self):
+        """All arguments, for `from_config`."""
+        return {name: groups.serialized(getattr(self, name)) for name in self.arguments}
+
+    @classmethod
+    def from_config(cls, config):
+        """The schedule with these arguments."""
+        kept = keras.saving.deserialize_keras_object
+        return cls(**{name: kept(value) if isinstance(value, dict) else value for name, value in config.items()})
+
+
+def floating(number):
+    """In floatx, with all digits: a Python number or a tensor."""
+    if isinstance(number, numbers.Real):
+        return numerics.constant(number, keras.config.floatx())
+    return ops.cast(number, keras.config.floatx())
+
+
+def passed(k, begin, length):
+    """Which part of the `length` updates from `begin` on is over: 0 before them, 1 after them."""
+    whole = math.floor(begin)
+    part = (floating(k - whole) - (begin - whole)) / length
+    return numerics.minimum(numerics.maximum(part, 0.0), ops.ones_like(part))
+
+
+def warmed_up(k, steps, start, peak, then):
+    """From `start` to `peak` in a line, then `then`."""
+    return ops.where(k < steps, start + (peak - start) * passed(k, 0, max(steps, 1)), then)

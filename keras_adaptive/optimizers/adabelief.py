@@ -1,0 +1,56 @@
+"""AdaBelief."""
+
+import keras
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class AdaBelief(AdaptiveOptimizer):
+    """AdaBelief: Adam that divides by how far gradients are from their average, not from zero.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
+        s_t = beta_2 s_{t-1} + (1 - beta_2) (g_t - m_t)^2 + epsilon           s_0 = 0
+        m_hat_t = m_t / (1 - beta_1^t),  s_hat_t = s_t / (1 - beta_2^t)
+        theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(s_hat_t) + epsilon)
+
+    The epsilon that is added to the state in every step accumulates to epsilon / (1 - beta_2); where all gradients are
+    equal, nothing else is left of s. The authors take 1e-8 for convolutional networks. Their code turns RAdam's
+    rectification on by default; this class is the paper's algorithm, without it.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of the squared deviation, in [0, 1). Default 0.999.
+        epsilon: stabiliser in the state and outside of the root, above 0. Default 1e-16.
+        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
+
+    Slots: m and s, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris and Duncan, NeurIPS 2020.
+
+    Example:
+
+    >>> optimizer = AdaBelief(learning_rate=0.5, beta_1=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [0. 3.]
+    """
+
+    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    slots = ("m", "s")
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-16, **options):
+        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
+
+    def rule(self, h, theta, g, m, s):
+        m = h.beta_1 * m + (1 - h.beta_1) * g
+        s = h.beta_2 * s + (1 - h.beta_2) * (g - m) * (g - m) + h.epsilon
+        m_hat, s_hat = m / h.debias(h.beta_1), s / h.debias(h.beta_2)
+        return h.eta * m_hat / (sqrt(s_hat) + h.epsilon), (m, s)

@@ -1,0 +1,54 @@
+"""Adadelta."""
+
+import keras
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Adadelta(AdaptiveOptimizer):
+    """Adadelta: steps in the units of the weights, by the ratio of two moving averages: of past steps and of gradients.
+
+        a_t = rho a_{t-1} + (1 - rho) g_t g_t                                 a_0 = 0
+        x_t = sqrt(d_{t-1} + epsilon) / sqrt(a_t + epsilon) g_t
+        d_t = rho d_{t-1} + (1 - rho) x_t x_t                                 d_0 = 0
+        theta_t = theta_{t-1} - eta_t x_t
+
+    The paper has no eta, which is an eta of 1. d is an average of the steps before eta. Keras's class has a learning
+    rate of 0.001 and an epsilon of 1e-7.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
+        rho: weight of the last averages, in [0, 1). Default 0.95.
+        epsilon: stabiliser inside of both roots, above 0; its root is the size of the first steps. Default 1e-06.
+        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
+
+    Slots: a and d, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Zeiler, arXiv 1212.5701, 2012.
+
+    Example:
+
+    >>> optimizer = Adadelta(rho=0.75, epsilon=0.25)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([3.0, -3.0])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [0.0513 2.9487]
+    """
+
+    hyperparameters = {"rho": checks.fraction, "epsilon": checks.sole_stabiliser}
+    slots = ("a", "d")
+
+    def __init__(self, learning_rate=1.0, rho=0.95, epsilon=1e-6, **options):
+        super().__init__(learning_rate, options, rho=rho, epsilon=epsilon)
+
+    def rule(self, h, theta, g, a, d):
+        a = h.rho * a + (1 - h.rho) * g * g
+        x = sqrt(d + h.epsilon) / sqrt(a + h.epsilon) * g
+        d = h.rho * d + (1 - h.rho) * x * x
+        return h.eta * x, (a, d)

@@ -1,0 +1,132 @@
+"""Adafactor."""
+
+import keras
+from keras.ops import exp, log, sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import maximum, minimum
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
+from keras_adaptive.linalg import factored, factored_average, factors, rms, rms_clip
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Adafactor(AdaptiveOptimizer):
+    """Adafactor: of the squared gradients of a matrix it keeps the average of each row and of each column only.
+
+        beta_2_t = 1 - t^(-beta_2_decay)
+        S_t = g_t g_t + epsilon_1
+        R_t = beta_2_t R_{t-1} + (1 - beta_2_t) mean of S_t over columns      R_0 = 0
+        C_t = beta_2_t C_{t-1} + (1 - beta_2_t) mean of S_t over rows         C_0 = 0
+        V_t = R_t C_t^T / mean(R_t)                                           from min_size_to_factor rows and columns
+        u_t = g_t / sqrt(V_t),  u_hat_t = u_t / max(1, RMS(u_t) / clip_threshold)
+        rho_t = min(eta_t, 1 / sqrt(t))  if relative_step, else  eta_t
+        rho_t = min(1e-6 t, 1 / sqrt(t))                                      with warmup_init, whatever eta_t is
+        alpha_t = max(epsilon_2, RMS(theta_{t-1})) rho_t  if scale_parameter, else  rho_t
+        m_t = beta_1 m_{t-1} + (1 - beta_1) alpha_t u_hat_t                   m_0 = 0
+        theta_t = theta_{t-1} - m_t
+
+    Rows and columns are the two trailing axes. A variable of fewer axes, rows or columns has the whole average:
+
+        v_t = beta_2_t v_{t-1} + (1 - beta_2_t) S_t,  V_t = v_t               v_0 = 0
+
+    beta_2_t is 0 in the first update, so nothing is to be corrected for the start at zero. Keras's class keeps an
+    average as large as the matrix besides, and its relative_step=False changes nothing. torch's adds nothing to the
+    square; weight_decay is subtracted here as eta_t lambda theta, as torch does. The factored state is float32 whatever
+    `slot_dtype` says.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.01.
+        beta_1: weight of the last average of the steps, in [0, 1). Default 0.0, which keeps no slot.
+        beta_2_decay: how soon the averages forget less, above 0. Default 0.8.
+        epsilon_1: added to the squared gradient, above 0. Default 1e-30.
+        epsilon_2: least root mean square that a variable counts for, at least 0. Default 0.001.
+        clip_threshold: largest root mean square of the direction, above 0. Default 1.0.
+        relative_step: limit eta_t to 1 / sqrt(t). Default True.
+        scale_parameter: take steps in units of the variable's own root mean square. Default True.
+        warmup_init: begin with 1e-6 t in the place of eta_t; needs relative_step. Default False.
+        min_size_to_factor: least number of rows and of columns, at least 1. Default 1. T5X has 128.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+
+    Slots: of a factored variable R, one number for each row, and C, one for each column; of any other v, of the
+    variable's shape; with beta_1 also m, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Shazeer and Stern, ICML 2018.
+
+    Example:
+
+    >>> optimizer = Adafactor(learning_rate=0.5)
+    >>> theta = keras.Variable([[1.0, 1.0], [1.0, 1.0]])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([[4.0, -1.0], [0.04, 0.01]])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [[0.5 1.5]
+     [0.5 0.5]]
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2_decay": checks.positive,
+        "epsilon_1": checks.sole_stabiliser,
+        "epsilon_2": checks.nonnegative,
+        "clip_threshold": checks.positive,
+        "relative_step": checks.flag,
+        "scale_parameter": checks.flag,
+        "warmup_init": checks.flag,
+        "min_size_to_factor": checks.count,
+    }
+    slots = (*factors("R", "C", "v"), Slot("m", when="beta_1"))
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        beta_1=0.0,
+        beta_2_decay=0.8,
+        epsilon_1=1e-30,
+        epsilon_2=1e-3,
+        clip_threshold=1.0,
+        relative_step=True,
+        scale_parameter=True,
+        warmup_init=False,
+        min_size_to_factor=1,
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2_decay=beta_2_decay,
+            epsilon_1=epsilon_1,
+            epsilon_2=epsilon_2,
+            clip_threshold=clip_threshold,
+            relative_step=relative_step,
+            scale_parameter=scale_parameter,
+            warmup_init=warmup_init,
+            min_size_to_factor=min_size_to_factor,
+        )
+
+    def check_together(self, relative_step, warmup_init, **others):
+        if warmup_init and not relative_step:
+            raise ValueError(
+                "`warmup_init` must be False without relative_step. Received: warmup_init=True, relative_step=False"
+            )
+
+    def about(self, path, shape, hyperparameters):
+        return {"factored": factored(shape, hyperparameters["min_size_to_factor"])}
+
+    def rule(self, h, theta, g, R, C, v, m):
+        beta_2 = 1 - exp(-h.beta_2_decay * log(h.t))
+        S = g * g + h.epsilon_1
+        if h.factored:
+            V, R, C = factored_average(S, beta_2, R, C)
+        else:
+            V = v = beta_2 * v + (1 - beta_2) * S
+        u_hat = rms_clip(g / sqrt(V), h.clip_threshold)
+        rho = h.eta
+        if h.relative_step:
+            rho = minimum(1e-6 * h.t if h.warmup_init else h.eta, 1 / sqrt(h.t))
+        alpha = maximum(rms(theta), h.epsilon_2) * rho if h.scale_parameter else rho
+        m = h.beta_1 * m + (1 - h.beta_1) * alpha * u_hat
+        return m, (R, C, v, m)

@@ -1,0 +1,92 @@
+"""Adan."""
+
+import keras
+from keras.ops import equal, sqrt, where
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Adan(AdaptiveOptimizer):
+    """Adan: Nesterov's momentum written with the difference of successive gradients, and Adam's denominator of it.
+
+        p_t = g_t  for the difference  d_t = g_t - p_{t-1}                    p_0 = g_1, so that d_1 = 0
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) d_t                               v_0 = 0
+        n_t = beta_3 n_{t-1} + (1 - beta_3) (g_t + beta_2 d_t)^2              n_0 = 0
+        m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t),  n_hat_t = n_t / (1 - beta_3^t)
+        step_t = eta_t (m_hat_t + beta_2 v_hat_t) / (sqrt(n_hat_t) + epsilon)
+        proximal:  theta_t = (theta_{t-1} - step_t) / (1 + eta_t weight_decay)
+        otherwise: theta_t = theta_{t-1} - step_t - eta_t weight_decay theta_{t-1}
+
+    The paper's betas are one minus these, which are those of the authors' code.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.98.
+        beta_2: weight of the last average of the difference, in [0, 1). Default 0.92.
+        beta_3: weight of the last average of the square, in [0, 1). Default 0.99.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
+        proximal: decay by a division after the step, the paper's form; False: as AdamW does. Default True.
+        weight_decay: None, or a number of at least 0, or a LearningRateSchedule of it. Default 0.02.
+        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
+
+    Slots: p, the last gradient, m, v and n, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Xie, Zhou, Li, Lin and Yan, IEEE TPAMI 2024 (arXiv 2208.06677).
+
+    Example:
+
+    >>> optimizer = Adan(learning_rate=0.5, weight_decay=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [0.4 2. ]
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "beta_3": checks.fraction,
+        "epsilon": checks.sole_stabiliser,
+        "proximal": checks.flag,
+    }
+    slots = ("p", "m", "v", "n")
+    decay = "rule"
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.98,
+        beta_2=0.92,
+        beta_3=0.99,
+        epsilon=1e-8,
+        proximal=True,
+        weight_decay=0.02,
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            {"weight_decay": weight_decay, **options},
+            beta_1=beta_1,
+            beta_2=beta_2,
+            beta_3=beta_3,
+            epsilon=epsilon,
+            proximal=proximal,
+        )
+
+    def rule(self, h, theta, g, p, m, v, n):
+        d = where(equal(h.t, 1), 0.0 * g, g - p)
+        m = h.beta_1 * m + (1 - h.beta_1) * g
+        v = h.beta_2 * v + (1 - h.beta_2) * d
+        n = h.beta_3 * n + (1 - h.beta_3) * (g + h.beta_2 * d) * (g + h.beta_2 * d)
+        m_hat, v_hat, n_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2), n / h.debias(h.beta_3)
+        step = h.eta * (m_hat + h.beta_2 * v_hat) / (sqrt(n_hat) + h.epsilon)
+        # The proximal form, (theta - step) / (1 + decay), as what it takes away from theta.
+        decay = h.eta * h.weight_decay
+        delta = (step + decay * theta) / (1 + decay) if h.proximal else step + decay * theta
+        return delta, (g, m, v, n)

@@ -1,0 +1,120 @@
+"""Adam with D-Adaptation."""
+
+import math
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import maximum, minimum, quotient
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Scalar
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class DAdaptAdam(AdaptiveOptimizer):
+    """Adam with D-Adaptation: its learning rate is a lower bound of the distance to the solution.
+
+        delta_t = d_t eta_t;  with use_bias_correction times sqrt(1 - beta_2^t) / (1 - beta_1^t)
+        q_t = delta_t sum(g_t s_{t-1} / (sqrt(v_{t-1}) + epsilon))
+        m_t = beta_1 m_{t-1} + (1 - beta_1) delta_t g_t                       m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
+        s_t = beta_3 s_{t-1} + (1 - beta_3) delta_t g_t                       s_0 = 0, beta_3 = sqrt(beta_2)
+        numerator_t = beta_3 numerator_{t-1} + (1 - beta_3) q_t
+        d_hat_t = numerator_t / ((1 - beta_3) sum(|s_t|))
+        d_{t+1} = max(d_t, min(d_hat_t, growth_rate d_t))                     d_1 = d_0
+        theta_t = theta_{t-1} - m_t / (sqrt(v_t) + epsilon) - delta_t lambda theta_{t-1}
+
+    Sums are over all variables, and d is one number for all of them, which never falls; it stays as it is in an update
+    whose eta is 0. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's multiplier of it
+    counts in d as it does in the step. The weight decay lambda is part of the rule.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
+        d_0: the first estimate, above 0; smaller than any that may come out. Default 1e-06.
+        growth_rate: how many times d may grow in an update, at least 1. Default inf.
+        use_bias_correction: correct for the start of the averages at zero, as Adam does. Default False.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`.
+
+    Slots: m, v and s, of the variable's shape; for all variables together the numbers d, d_next (which is d_{t+1}) and
+    numerator.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Defazio and Mishchenko, Learning-Rate-Free Learning by D-Adaptation, ICML 2023.
+
+    Example:
+
+    >>> optimizer = DAdaptAdam(d_0=0.5, beta_1=0.5, beta_2=0.75)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4), float(optimizer.common["d"]))
+    [0.5 2.5] 0.5
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "epsilon": checks.sole_stabiliser,
+        "d_0": checks.sole_stabiliser,
+        "growth_rate": checks.growth,
+        "use_bias_correction": checks.flag,
+    }
+    slots = ("m", "v", "s")
+    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("numerator"))
+    common_hyperparameters = ("d_0", "growth_rate")
+    decay = "rule"
+
+    def __init__(
+        self,
+        learning_rate=1.0,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        d_0=1e-6,
+        growth_rate=math.inf,
+        use_bias_correction=False,
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            d_0=d_0,
+            growth_rate=growth_rate,
+            use_bias_correction=use_bias_correction,
+        )
+
+    def gather(self, h, theta, g, m, v, s):
+        delta = self.delta(h, h.d_next)
+        q = delta * ops.sum(g * (s / (sqrt(v) + h.epsilon)))
+        return {"q": q, "denominator": ops.sum(ops.abs(self.next_s(h, delta, g, s)))}
+
+    def settle(self, h, sums, d, d_next, numerator):
+        d, beta_3 = d_next, math.sqrt(h.beta_2)
+        numerator = beta_3 * numerator + (1 - beta_3) * sums["q"]
+        d_hat = quotient(numerator, (1 - beta_3) * sums["denominator"])
+        grown = maximum(d, minimum(d_hat, h.growth_rate * d))
+        return {"d": d, "d_next": ops.where(h.eta > 0.0, grown, d), "numerator": numerator}
+
+    def rule(self, h, theta, g, m, v, s):
+        delta = self.delta(h, h.d)
+        m = h.beta_1 * m + (1 - h.beta_1) * delta * g
+        v = h.beta_2 * v + (1 - h.beta_2) * g * g
+        s = self.next_s(h, delta, g, s)
+        return m / (sqrt(v) + h.epsilon) + delta * h.weight_decay * theta, (m, v, s)
+
+    def delta(self, h, d):
+        delta = d * h.eta
+        return delta * sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) if h.use_bias_correction else delta
+
+    def next_s(self, h, delta, g, s):
+        beta_3 = math.sqrt(h.beta_2)
+        return beta_3 * s + (1 - beta_3) * delta * g

@@ -1,0 +1,96 @@
+"""DoG: distance over gradients."""
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import maximum
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import THETA, Scalar, Slot
+
+# Where training began, and the polynomial average of the weights.
+START_AND_AVERAGE = (Slot("x_0", initial=THETA, exact=True), Slot("a", initial=THETA, exact=True))
+
+
+def averaged(h, theta, a):
+    """The average with the weights of this update."""
+    w = (1 + h.average_power) / (h.t + h.average_power)
+    return (1 - w) * a + w * theta
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class DoG(AdaptiveOptimizer):
+    """DoG: SGD whose step is the largest distance from the start over the root of the sum of squared gradients.
+
+        g_t = the gradient + lambda theta_{t-1}
+        r_t = max(r_{t-1}, ‖theta_{t-1} - x_0‖)                               r_0 = reps_rel (1 + ‖x_0‖), x_0 = theta_0
+        G_t = G_{t-1} + ‖g_t‖^2                                               G_0 = epsilon
+        theta_t = theta_{t-1} - eta_t r_t / sqrt(G_t) g_t
+        w_t = (1 + average_power) / (t + average_power)
+        a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
+
+    Norms are over all variables; the step is one number for all of them. The model is meant to be evaluated and used at
+    the average a: `fit` sets the weights to it after its last epoch, and the callback `EvaluationWeights` does so for
+    every validation and for what is saved at the end of an epoch. After a loop of your own call
+    `optimizer.finalize_variable_values(model.trainable_variables)`. Training that goes on after that does so from the
+    average, with x_0, r and G as they are. The weight decay lambda is an L2 penalty, part of the rule.
+
+    Args:
+        learning_rate: eta, the paper's c: a real number of at least 0, a LearningRateSchedule or a callable. Default
+            1.0.
+        reps_rel: the first distance in units of 1 + ‖x_0‖, above 0; the paper takes 1e-4 for models with batch
+            normalization. Default 1e-06.
+        epsilon: what the sum of squared gradients begins with, above 0. Default 1e-08.
+        average_power: how much the average prefers later weights, at least 0; with 0 it is their mean. Default 8.0.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
+            first would be a second average, the second a step that the average does not know.
+
+    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
+    numbers r and G.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Ivgi, Hinder and Carmon, DoG is SGD's Best Friend, ICML 2023.
+
+    Example:
+
+    >>> optimizer = DoG(reps_rel=0.25)
+    >>> theta = keras.Variable([3.0, 4.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta), float(optimizer.common["r"]))
+    [3.  2.5] 1.5
+    """
+
+    hyperparameters = {
+        "reps_rel": checks.positive,
+        "epsilon": checks.sole_stabiliser,
+        "average_power": checks.nonnegative,
+    }
+    slots = START_AND_AVERAGE
+    scalars = (Scalar("r"), Scalar("G", "epsilon"))
+    common_hyperparameters = ("reps_rel", "epsilon")
+    decay = "rule"
+    evaluation_slot = "a"
+
+    def __init__(self, learning_rate=1.0, reps_rel=1e-6, epsilon=1e-8, average_power=8.0, **options):
+        super().__init__(learning_rate, options, reps_rel=reps_rel, epsilon=epsilon, average_power=average_power)
+
+    def gather(self, h, theta, g, x_0, a):
+        g = g + h.weight_decay * theta
+        return {
+            "square of x_0": ops.sum(x_0 * x_0),
+            "square of the distance": ops.sum((theta - x_0) * (theta - x_0)),
+            "square of g": ops.sum(g * g),
+        }
+
+    def settle(self, h, sums, r, G):
+        r_0 = h.reps_rel * (1 + sqrt(sums["square of x_0"]))
+        r = maximum(ops.where(ops.equal(h.t, 1), r_0, r), sqrt(sums["square of the distance"]))
+        return {"r": r, "G": G + sums["square of g"]}
+
+    def rule(self, h, theta, g, x_0, a):
+        g = g + h.weight_decay * theta
+        delta = h.eta * h.r / sqrt(h.G) * g
+        return delta, (x_0, averaged(h, theta - delta, a))

@@ -1,0 +1,86 @@
+"""DoWG: distance over weighted gradients."""
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import constant, maximum
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Scalar
+from keras_adaptive.optimizers.dog import START_AND_AVERAGE, averaged
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class DoWG(AdaptiveOptimizer):
+    """DoWG: as DoG, with every squared gradient weighted by the squared distance at its time.
+
+        g_t = the gradient + lambda theta_{t-1}
+        R_t = max(R_{t-1}, ‖theta_{t-1} - x_0‖^2)                             R_0 = initial_distance^2 or epsilon
+        V_t = V_{t-1} + R_t ‖g_t‖^2                                           V_0 = 0, x_0 = theta_0
+        theta_t = theta_{t-1} - eta_t R_t / (sqrt(V_t) + epsilon) g_t
+        w_t = (1 + average_power) / (t + average_power)
+        a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
+
+    Norms are over all variables. R is the squared distance; without an initial_distance it begins at epsilon, as in the
+    authors' code. The paper leaves eta out, which is 1. `DoG` says how the average a comes into the weights of a model,
+    which is meant to be evaluated and used there, and how training goes on. The weight decay lambda is an L2 penalty,
+    part of the rule.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
+        initial_distance: the first distance, above 0, in units of the weights; None for sqrt(epsilon). Default None.
+        epsilon: stabiliser outside of the root, above 0, in units of a distance times a gradient. Default 0.0001.
+        average_power: how much the average prefers later weights, at least 0; with 0 it is their mean. Default 8.0.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
+            first would be a second average, the second a step that the average does not know.
+
+    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
+    numbers R and V.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Khaled, Mishchenko and Jin, DoWG Unleashed, NeurIPS 2023.
+
+    Example:
+
+    >>> optimizer = DoWG(initial_distance=0.5)
+    >>> theta = keras.Variable([3.0, 4.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(3), float(optimizer.common["R"]))
+    [3.  3.5] 0.25
+    """
+
+    hyperparameters = {
+        "initial_distance": checks.optional(checks.positive),
+        "epsilon": checks.sole_stabiliser,
+        "average_power": checks.nonnegative,
+    }
+    slots = START_AND_AVERAGE
+    scalars = (Scalar("R"), Scalar("V"))
+    common_hyperparameters = ("initial_distance", "epsilon")
+    decay = "rule"
+    evaluation_slot = "a"
+
+    def __init__(self, learning_rate=1.0, initial_distance=None, epsilon=1e-4, average_power=8.0, **options):
+        super().__init__(
+            learning_rate, options, initial_distance=initial_distance, epsilon=epsilon, average_power=average_power
+        )
+
+    def gather(self, h, theta, g, x_0, a):
+        g = g + h.weight_decay * theta
+        return {
+            "square of the distance": ops.sum((theta - x_0) * (theta - x_0)),
+            "square of g": ops.sum(g * g),
+        }
+
+    def settle(self, h, sums, R, V):
+        R_0 = h.epsilon if h.initial_distance is None else h.initial_distance**2
+        R = maximum(ops.where(ops.equal(h.t, 1), constant(R_0, R.dtype), R), sums["square of the distance"])
+        return {"R": R, "V": V + R * sums["square of g"]}
+
+    def rule(self, h, theta, g, x_0, a):
+        g = g + h.weight_decay * theta
+        delta = h.eta * h.R / (sqrt(h.V) + h.epsilon) * g
+        return delta, (x_0, averaged(h, theta - delta, a))

@@ -1,0 +1,52 @@
+"""Lion."""
+
+import keras
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import sign
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Lion(AdaptiveOptimizer):
+    """Lion: every coordinate's step has the length eta, and the sign of a momentum that looks ahead.
+
+        c_t = beta_1 m_{t-1} + (1 - beta_1) g_t
+        m_t = beta_2 m_{t-1} + (1 - beta_2) g_t                               m_0 = 0
+        theta_t = theta_{t-1} - eta_t sign(c_t)
+
+    Only where c_t is exactly 0 nothing moves. As all steps are as long as eta, the paper takes an eta 3 to 10 times
+    smaller than that of AdamW, and a weight_decay larger by the same factor.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.0001.
+        beta_1: weight of the momentum in the step, in [0, 1). Default 0.9.
+        beta_2: weight of the last momentum in the new one, in [0, 1). Default 0.99.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+
+    Slots: m, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu and Le, NeurIPS 2023.
+
+    Example:
+
+    >>> optimizer = Lion(learning_rate=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta))
+    [0.5 2.5]
+    """
+
+    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction}
+    slots = ("m",)
+
+    def __init__(self, learning_rate=1e-4, beta_1=0.9, beta_2=0.99, **options):
+        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2)
+
+    def rule(self, h, theta, g, m):
+        c = h.beta_1 * m + (1 - h.beta_1) * g
+        m = h.beta_2 * m + (1 - h.beta_2) * g
+        return h.eta * sign(c), (m,)

@@ -1,0 +1,85 @@
+"""MERIT."""
+
+import math
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import clip, maximum
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.linalg import largest
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Merit(AdaptiveOptimizer):
+    """MERIT: a trust ratio for every element, from the largest magnitudes of its row, its column and the matrix.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
+        u_t = m_t / (sqrt(v_t) + epsilon) + weight_decay theta_{t-1}
+        W = |theta_{t-1}|,  U = |u_t|
+        row_i = max_j W_ij / max_j U_ij,  column_j = max_i W_ij / max_i U_ij,  whole = max_ij W_ij / max_ij U_ij
+        R_ij = max(row_i, column_j, whole)
+        theta_t = theta_{t-1} - eta_t clip(R u_t, -1, 1)
+
+    R_ij is 1 where one of its row's and column's four maxima is 0. The averages are not corrected for their start at
+    zero. A variable of more than two axes is a matrix whose columns are its last axis; one of fewer axes has one
+    ratio, R = max W / max U, and is decayed like the others.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-06.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`. weight_decay (lambda, none by
+            default) is part of u_t.
+
+    Slots: m and v, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Luo, Zheng, Qin, Zhu, Liu and You, ICML 2025.
+
+    Example:
+
+    >>> optimizer = Merit(learning_rate=0.5)
+    >>> theta = keras.Variable([[0.5, 0.25], [0.5, 0.0]])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([[4.0, -4.0], [4.0, 4.0]])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [[ 0.25  0.5 ]
+     [ 0.25 -0.25]]
+    """
+
+    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    slots = ("m", "v")
+    decay = "rule"
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-6, **options):
+        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
+
+    def rule(self, h, theta, g, m, v):
+        m = h.beta_1 * m + (1 - h.beta_1) * g
+        v = h.beta_2 * v + (1 - h.beta_2) * g * g
+        u = m / (sqrt(v) + h.epsilon) + h.weight_decay * theta
+        return h.eta * clip(self.ratio(ops.abs(theta), ops.abs(u)) * u, 1.0), (m, v)
+
+    def ratio(self, W, U):
+        """R, of the shape of the variable or one number for it."""
+        if len(W.shape) <= 1:
+            return quotient(largest(W), largest(U))[0]
+        shape = W.shape
+        W, U = (ops.reshape(x, (math.prod(shape[:-1]), shape[-1])) for x in (W, U))
+        row, row_exists = quotient(largest(W, 1), largest(U, 1))
+        column, column_exists = quotient(largest(W, 0), largest(U, 0))
+        whole, _ = quotient(largest(W), largest(U))
+        R = maximum(maximum(row, column), whole)
+        return ops.reshape(ops.where(ops.logical_and(row_exists, column_exists), R, ops.ones_like(R)), shape)
+
+
+def quotient(w, u):
+    """w / u and whether both are not 0; else 1."""
+    exists = ops.logical_not(ops.logical_or(ops.equal(w, 0), ops.equal(u, 0)))
+    return ops.where(exists, w / ops.where(exists, u, ops.ones_like(u)), ops.ones_like(u)), exists

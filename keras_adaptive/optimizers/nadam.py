@@ -1,0 +1,100 @@
+"""NAdam."""
+
+import math
+
+import keras
+from keras.ops import exp, sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import debias
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
+
+
+def _of_full_form(shape, hyperparameters):
+    return () if hyperparameters["form"] == "full" else None
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Nadam(AdaptiveOptimizer):
+    """NAdam: Adam with Nesterov's momentum, which takes the next step's average instead of this one's.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
+        v_hat_t = v_t / (1 - beta_2^t)
+        form "full":
+            mu_t = beta_1 (1 - 0.96^(t momentum_decay) / 2)
+            p_t = mu_t p_{t-1}                                                p_0 = 1
+            n_t = mu_{t+1} m_t / (1 - mu_{t+1} p_t) + (1 - mu_t) g_t / (1 - p_t)
+        form "simple":
+            n_t = beta_1 m_t / (1 - beta_1^(t+1)) + (1 - beta_1) g_t / (1 - beta_1^t)
+        theta_t = theta_{t-1} - eta_t n_t / (sqrt(v_hat_t) + epsilon)
+
+    The full form is the paper's and torch's, in which the momentum warms up; Keras's class has it with a momentum_decay
+    of 1, and its epsilon of 1e-7 before the correction. The simple one is optax's, and that of AlgoPerf's baseline.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.002.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
+        momentum_decay: how fast mu rises from half of beta_1 to beta_1, at least 0. Default 0.004.
+        form: "full" or "simple", which has no momentum_decay. Default "full".
+        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
+
+    Slots: m and v, of the variable's shape; with the full form p, a number.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Dozat, ICLR workshop 2016.
+
+    Example:
+
+    >>> optimizer = Nadam(learning_rate=0.5, form="simple")
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [0.2632 2.7368]
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "epsilon": checks.sole_stabiliser,
+        "momentum_decay": checks.nonnegative,
+        "form": checks.one_of("full", "simple"),
+    }
+    slots = ("m", "v", Slot("p", initial=1.0, shape=_of_full_form, exact=True))
+
+    def __init__(
+        self,
+        learning_rate=0.002,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        momentum_decay=0.004,
+        form="full",
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            momentum_decay=momentum_decay,
+            form=form,
+        )
+
+    def rule(self, h, theta, g, m, v, p):
+        m = h.beta_1 * m + (1 - h.beta_1) * g
+        v = h.beta_2 * v + (1 - h.beta_2) * g * g
+        v_hat = v / h.debias(h.beta_2)
+        if h.form == "full":
+            mu, mu_next = (h.beta_1 * (1 - exp(t * (h.momentum_decay * math.log(0.96))) / 2) for t in (h.t, h.t + 1))
+            p = mu * p
+            n = mu_next * m / (1 - mu_next * p) + (1 - mu) * g / (1 - p)
+        else:
+            n = h.beta_1 * m / debias(h.beta_1, h.t + 1) + (1 - h.beta_1) * g / h.debias(h.beta_1)
+        return h.eta * n / (sqrt(v_hat) + h.epsilon), (m, v, p)

@@ -1,0 +1,138 @@
+"""Prodigy."""
+
+import math
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import constant, maximum, minimum, quotient
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import THETA, Scalar, Slot
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Prodigy(AdaptiveOptimizer):
+    """Prodigy: Adam whose learning rate is estimated from how far the weights have come.
+
+        delta_t = d_t eta_t;  with use_bias_correction times sqrt(1 - beta_2^t) / (1 - beta_1^t)
+        numerator_t = beta_3 numerator_{t-1} + (d_t / d_0) delta_t sum(g_t (p_0 - theta_{t-1}))
+        m_t = beta_1 m_{t-1} + (1 - beta_1) d_t g_t                           m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) d_t^2 g_t g_t                     v_0 = 0
+        s_t = beta_3 s_{t-1} + (d_t / d_0) delta_t g_t                        s_0 = 0;  d_t for delta_t with
+                                                                              safeguard_warmup
+        d_hat_t = d_coefficient numerator_t / sum(|s_t|)
+        d_max_t = max(d_max_{t-1}, d_hat_t)                                   d_max_0 = d_0
+        d_{t+1} = min(d_max_t, growth_rate d_t)                               d_1 = d_0, p_0 = theta_0
+        theta_t = theta_{t-1} - delta_t (m_t / (sqrt(v_t) + d_{t+1} epsilon) + lambda theta_{t-1})
+
+    Sums are over all variables, and d is one number for all of them. As long as d is d_0, it takes d_hat_t whatever
+    growth_rate is. With safeguard_warmup s takes d_t in place of delta_t, so that a warm-up of eta does not make d_hat
+    too large. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's multiplier of it
+    counts in d as it does in the step. The weight decay lambda is part of the rule.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
+        beta_3: weight of what the estimate has seen before, in [0, 1); None for sqrt(beta_2). Default None.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
+        d_0: the first estimate, above 0; smaller than any that may come out. Default 1e-06.
+        d_coefficient: what every estimate is multiplied by, above 0. Default 1.0.
+        growth_rate: how many times d may grow in an update, at least 1. Default inf.
+        use_bias_correction: correct for the start of the averages at zero, as Adam does. Default False.
+        safeguard_warmup: leave eta out of s. Default False.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`.
+
+    Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic; for all variables
+    together the numbers d, d_next (which is d_{t+1}), d_max and numerator.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Mishchenko and Defazio, Prodigy: An Expeditiously Adaptive Parameter-Free Learner, ICML 2024.
+
+    Example:
+
+    >>> optimizer = Prodigy(d_0=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4), float(optimizer.common["d"]))
+    [-0.5811  3.5811] 0.5
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "beta_3": checks.optional(checks.fraction),
+        "epsilon": checks.sole_stabiliser,
+        "d_0": checks.sole_stabiliser,
+        "d_coefficient": checks.positive,
+        "growth_rate": checks.growth,
+        "use_bias_correction": checks.flag,
+        "safeguard_warmup": checks.flag,
+    }
+    slots = ("m", "v", "s", Slot("p_0", initial=THETA, exact=True))
+    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("d_max", "d_0"), Scalar("numerator"))
+    common_hyperparameters = ("beta_3", "d_0", "d_coefficient", "growth_rate", "safeguard_warmup")
+    decay = "rule"
+
+    def __init__(
+        self,
+        learning_rate=1.0,
+        beta_1=0.9,
+        beta_2=0.999,
+        beta_3=None,
+        epsilon=1e-8,
+        d_0=1e-6,
+        d_coefficient=1.0,
+        growth_rate=math.inf,
+        use_bias_correction=False,
+        safeguard_warmup=False,
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            beta_3=beta_3,
+            epsilon=epsilon,
+            d_0=d_0,
+            d_coefficient=d_coefficient,
+            growth_rate=growth_rate,
+            use_bias_correction=use_bias_correction,
+            safeguard_warmup=safeguard_warmup,
+        )
+
+    def gather(self, h, theta, g, m, v, s, p_0):
+        d = h.d_next
+        delta = self.delta(h, d)
+        way = (d / h.d_0) * delta * ops.sum(g * (p_0 - theta))
+        return {"numerator": way, "denominator": ops.sum(ops.abs(self.next_s(h, d, delta, g, s)))}
+
+    def settle(self, h, sums, d, d_next, d_max, numerator):
+        d = d_next
+        numerator = self.beta_3_of(h) * numerator + sums["numerator"]
+        d_hat = h.d_coefficient * quotient(numerator, sums["denominator"])
+        d_max = maximum(d_max, d_hat)
+        largest = ops.where(ops.equal(d, constant(h.d_0, d.dtype)), maximum(d, d_hat), d) * h.growth_rate
+        return {"d": d, "d_next": minimum(d_max, largest), "d_max": d_max, "numerator": numerator}
+
+    def rule(self, h, theta, g, m, v, s, p_0):
+        d, delta = h.d, self.delta(h, h.d)
+        m = h.beta_1 * m + (1 - h.beta_1) * d * g
+        v = h.beta_2 * v + (1 - h.beta_2) * (d * g) * (d * g)
+        s = self.next_s(h, d, delta, g, s)
+        return delta * (m / (sqrt(v) + h.d_next * h.epsilon) + h.weight_decay * theta), (m, v, s, p_0)
+
+    def delta(self, h, d):
+        delta = d * h.eta
+        return delta * sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) if h.use_bias_correction else delta
+
+    def next_s(self, h, d, delta, g, s):
+        return self.beta_3_of(h) * s + (d / h.d_0) * (d if h.safeguard_warmup else delta) * g
+
+    def beta_3_of(self, h):
+        return math.sqrt(h.beta_2) if h.beta_3 is None else h.beta_3

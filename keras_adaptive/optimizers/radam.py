@@ -1,0 +1,115 @@
+"""RAdam."""
+
+import math
+
+import keras
+from keras.ops import expm1, sqrt, where
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import positive_part
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+AT_LEAST_4 = checks.Check("a finite real number, at least 4", checks.real, lambda x: 4.0 <= x < math.inf)
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class RAdam(AdaptiveOptimizer):
+    """RAdam: Adam with a step that is damped while its denominator rests on few gradients.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
+        m_hat_t = m_t / (1 - beta_1^t)
+        rho = 2 / (1 - beta_2) - 1,  rho_t = rho - 2 t beta_2^t / (1 - beta_2^t)
+        where rho_t > threshold:
+            r_t = sqrt((rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t))
+            u_t = r_t m_hat_t sqrt(1 - beta_2^t) / (sqrt(v_t) + epsilon)
+        else:
+            u_t = m_hat_t  if unrectified is "momentum",  0  if it is "skip"
+        theta_t = theta_{t-1} - eta_t u_t
+
+    rho_t is close to t while t is small: with the paper's threshold of 4 the fifth step is the first that is adapted.
+    torch's numbers: `RAdam(threshold=5.0)`. The authors' code has 5 too, and skips. A skipped step still decays.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
+        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
+        epsilon: stabiliser outside of the root of the uncorrected v, above 0, in units of the gradient. Default 1e-08.
+        threshold: how long the average must be for an adapted step, at least 4. Default 4.0.
+        unrectified: what is done before: "momentum" or "skip". Default "momentum".
+        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
+
+    Slots: m and v, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Liu, Jiang, He, Chen, Liu, Gao and Han, ICLR 2020.
+
+    Example:
+
+    >>> optimizer = RAdam(learning_rate=0.5)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([1.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [0.5   2.125]
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "epsilon": checks.sole_stabiliser,
+        "threshold": AT_LEAST_4,
+        "unrectified": checks.one_of("momentum", "skip"),
+    }
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        threshold=4.0,
+        unrectified="momentum",
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            threshold=threshold,
+            unrectified=unrectified,
+        )
+
+    def rule(self, h, theta, g, m, v):
+        m = h.beta_1 * m + (1 - h.beta_1) * g
+        v = h.beta_2 * v + (1 - h.beta_2) * g * g
+        m_hat, rho = m / h.debias(h.beta_1), 2 / (1 - h.beta_2) - 1
+        u = m_hat if h.unrectified == "momentum" else 0.0 * m_hat
+        if rho > h.threshold:
+            rho_t = h.once(("rho", h.beta_2), lambda: length(h.beta_2, rho, h.t))
+            r = sqrt(positive_part((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)))
+            adapted = r * m_hat * sqrt(h.debias(h.beta_2)) / (sqrt(v) + h.epsilon)
+            u = where(rho_t > h.threshold, adapted, u)
+        return h.eta * u, (m, v)
+
+
+def length(beta_2, rho, t):
+    """rho_t. While t is small, its two terms are as large as rho and most digits of their difference are lost.
+
+    With beta_2^t = exp(-2y), rho_t is t (1 - L(y)) + L(y/t), where L(y) = coth(y) - 1/y.
+    """
+    x = -math.log(beta_2)
+    y = t * (x / 2)
+    return where(y < 1.0, t * (1 - _langevin(y)) + _langevin(x / 2), rho - 2 * t / expm1(2 * y))
+
+
+def _langevin(y):
+    """coth(y) - 1/y of y between 0 and 1, by its continued fraction, y / (3 + y^2 / (5 + y^2 / (7 + ...)))."""
+    fraction = 19.0
+    for odd in range(17, 1, -2):
+        fraction = odd + y * y / fraction
+    return y / fraction

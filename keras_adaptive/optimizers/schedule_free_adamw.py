@@ -1,0 +1,102 @@
+"""Schedule-Free AdamW."""
+
+import keras
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class ScheduleFreeAdamW(ScheduleFree):
+    """Schedule-Free AdamW: Adam's steps with an average of the weights in place of momentum and schedule.
+
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
+        d_t = g_t / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
+        gamma_t = eta_t min(1, t / warmup_steps)
+        gamma_max_t = max(gamma_max_{t-1}, gamma_t)                           gamma_max_0 = 0
+        w_t = t^r gamma_max_t^weight_power
+        W_t = W_{t-1} + w_t                                                   W_0 = 0
+        c_t = w_t / W_t,  0 while W_t is 0
+        z_t = z_{t-1} - gamma_t (d_t + lambda theta_{t-1})                    z_0 = theta_0
+        x_t = (1 - c_t) x_{t-1} + c_t z_t                                     x_0 = theta_0
+        y_t = (1 - beta_1) z_t + beta_1 x_t
+        theta_t = theta_{t-1} - (theta_{t-1} - y_t), which is y_t
+
+    The gradient is taken at y, which the model holds during training, and the model must be evaluated and used at x:
+    `ScheduleFreeSGD` says how and when it comes into the weights, and how training goes on from there.
+
+    Keras's ScheduleFreeAdamW is another algorithm: it averages with weights 1/t whatever eta is, decays y from outside
+    of the rule, and has no way to get at x. A learning rate of 1 to 10 times that of AdamW is usual, constant and with
+    a warm-up; for very long runs beta_1 = 0.98. The weight decay lambda is part of the rule and acts at y.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.0025.
+        beta_1: how much of x there is in y, in [0, 1). Default 0.9.
+        beta_2: weight of the last average of the squared gradient, in [0, 1). Default 0.999.
+        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
+        warmup_steps: over how many updates gamma rises to eta: a whole number of at least 0. Default 0.
+        weight_power: power of gamma_max in the weights of the average, at least 0. Default 2.0.
+        r: power of t in the weights of the average, at least 0. Default 0.0.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
+            first would be a second average, the second would leave the step without its end at y.
+
+    Slots: z, x and v of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
+    These are 12 bytes per parameter: the paper keeps 8, and finds x again from y and z, which loses it where y is
+    bfloat16.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
+
+    Example:
+
+    >>> optimizer = ScheduleFreeAdamW(learning_rate=0.5, beta_1=0.75)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> for _ in range(2):
+    ...     optimizer.apply([keras.ops.convert_to_tensor([4.0, -0.25])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4), optimizer.evaluation_weights()[theta.path].round(4))
+    [0.1875 2.8125] [0.25 2.75]
+    """
+
+    hyperparameters = {
+        "beta_1": checks.fraction,
+        "beta_2": checks.fraction,
+        "epsilon": checks.sole_stabiliser,
+        "warmup_steps": checks.natural,
+        "weight_power": checks.nonnegative,
+        "r": checks.nonnegative,
+    }
+    slots = (*AVERAGING, "v")
+
+    def __init__(
+        self,
+        learning_rate=0.0025,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        warmup_steps=0,
+        weight_power=2.0,
+        r=0.0,
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            options,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            warmup_steps=warmup_steps,
+            weight_power=weight_power,
+            r=r,
+        )
+
+    def between(self, h, z, x):
+        return (1 - h.beta_1) * z + h.beta_1 * x
+
+    def rule(self, h, theta, g, z, x, W, gamma_max, v):
+        v = h.beta_2 * v + (1 - h.beta_2) * g * g
+        d = g / (sqrt(v / h.debias(h.beta_2)) + h.epsilon)
+        delta, averaged = self.average(h, theta, d, z, x, W, gamma_max)
+        return delta, (*averaged, v)

@@ -1,0 +1,77 @@
+"""Schedule-Free SGD."""
+
+import keras
+
+from keras_adaptive.core import checks
+from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class ScheduleFreeSGD(ScheduleFree):
+    """Schedule-Free SGD: an average of the weights in place of a schedule that goes down.
+
+        gamma_t = eta_t min(1, t / warmup_steps)
+        gamma_max_t = max(gamma_max_{t-1}, gamma_t)                           gamma_max_0 = 0
+        w_t = t^r gamma_max_t^weight_power
+        W_t = W_{t-1} + w_t                                                   W_0 = 0
+        c_t = w_t / W_t,  0 while W_t is 0
+        z_t = z_{t-1} - gamma_t (g_t + lambda theta_{t-1})                    z_0 = theta_0
+        x_t = (1 - c_t) x_{t-1} + c_t z_t                                     x_0 = theta_0
+        y_t = (1 - beta) z_t + beta x_t
+        theta_t = theta_{t-1} - (theta_{t-1} - y_t), which is y_t
+
+    The gradient is taken at y, which the model holds during training. The model must be evaluated and used at x: `fit`
+    sets the weights to x after its last epoch, and the callback `EvaluationWeights` does so for every validation and
+    for what is saved at the end of an epoch. After a loop of your own, or for a file that was written in the middle of
+    an epoch, call `optimizer.finalize_variable_values(model.trainable_variables)`. Training may go on from there: z and
+    x are kept apart from the weights, so the next update brings y back, and only its gradient is taken at x; with the
+    callback at y. For the same reason weights that are assigned from outside during training last until the next
+    update. Batch normalization collects its moving statistics at y; for x, run some batches with `training=True` after
+    the weights are set to it.
+
+    Keras has no SGD of this kind. A learning rate of 10 to 50 times that of SGD is usual, constant or with a warm-up.
+    The weight decay lambda is part of the rule and acts at y.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
+        beta: how much of x there is in y, in [0, 1). Default 0.9.
+        warmup_steps: over how many updates gamma rises to eta: a whole number of at least 0. Default 0.
+        weight_power: power of gamma_max in the weights of the average, at least 0. Default 2.0.
+        r: power of t in the weights of the average, at least 0. Default 0.0.
+        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
+            first would be a second average, the second would leave the step without its end at y.
+
+    Slots: z and x of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers. These
+    are 8 bytes per parameter: the paper keeps 4, and finds x again from y and z, which loses it where y is bfloat16.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
+
+    Example:
+
+    >>> optimizer = ScheduleFreeSGD(learning_rate=0.5, beta=0.75)
+    >>> theta = keras.Variable([1.0, 2.0])
+    >>> for _ in range(2):
+    ...     optimizer.apply([keras.ops.ones(2)], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta), optimizer.evaluation_weights()[theta.path])
+    [0.1875 1.1875] [0.25 1.25]
+    """
+
+    hyperparameters = {
+        "beta": checks.fraction,
+        "warmup_steps": checks.natural,
+        "weight_power": checks.nonnegative,
+        "r": checks.nonnegative,
+    }
+    slots = AVERAGING
+
+    def __init__(self, learning_rate=1.0, beta=0.9, warmup_steps=0, weight_power=2.0, r=0.0, **options):
+        super().__init__(learning_rate, options, beta=beta, warmup_steps=warmup_steps, weight_power=weight_power, r=r)
+
+    def between(self, h, z, x):
+        return (1 - h.beta) * z + h.beta * x
+
+    def rule(self, h, theta, g, z, x, W, gamma_max):
+        return self.average(h, theta, g, z, x, W, gamma_max)

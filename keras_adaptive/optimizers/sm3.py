@@ -1,0 +1,83 @@
+"""SM3."""
+
+import math
+
+import keras
+from keras import ops
+from keras.ops import sqrt
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import minimum
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
+from keras_adaptive.linalg import largest
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class SM3(AdaptiveOptimizer):
+    """SM3: AdaGrad that keeps one number for each row, each column and so on, which bounds the sums of squares.
+
+        nu_t = least of A_{t-1} over the axes + g_t g_t
+        A_t = largest of nu_t over all other axes, for each axis; A_{t-1} begins with    A_0 = 0
+        u_t = g_t / sqrt(nu_t), 0 where nu_t is 0
+        m_t = momentum m_{t-1} + (1 - momentum) u_t                           m_0 = 0
+        theta_t = theta_{t-1} - eta_t m_t
+
+    A has one vector for each axis of the variable. A vector has one number for each element, which is AdaGrad, and so
+    has a scalar. Without momentum m_t is u_t. This is the second form of the paper (SM3-II).
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.1.
+        momentum: weight of the last average of the direction, in [0, 1). Default 0.9. 0.0 keeps no m.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+
+    Slots: A, one vector that holds those of all axes one after the other; with momentum m, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Anil, Gupta, Koren and Singer, NeurIPS 2019.
+
+    Example:
+
+    >>> optimizer = SM3(learning_rate=0.5, momentum=0.0)
+    >>> theta = keras.Variable([[1.0, 2.0], [3.0, 4.0]])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([[4.0, -0.25], [0.0, 1.0]])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta))
+    [[0.5 2.5]
+     [3.  3.5]]
+    """
+
+    hyperparameters = {"momentum": checks.fraction}
+    slots = (Slot("A", shape=lambda shape, h: (sum(shape),) if shape else ()), Slot("m", when="momentum"))
+
+    def __init__(self, learning_rate=0.1, momentum=0.9, **options):
+        super().__init__(learning_rate, options, momentum=momentum)
+
+    def rule(self, h, theta, g, A, m):
+        nu = least(A, g.shape) + g * g
+        A = tops(nu)
+        u = ops.where(ops.equal(nu, 0), ops.zeros_like(g), g / sqrt(nu))
+        m = h.momentum * m + (1 - h.momentum) * u
+        return h.eta * m, (A, m)
+
+
+def least(A, shape):
+    """The smallest of each element's numbers, one from each axis."""
+    if len(shape) == 0:
+        return A
+    nu, begin = None, 0
+    for axis, length in enumerate(shape):
+        along = [length if other == axis else 1 for other in range(len(shape))]
+        of_axis = ops.reshape(A[begin : begin + length], along)
+        nu, begin = of_axis if nu is None else minimum(nu, of_axis), begin + length
+    return nu
+
+
+def tops(nu):
+    """The largest number along all axes but one, for each axis, one after the other."""
+    axes = range(len(nu.shape))
+    if not axes:
+        return nu
+    of_axes = [largest(nu, [other for other in axes if other != axis]) for axis in axes]
+    return ops.concatenate([ops.reshape(top, (math.prod(top.shape),)) for top in of_axes])

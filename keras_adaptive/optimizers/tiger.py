@@ -1,0 +1,64 @@
+"""Tiger."""
+
+import keras
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.numerics import sign
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.linalg import rms
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Tiger(AdaptiveOptimizer):
+    """Tiger: the sign of the momentum, in steps that are a part of the variable's own root mean square.
+
+        m_t = beta m_{t-1} + (1 - beta) g_t                                   m_0 = 0
+        eta'_t = eta_t RMS(theta_{t-1})  with parameter_scale, else  eta_t
+        theta_t = theta_{t-1} - eta'_t (sign(m_t) + weight_decay theta_{t-1})
+
+    With parameter_scale a variable with "embeddings" in its path has the root mean square of each row (over the last
+    axis), and a variable of at most one axis has eta'_t = eta_t / 2 and no decay. Such a scale is 0 for a matrix that
+    begins at zero: it never moves, unless parameter_scale is off for its group. The author's own code lets weights
+    shrink in an update with a NaN; here it is `skip_nonfinite` that leaves such an update out.
+
+    Args:
+        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
+        beta: weight of the last momentum, in [0, 1). Default 0.965.
+        parameter_scale: take steps in units of the variable's own root mean square. Default True.
+        weight_decay: lambda, a number of at least 0, a LearningRateSchedule or None. Default 0.01.
+        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+
+    Slots: m, of the variable's shape.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+
+    Source: Su, "Tiger: a tight-fisted optimizer", 2023.
+
+    Example:
+
+    >>> optimizer = Tiger(learning_rate=0.5, weight_decay=0.0)
+    >>> theta = keras.Variable([[2.0, -2.0]])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([[4.0, -0.25]])], [theta])
+    >>> print(keras.ops.convert_to_numpy(theta).round(4))
+    [[ 1. -1.]]
+    """
+
+    hyperparameters = {"beta": checks.fraction, "parameter_scale": checks.flag}
+    slots = ("m",)
+    decay = "rule"
+
+    def __init__(self, learning_rate=0.001, beta=0.965, parameter_scale=True, weight_decay=0.01, **options):
+        super().__init__(
+            learning_rate, {"weight_decay": weight_decay, **options}, beta=beta, parameter_scale=parameter_scale
+        )
+
+    def about(self, path, shape, hyperparameters):
+        return {"vector": len(shape) <= 1, "scale_axis": -1 if "embeddings" in path else None}
+
+    def rule(self, h, theta, g, m):
+        m = h.beta * m + (1 - h.beta) * g
+        if h.parameter_scale and h.vector:
+            return h.eta / 2 * sign(m), (m,)
+        eta = h.eta * rms(theta, h.scale_axis) if h.parameter_scale else h.eta
+        return eta * (sign(m) + h.weight_decay * theta), (m,)

@@ -1,0 +1,82 @@
+"""Every class in every line of the contract, each in a small form where it has to be compiled first.
+
+What needs no compiler is held by the other tests in torch's world. The table in the README is made of the outcomes.
+"""
+
+import keras
+import numpy as np
+import pytest
+import worlds
+from cases import column, every_class
+from keras import ops
+from support import OPTIONS, SHAPES, Problem, Ramp, compiled, difference, values
+
+WORLD = worlds.current()
+
+
+@column({"tensorflow": "XLA", "jax": "JAX", "torch": "torch"}.get(WORLD, WORLD))
+@every_class
+def test_float64_is_the_twin_where_all_is_compiled(case, float64):
+    problem, schedule = Problem(seed=17, shapes=case.shapes or SHAPES, steps=25), Ramp(0.05)
+    variables, optimizer = problem.variables("float64"), case.make(learning_rate=schedule)
+    apply = compiled(optimizer, variables)
+    for t in range(1, problem.steps + 1):
+        apply([ops.convert_to_tensor(g, dtype="float64") for g in problem.gradients(t, values(variables))])
+    twin = problem.reference(case.twin, schedule.at, case.coupled, **case.arguments, **case.of_twin)
+    assert difference(values(variables), twin) <= 1e-12
+
+
+@pytest.mark.on("tensorflow")
+@column("sparse")
+@every_class
+def test_a_gradient_of_some_rows_is_the_dense_one(case):
+    """One row occurs twice, and most do not."""
+    import tensorflow as tf
+
+    rng, ends = np.random.default_rng(32), []
+    start, rows = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
+    for sparse in (True, False):
+        table, optimizer = keras.Variable(start, name="embeddings"), case.make()
+        apply = compiled(optimizer, [table])
+        for values_of_rows in rows:
+            gradient = tf.IndexedSlices(tf.constant(values_of_rows), tf.constant([5, 2, 5, 0]), tf.constant([7, 3]))
+            apply([gradient if sparse else tf.convert_to_tensor(gradient)])
+        ends.append(values([table]))
+    assert difference(*ends) <= 2e-6
+    assert difference(ends[0], [start]) > 0
+
+
+@pytest.mark.on("mirrored")
+@column("replicas")
+@every_class
+def test_replicas_are_one_device(case):
+    from replicas import noisy_loop
+
+    ends = [noisy_loop(case, OPTIONS["everything"], replicated).ends() for replicated in (True, False)]
+    assert difference(*ends) <= 1e-6
+
+
+@pytest.mark.on("tpu-jax", "tpu-tensorflow")
+@column("TPU")
+@every_class
+def test_compiles_for_a_tpu(case):
+    if reason := worlds.missing(WORLD):
+        pytest.skip(reason)
+    from tpu import compiler
+
+    kinds = [((48, 32), "float32"), ((48, 32), "bfloat16"), ((32,), "float32"), ((), "float32")]
+    variables = [keras.Variable(np.ones(shape), dtype=dtype) for shape, dtype in kinds]
+    assert "ENTRY" in compiler.compiled(case.make(weight_decay=0.01), variables)
+
+
+@pytest.mark.on("torch")
+@column("slot_dtype")
+@every_class
+def test_slots_in_bfloat16_lead_the_same_way(case):
+    """Each slot is off by half of its spacing at most, without a bias: the way is the same to a fifth of its length."""
+    ends = {}
+    for slot_dtype in ("float32", "bfloat16"):
+        problem = Problem(seed=18, shapes=[(24, 24)], steps=40)
+        (ends[slot_dtype],) = problem.run(case.make(slot_dtype=slot_dtype), "float32")
+    way = ends["float32"] - problem.start[0]
+    assert 0 < np.linalg.norm(ends["bfloat16"] - ends["float32"]) <= np.linalg.norm(way) / 5

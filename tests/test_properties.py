@@ -1,0 +1,180 @@
+"""What the papers say of a step, to the last digit."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from reference import twins
+from support import MODES, Problem, Ramp, difference, in_mode, value
+
+import keras_adaptive
+from keras_adaptive import linalg
+from keras_adaptive.core import numerics
+
+SIZES = pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
+
+
+def step(optimizer, theta, gradient, dtype="float64"):
+    """The weights before a first step, and what it takes away from them."""
+    variable = keras.Variable(theta, dtype=dtype)
+    before = value(variable)
+    optimizer.apply([ops.convert_to_tensor(gradient, dtype=dtype)], [variable])
+    return before, before - value(variable)
+
+
+def pair(seed, shape=(6, 4)):
+    """Weights and a gradient."""
+    return np.random.default_rng(seed).normal(size=(2, *shape))
+
+
+# LARS and LAMB: the step has the length of the weights, whatever that of the gradient is.
+
+
+@SIZES
+def test_lars_takes_the_same_part_of_the_norm(size, float64):
+    theta, gradient = pair(1)
+    optimizer = keras_adaptive.Lars(0.5, momentum=0.0, trust_coefficient=0.01, weight_decay=0.0)
+    before, taken = step(optimizer, theta, size * gradient)
+    assert np.linalg.norm(taken) == pytest.approx(0.5 * 0.01 * np.linalg.norm(before), rel=1e-13)
+
+
+@SIZES
+def test_lamb_takes_the_same_part_of_the_norm(size, float64):
+    theta, gradient = pair(2)
+    before, taken = step(keras_adaptive.Lamb(0.5, weight_decay=0.1), theta, size * gradient)
+    assert np.linalg.norm(taken) == pytest.approx(0.5 * np.linalg.norm(before), rel=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-25, 1e25, 1e37])
+@pytest.mark.parametrize("form", ["sum", "norm"])
+def test_lars_in_float32_with_gradients_whose_squares_leave_it(size, form):
+    theta, gradient = pair(3)
+    optimizer = keras_adaptive.Lars(0.5, 0.0, trust_coefficient=0.5, form=form, weight_decay=0.0)
+    before, taken = step(optimizer, 1e4 * theta, size * gradient, "float32")
+    assert np.linalg.norm(taken) == pytest.approx(0.25 * np.linalg.norm(before), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_lamb_in_float32_with_weights_whose_squares_leave_it(size):
+    theta, gradient = pair(4)
+    before, taken = step(keras_adaptive.Lamb(0.5, weight_decay=0.0), size * theta, gradient, "float32")
+    assert np.linalg.norm(taken) == pytest.approx(0.5 * np.linalg.norm(before), rel=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", [keras_adaptive.Lars, keras_adaptive.Lamb])
+def test_a_group_may_adapt_its_vectors(algorithm, float64):
+    vectors = [keras.Variable(pair(5, (4,))[0], name=name, dtype="float64") for name in ("plain", "adapted")]
+    groups = [keras_adaptive.Group("adapted", exclude_vectors=False)]
+    optimizer = algorithm(0.5, weight_decay=0.0, groups=groups)
+    before = [value(v) for v in vectors]
+    optimizer.apply([ops.convert_to_tensor(g) for g in pair(6, (4,))], vectors)
+    lengths = [np.linalg.norm(b - value(v)) / np.linalg.norm(b) for b, v in zip(before, vectors, strict=True)]
+    part = 0.5 * (1e-3 if algorithm is keras_adaptive.Lars else 1.0)
+    assert lengths[1] == pytest.approx(part, rel=1e-12)
+    assert lengths[0] != pytest.approx(part, rel=1e-2)
+
+
+# Adafactor, SM3, Lion, Tiger
+
+
+def test_adafactor_knows_squares_of_rank_one(float64):
+    """Rows times columns is then the square itself, and the step the sign."""
+    rng = np.random.default_rng(7)
+    signs = np.sign(rng.normal(size=(2, 5, 3)))
+    gradient = signs * np.exp(rng.normal(size=(2, 5, 1))) * np.exp(rng.normal(size=(2, 1, 3)))
+    optimizer = keras_adaptive.Adafactor(0.5, relative_step=False, scale_parameter=False)
+    _, taken = step(optimizer, rng.normal(size=(2, 5, 3)), gradient)
+    np.testing.assert_allclose(taken, 0.5 * signs, rtol=0, atol=1e-14)
+
+
+def test_sm3_of_a_vector_is_adagrad(float64):
+    problem, eta = Problem(seed=8, shapes=[(7,)], steps=20), Ramp(0.05)
+    ours = problem.run(keras_adaptive.SM3(eta, momentum=0.0), "float64")
+    assert difference(ours, problem.reference(twins.adagrad, eta.at, epsilon=0.0)) <= 1e-13
+
+
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
+def test_lion_takes_steps_of_one_length(size):
+    theta, gradient = pair(9)
+    gradient[2:4] = 0.0
+    _, taken = step(keras_adaptive.Lion(0.5), theta, size * gradient, "float32")
+    np.testing.assert_allclose(taken, 0.5 * np.sign(gradient), rtol=0, atol=1e-6)
+
+
+def test_lion_stands_still_only_where_the_momentum_is_zero(float64):
+    """beta_1 m + (1 - beta_1) g in the second step, for the third element -0.75 * 0.5 + 0.25 * 1.5 = 0."""
+    variable = keras.Variable([0.0, 0.0, 0.0], dtype="float64")
+    optimizer = keras_adaptive.Lion(1.0, beta_1=0.75, beta_2=0.5)
+    for gradient in [1.0, 1.0, -1.0], [0.0, -1.0, 1.5]:
+        optimizer.apply([ops.convert_to_tensor(gradient, dtype="float64")], [variable])
+    np.testing.assert_array_equal(value(variable), [-2.0, -2.0, 1.0])
+
+
+def test_tiger_measures_embeddings_row_by_row(float64):
+    problem, eta = Problem(seed=10, shapes=[(5, 3), (5, 3)], steps=20), Ramp(0.05)
+    tables = [
+        keras.Variable(x, dtype="float64", name=n) for x, n in zip(problem.start, ("embeddings", "w"), strict=True)
+    ]
+    problem.variables = lambda dtype: tables
+    ours = problem.run(keras_adaptive.Tiger(eta, weight_decay=0.1), "float64")
+    for index, per_row in enumerate([True, False]):
+        arguments = {"weight_decay": 0.1, "per_row": per_row}
+        theirs = twins.tiger(problem.start[index], problem.gradient(index), eta.at, problem.steps, **arguments)
+        assert difference([ours[index]], [theirs]) <= 1e-13
+
+
+# State
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "per_parameter"),
+    [
+        (keras_adaptive.Adafactor(), 0),
+        (keras_adaptive.SM3(momentum=0.0), 0),
+        (keras_adaptive.Lion(), 4),
+        (keras_adaptive.Tiger(), 4),
+        (keras_adaptive.Novograd(), 4),
+        (keras_adaptive.Lars(), 4),
+        (keras_adaptive.Came(), 4),
+        (keras_adaptive.SM3(), 4),
+        (keras_adaptive.Adafactor(beta_1=0.9), 4),
+        (keras_adaptive.Lamb(), 8),
+        (keras_adaptive.Adam(), 8),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, keras.optimizers.Optimizer) else str(x),
+)
+def test_bytes_of_state_for_a_parameter(optimizer, per_parameter):
+    """What is kept for rows and columns is small beside the matrix."""
+    optimizer.build([keras.Variable(np.zeros((512, 512), "float32"))])
+    assert per_parameter <= optimizer.describe().state_bytes / 512**2 < per_parameter + 0.05
+
+
+def test_a_matrix_too_small_to_factor_has_the_whole_average():
+    optimizer = keras_adaptive.Adafactor(min_size_to_factor=3)
+    optimizer.build([keras.Variable(np.zeros(shape, "float32")) for shape in [(3, 3), (4, 2), (2, 4, 3)]])
+    assert [row.slots for row in optimizer.describe()] == [("R", "C"), ("v",), ("R", "C")]
+    assert [row.state_bytes for row in optimizer.describe()] == [4 * 6, 4 * 8, 4 * (8 + 6)]
+
+
+# What they are made of
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [0.0, 1e-38, 1e-30, 1.0, 1e30, 1e38])
+def test_norms_in_float32_are_those_in_float64(size, mode):
+    x = np.float32(size) * np.random.default_rng(11).uniform(-1, 1, size=(2, 3)).astype("float32")
+    tensor = ops.convert_to_tensor(x)
+    exact = x.astype("float64")
+    norm, rms, rows = in_mode(lambda: [linalg.norm(tensor), linalg.rms(tensor), linalg.rms(tensor, -1)], mode)()
+    assert float(norm) == pytest.approx(np.sqrt(np.sum(exact**2)), rel=1e-6, abs=1e-38)
+    assert float(rms) == pytest.approx(np.sqrt(np.mean(exact**2)), rel=1e-6, abs=1e-38)
+    expected = np.sqrt(np.mean(exact**2, axis=-1, keepdims=True))
+    np.testing.assert_allclose(ops.convert_to_numpy(rows), expected, rtol=1e-6, atol=1e-38)
+
+
+def test_what_is_not_a_number_stays_so():
+    x, y = (ops.convert_to_tensor(np.array(z, "float32")) for z in ([np.nan, 1.0, -2.0, 0.0], [1.0, np.nan, 2.0, -1.0]))
+    results = numerics.maximum(x, y), numerics.minimum(x, y), numerics.sign(x), numerics.maximum(x, 0.5)
+    expected = [[np.nan, np.nan, 2, 0], [np.nan, np.nan, -2, -1], [np.nan, 1, -1, 0], [np.nan, 1, 0.5, 0.5]]
+    for result, numbers in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(result), np.array(numbers, "float32"))
