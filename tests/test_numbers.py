@@ -77,7 +77,6 @@ def test_low_precision_weights_follow_float32(case, dtype, resolution):
     largest = max(np.max(np.abs(end)) for end in ends.values()) + moved.max()
     assert np.max(np.abs(ends[dtype] - ends["float32"])) <= steps * resolution / 2 * 2 * largest
     assert moved.min() >= case.moves
-    assert moved.max() > 0
 
 
 @each_row
