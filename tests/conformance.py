@@ -27,7 +27,7 @@ COLUMNS = {
     "slot_dtype": "slots in bfloat16",
 }
 # A column is full if the tests of each of these worlds passed.
-WORLDS = {"TPU": {"tpu-jax", "tpu-tensorflow"}, "float64": {"tensorflow", "jax", "torch"}}
+WORLDS = {"TPU": {"tpu-jax", "tpu-tensorflow"}}
 BEGIN, END = "<!-- conformance -->", "<!-- end of conformance -->"
 
 
