@@ -49,7 +49,8 @@ def companion_groups(model):
     - the layers that produce the outputs of a functional or Sequential model; behind an output that is the result of
       an activation, a normalization, a reshaping or the like, the layer before. An output that is made of several
       tensors has none;
-    - of any other model, or a layer that is made of layers, the last layer with a kernel.
+    - of any other model, or a layer that is made of layers, the last layer with a kernel that is not an embedding, if
+      no embedding is tied.
 
     Args:
         model: a model that is built. Frozen layers are in the groups too, for when they are unfrozen.
@@ -119,8 +120,8 @@ def _is_embedding(layer):
     return isinstance(layer, keras.layers.Embedding) or type(layer).__name__.endswith("Embedding")
 
 
-def _has_kernel(layer):
-    return isinstance(layer, keras.Layer) and any(len(weight.shape) > 1 for weight in layer.weights)
+def _has_kernel(weights):
+    return any(len(weight.shape) > 1 for weight in weights)
 
 
 def _output_layers(layer):
@@ -128,7 +129,10 @@ def _output_layers(layer):
     if getattr(layer, "outputs", None):
         makers = [_maker(output) for output in keras.tree.flatten(layer.outputs)]
         return [last for maker in makers if maker is not None for last in _output_layers(maker)]
-    with_kernel = [part for part in _walk(layer) if any(len(weight.shape) > 1 for weight in _own_weights(part))]
+    parts = list(_walk(layer))
+    if any(getattr(part, "tie_weights", False) for part in parts):
+        return []
+    with_kernel = [part for part in parts if not _is_embedding(part) and _has_kernel(_own_weights(part))]
     return with_kernel[-1:]
 
 
@@ -136,7 +140,7 @@ def _maker(tensor):
     """The layer with a kernel that a symbolic tensor comes from, through what has one input only."""
     while True:
         operation, node_index, _ = tensor._keras_history
-        if _has_kernel(operation):
+        if isinstance(operation, keras.Layer) and _has_kernel(operation.weights):
             return operation
         inputs = operation._inbound_nodes[node_index].input_tensors
         if len(inputs) != 1:

@@ -72,7 +72,7 @@ ROWS = [
             )
         ),
         {"frequency": 1000, "beta_1": 0.9, "shampoo_beta": 0.9},
-        moves=0.01,
+        moves=0.001,
         of_class={"weight_decay": None},
         shapes=SQUARE,
         wrong=(
@@ -110,6 +110,7 @@ ROWS = [
         twins.shampoo_original,
         oracles.single(oracles.pytorch_optimizer("Shampoo", preconditioning_compute_steps=1, matrix_eps=1e-4)),
         {"epsilon": 1e-4},
+        elementwise=False,
         moves=0.01,
         shapes=((1,), (7,), (4, 3), (2, 1, 3, 2, 2)),
         of_class={"beta_1": 0.0, "beta_2": 1.0, "frequency": 1, "graft": None},
@@ -135,12 +136,14 @@ ROWS = [
         "shampoo-sgd",
         keras_adaptive.Shampoo,
         twins.shampoo,
+        elementwise=False,
         arguments={"beta_1": 0.0, "beta_2": 1.0, "graft": "sgd", "frequency": 4, "start": 6, "epsilon": 1e-2},
     ),
     Case(
         "shampoo",
         keras_adaptive.Shampoo,
         twins.shampoo,
+        elementwise=False,
         arguments={
             "frequency": 3,
             "block_size": 3,

@@ -1,0 +1,199 @@
+"""Which variables of a model an optimizer of matrices leaves to AdamW."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_adaptive import Group, Muon, companion_groups
+
+
+def companions(model, **options):
+    """The paths of the companions that are not vectors."""
+    optimizer = Muon(groups=companion_groups(model), **options)
+    optimizer.build(model.trainable_variables)
+    return {s.path for s in optimizer.plan.states if s.hyperparameters["companion"] and len(s.shape) > 1}
+
+
+def functional(make, inputs=(6,)):
+    given = keras.Input(inputs)
+    return keras.Model(given, make(given))
+
+
+class Block(layers.Layer):
+    """A layer of layers, with an embedding of positions and weights of its own."""
+
+    def __init__(self, width, **options):
+        super().__init__(**options)
+        self.first = layers.Dense(width, name="first")
+        self.rest = [layers.Dense(width, name="second"), {"last": layers.LayerNormalization(name="norm")}]
+        self.positions = layers.Embedding(6, width, name="positions")
+        self.width = width
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.rest[0].build((*shape[:-1], self.width))
+        self.rest[1]["last"].build((*shape[:-1], self.width))
+        self.positions.build(shape)
+        self.mixture = self.add_weight(shape=(self.width, self.width), name="mixture")
+
+    def call(self, x):
+        x = self.rest[0](self.first(x)) @ self.mixture
+        return self.rest[1]["last"](x)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, tied=False):
+        super().__init__()
+        if tied:
+            self.tied = layers.ReversibleEmbedding(9, 4, name="tied")
+            self.tied.build(None)
+        self.embedding = layers.Embedding(9, 4, name="embedding")
+        self.hidden = layers.Dense(5, name="hidden")
+        self.head = layers.Dense(3, name="head")
+        self.norm = layers.LayerNormalization(name="norm")
+
+    def call(self, x):
+        return self.norm(self.head(self.hidden(self.embedding(x))))
+
+
+class PositionEmbedding(layers.Layer):
+    """Called an embedding and not one; its own weights are, the projection is not."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.projection = layers.Dense(4, name="projection")
+
+    def build(self, shape):
+        self.positions = self.add_weight(shape=(shape[-2], 4), name="position_embeddings")
+        self.projection.build((*shape[:-1], 4))
+
+    def call(self, x):
+        return self.projection(x + self.positions)
+
+
+def body(x):
+    return layers.Dense(5, name="hidden")(layers.Dense(7, name="earlier")(x))
+
+
+def ends(paths, *names):
+    """Each path is of one of these layers, and each of them is there."""
+    return len(paths) == len(names) and all(any(f"{name}/" in f"/{path}" for path in paths) for name in names)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda x: x,
+        layers.Softmax(),
+        layers.LayerNormalization(),
+        layers.Reshape((3, 1)),
+        lambda x: layers.Activation("relu")(layers.Dropout(0.1)(x)),
+        lambda x: ops.softmax(2.0 * x),
+    ],
+)
+def test_the_output_layer_of_a_functional_model(behind):
+    assert ends(companions(functional(lambda x: behind(layers.Dense(3, name="head")(body(x))))), "/head")
+
+
+def test_every_output_has_its_layer():
+    def make(x):
+        x = body(x)
+        return {"classes": layers.Dense(3, name="head")(x), "boxes": layers.Dense(4, name="other")(x), "features": x}
+
+    assert ends(companions(functional(make)), "/head", "/other", "/hidden")
+
+
+def test_an_output_of_several_tensors_has_none():
+    assert companions(functional(lambda x: layers.Add()([x, layers.Dense(6)(body(x))]))) == set()
+
+
+def test_the_last_layer_of_a_sequential_model():
+    model = keras.Sequential([layers.Dense(5, name="hidden"), layers.Dense(3, name="head"), layers.Softmax()])
+    model.build((None, 6))
+    assert ends(companions(model), "/head")
+
+
+def test_models_in_models_are_entered():
+    inner = functional(lambda x: layers.Dense(4, name="inner_last")(layers.Dense(8, name="inner_first")(x)))
+    assert ends(companions(functional(inner)), "/inner_last")
+    assert ends(companions(functional(lambda x: layers.Dense(3, name="head")(inner(x)))), "/head")
+
+
+def test_the_last_layer_of_another_model():
+    model = Subclassed()
+    model(np.ones((2, 5), "int32"))
+    assert ends(companions(model), "embedding", "head")
+
+
+def test_another_model_with_a_tied_embedding_ends_in_it():
+    model = Subclassed(tied=True)
+    model(np.ones((2, 5), "int32"))
+    assert ends(companions(model), "embedding", "tied")
+
+
+def test_layers_in_layers():
+    """Of the block that is the output layer its own kernel is the last; its embedding is one."""
+    block = functional(Block(4, name="block"), (5, 6))
+    assert {path.split("/")[-1] for path in companions(block)} == {"embeddings", "kernel"}
+    hidden = functional(lambda x: layers.Dense(2, name="head")(Block(4, name="block")(x)), (5, 6))
+    assert ends(companions(hidden), "/positions", "/head")
+
+
+def test_a_tied_embedding_is_the_output_layer_too():
+    shared = layers.ReversibleEmbedding(9, 4, name="shared")
+
+    def make(x):
+        return shared(layers.Dense(4, name="hidden")(shared(x)), reverse=True)
+
+    assert ends(companions(functional(make)), "shared")
+
+
+def test_what_is_called_an_embedding_has_its_own_weights_only():
+    def make(x):
+        return layers.Dense(2, name="head")(PositionEmbedding(name="place")(layers.Dense(4, name="hidden")(x)))
+
+    paths = companions(functional(make, (5, 6)))
+    assert {path.split("/")[-1] for path in paths} == {"position_embeddings", "kernel"}
+    assert not any("projection" in path for path in paths)
+
+
+def test_names_decide_nothing():
+    model = functional(lambda x: layers.Dense(3, name="plain")(layers.Dense(5, name="embedding_output")(x)))
+    assert ends(companions(model), "/plain")
+
+
+def test_vectors_are_companions_without_a_group():
+    model = functional(lambda x: layers.Dense(3)(body(x)))
+    optimizer = Muon(groups=companion_groups(model))
+    optimizer.build(model.trainable_variables)
+    assert all(s.hyperparameters["companion"] for s in optimizer.plan.states if len(s.shape) == 1)
+
+
+def test_groups_of_the_users_own_come_first():
+    model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
+    groups = [Group("head/kernel", companion=False), *companion_groups(model)]
+    optimizer = Muon(groups=groups)
+    optimizer.build(model.trainable_variables)
+    assert not any(s.hyperparameters["companion"] for s in optimizer.plan.states if len(s.shape) > 1)
+
+
+def test_frozen_layers_may_be_missing():
+    model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
+    model.layers[-1].trainable = False
+    assert companions(model) == set()
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ValueError, match="`model` must be built"):
+        companion_groups(keras.Sequential([layers.Dense(3)]))
+
+
+def test_they_are_saved_with_the_model(tmp_path):
+    model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
+    model.compile(optimizer=Muon(groups=companion_groups(model)), loss="mse")
+    model.fit(np.ones((4, 6)), np.ones((4, 3)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    shown = [[(row.path, row.slots, row.learning_rate) for row in m.optimizer.describe()] for m in (model, loaded)]
+    assert shown[0] == shown[1]

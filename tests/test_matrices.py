@@ -1,0 +1,255 @@
+"""What the optimizers of matrices have beside the contract: published properties, blocks, roots, views of kernels."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from support import compiled, difference, value, values
+
+from keras_adaptive import Adam, Group, Muon, NorMuon, Shampoo, Soap
+from keras_adaptive.core import backends
+
+RNG = np.random.default_rng(91)
+ORIGINAL = {"beta_1": 0.0, "beta_2": 1.0, "frequency": 1, "graft": None}
+
+
+def steps(optimizer, gradients, path="dense/kernel"):
+    """How far each gradient moves a float64 variable of that path, which is its layer's name and its own."""
+    start = np.zeros_like(gradients[0])
+    layer, name = path.split("/")
+    with keras.name_scope(layer):
+        variable = keras.Variable(start, dtype="float64", name=name)
+    apply, ends = compiled(optimizer, [variable]), [start]
+    for gradient in gradients:
+        apply([ops.convert_to_tensor(gradient, dtype="float64")])
+        ends.append(value(variable))
+    return [before - after for before, after in itertools.pairwise(ends)]
+
+
+# Muon
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (32, 64), (64, 16), (16, 64)])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_singular_values_come_near_one(shape, size, float64):
+    """Of well-conditioned matrices, whatever their size; the step is times the root of columns / rows if wide."""
+    (step,) = steps(Muon(1.0), [size * RNG.normal(size=shape)])
+    singular = np.linalg.svd(step, compute_uv=False) / np.sqrt(max(1.0, shape[1] / shape[0]))
+    assert singular.min() > 0.67
+    assert singular.max() < 1.21
+
+
+@pytest.mark.parametrize("optimizer", [Muon, NorMuon])
+@pytest.mark.parametrize(
+    ("path", "shape", "matrix"),
+    [
+        ("dense/kernel", (6, 4), (6, 4)),
+        ("query/kernel", (6, 2, 3), (6, 6)),
+        ("value/kernel", (4, 2, 3), (4, 6)),
+        ("attention_output/kernel", (2, 3, 6), (6, 6)),
+        ("attention_output/kernel", (2, 3, 4), (6, 4)),
+        ("conv/kernel", (3, 3, 2, 4), (18, 4)),
+        ("conv1d/kernel", (3, 2, 4), (6, 4)),
+    ],
+)
+def test_a_kernel_is_the_matrix_from_inputs_to_outputs(optimizer, path, shape, matrix, float64):
+    gradients = RNG.normal(size=(2, *shape))
+    ours = steps(optimizer(0.1), gradients, path=path)
+    theirs = steps(optimizer(0.1), gradients.reshape((2, *matrix)))
+    assert difference([step.reshape(matrix) for step in ours], theirs) <= 1e-12
+
+
+def test_the_paths_are_those_of_keras_layers():
+    layer = keras.layers.MultiHeadAttention(2, 3)
+    layer.build((1, 5, 8), (1, 5, 8))
+    optimizer = Muon()
+    optimizer.build(layer.trainable_variables)
+    found = {s.path.split("/")[-2]: s.hyperparameters["columns"] for s in optimizer.plan.states if len(s.shape) == 3}
+    assert found == {"query": 6, "key": 6, "value": 6, "attention_output": 8}
+
+
+def test_a_group_may_say_which_axes_are_outputs(float64):
+    gradients = RNG.normal(size=(1, 6, 2, 3))
+    (ours,) = steps(Muon(0.1, groups=[Group("projection", output_axes=2)]), gradients, path="projection/kernel")
+    (theirs,) = steps(Muon(0.1), gradients.reshape((1, 6, 6)))
+    assert difference([ours.reshape(6, 6)], [theirs]) <= 1e-12
+
+
+@pytest.mark.parametrize(
+    ("companion", "shape", "slots"),
+    [("auto", (4,), "mv"), ("auto", (4, 3), "m"), (True, (4, 3), "mv"), (False, (4,), "m"), (False, (0, 3), "mv")],
+)
+def test_companions_are_shown(companion, shape, slots):
+    optimizer = Muon(0.5, companion=companion, companion_learning_rate_multiplier=0.25)
+    optimizer.build([keras.Variable(np.ones(shape), name="w")])
+    (row,) = optimizer.describe()
+    assert "".join(row.slots) == slots
+    assert row.learning_rate == (0.125 if slots == "mv" else 0.5)
+
+
+def test_neurons_move_alike_and_the_step_is_as_long_as_muons(float64):
+    gradients = RNG.normal(size=(1, 8, 5)) * np.geomspace(0.1, 10.0, 5)
+    (ours,), (muons,) = (steps(optimizer(0.1), gradients) for optimizer in (NorMuon, Muon))
+    columns = np.linalg.norm(ours, axis=0)
+    assert np.ptp(columns) <= 1e-6 * columns.mean()
+    assert np.ptp(np.linalg.norm(muons, axis=0)) > 1e-3
+    assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(muons), rel=1e-7)
+
+
+# Shampoo
+
+
+def test_the_first_step_is_the_polar_factor(float64):
+    gradient = RNG.normal(size=(5, 5))
+    left, _, right = np.linalg.svd(gradient)
+    (step,) = steps(Shampoo(1.0, epsilon=1e-30, **ORIGINAL), [gradient])
+    assert difference([step], [left @ right]) <= 1e-12
+
+
+@pytest.mark.parametrize("root", [1, 2, 3, 4])
+def test_the_root_may_be_another(root, float64):
+    """Of a diagonal gradient g the factors are g^2, and the step is g |g|^(-4 / root)."""
+    diagonal = np.array([4.0, -0.25, 2.0])
+    (step,) = steps(Shampoo(1.0, epsilon=1e-30, root=root, **ORIGINAL), [np.diag(diagonal)])
+    assert difference([np.diag(step)], [diagonal * np.abs(diagonal) ** (-4 / root)]) <= 1e-12
+
+
+@pytest.mark.parametrize("graft", ["adam", "sgd"])
+def test_every_block_steps_as_far_as_what_is_grafted(graft, float64):
+    gradients = RNG.normal(size=(4, 5, 7))
+    options = {"graft": graft, "frequency": 1, "block_size": 3, "epsilon": 1e-6}
+    ours = steps(Shampoo(0.1, start=2, **options), gradients)
+    grafts = steps(Shampoo(0.1, start=100, **options), gradients)
+    assert difference(ours[:1], grafts[:1]) == 0.0
+    for step, graft_step in zip(ours[1:], grafts[1:], strict=True):
+        for rows in (slice(3), slice(3, 5)):
+            for columns in (slice(3), slice(3, 6), slice(6, 7)):
+                lengths = [np.linalg.norm(x[rows, columns]) for x in (step, graft_step)]
+                assert lengths[0] == pytest.approx(lengths[1], rel=1e-12)
+        assert difference([step], [graft_step]) > 1e-3
+
+
+def test_before_its_start_it_is_adam(float64):
+    gradients = RNG.normal(size=(5, 4, 3))
+    ours = steps(Shampoo(0.1, start=100), gradients)
+    assert difference(ours, steps(Adam(0.1, epsilon=0.0, epsilon_outside=1e-8), gradients)) <= 1e-14
+
+
+def test_merged_axes_are_one(float64):
+    gradients = RNG.normal(size=(3, 3, 3, 1, 2, 7))
+    options = {"frequency": 1, "block_size": 18, "epsilon": 1e-4}
+    ours = steps(Shampoo(0.1, merge_axes=True, **options), gradients)
+    theirs = steps(Shampoo(0.1, **options), gradients.reshape((3, 18, 7)))
+    assert difference([step.reshape(18, 7) for step in ours], theirs) <= 1e-12
+    apart = steps(Shampoo(0.1, **options), gradients)
+    assert difference(ours, apart) > 1e-3
+
+
+@pytest.mark.parametrize(("optimizer", "slot", "renewed"), [(Shampoo, "P", [4, 6, 9]), (Soap, "Q", [1, 4, 7])])
+def test_roots_and_bases_are_renewed_now_and_then(optimizer, slot, renewed):
+    optimizer = optimizer(0.1, frequency=3, **({"start": 4} if slot == "P" else {}))
+    variable = keras.Variable(np.zeros((4, 4)), name="w")
+    apply, changed = compiled(optimizer, [variable]), []
+    for t in range(1, 10):
+        kept = optimizer.plan.states[0].kept[slot]
+        before = value(kept)
+        apply([ops.convert_to_tensor(RNG.normal(size=(4, 4)), dtype="float32")])
+        if difference([value(kept)], [before]) > 0:
+            changed.append(t)
+    assert changed == renewed
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_presets(number):
+    """They train, warm up to their learning rate and end at 0; other arguments replace theirs."""
+    peak = float(value(Shampoo.preset(number).learning_rate))
+    optimizer = Shampoo.preset(number, steps=200, frequency=2, name="mine")
+    assert (optimizer.frequency, optimizer.name) == (2, "mine")
+    rates = []
+    variable = keras.Variable(np.ones((4, 3)), name="w")
+    apply = compiled(optimizer, [variable])
+    for _ in range(4):
+        rates.append(float(value(optimizer.learning_rate)))
+        apply([ops.ones((4, 3))])
+    assert np.all(np.isfinite(value(variable)))
+    assert rates == sorted(rates)
+    assert rates[0] == 0.0
+    schedule = optimizer._learning_rate
+    assert max(float(value(schedule(step))) for step in range(200)) == pytest.approx(peak)
+    assert float(value(schedule(200))) == pytest.approx(0.0, abs=1e-6 * peak)
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="Received: number=6"):
+        Shampoo.preset(6)
+    with pytest.raises(ValueError, match="Received: steps=0"):
+        Shampoo.preset(1, steps=0)
+
+
+# SOAP
+
+
+def test_in_its_own_basis_it_is_adam_one_update_later(float64):
+    """Of diagonal gradients the bases are permutations; the first update makes them, and moves nothing."""
+    gradients = [np.diag(row) for row in np.array([3.0, 2.0, 1.0]) * RNG.uniform(0.9, 1.1, size=(6, 3))]
+    first, *ours = steps(Soap(0.1, epsilon=1e-30, frequency=2, beta_1=0.8, weight_decay=None), gradients)
+    theirs = steps(Adam(0.1, beta_1=0.8, beta_2=0.95, epsilon=0.0, epsilon_outside=1e-30), gradients[1:])
+    assert difference([first], [np.zeros((3, 3))]) == 0.0
+    assert difference(ours, theirs) <= 1e-12
+
+
+def test_a_turned_problem_has_the_turned_solution(float64):
+    """Adam's step depends on the basis of the weights; SOAP's does not."""
+    gradients = RNG.normal(size=(5, 4, 4))
+    left, right = (np.linalg.qr(RNG.normal(size=(4, 4)))[0] for _ in range(2))
+    soap = {"frequency": 2, "weight_decay": None}
+    ours, turned = steps(Soap(0.1, **soap), gradients), steps(Soap(0.1, **soap), left @ gradients @ right)
+    assert difference([left @ step @ right for step in ours], turned) <= 1e-7
+    adam, turned = steps(Adam(0.1), gradients), steps(Adam(0.1), left @ gradients @ right)
+    assert difference([left @ step @ right for step in adam], turned) > 1e-2
+
+
+# Eigenvectors
+
+
+@pytest.mark.parametrize("rank", [3, 12])
+def test_eigenvectors_have_all_digits(rank):
+    """XLA's own of a float64 matrix have those of float32."""
+    half = RNG.normal(size=(2, 12, rank)) * np.geomspace(1.0, 1e-2, 12)[:, None]
+    matrix = half @ half.transpose(0, 2, 1)
+    eigenvalues, vectors = (value(x) for x in _compiled_function(backends.eigh)(matrix))
+    size = np.abs(matrix).max()
+    assert difference([eigenvalues], [np.linalg.eigvalsh(matrix)]) <= 1e-14 * max(1.0, size)
+    assert difference([vectors * eigenvalues[:, None] @ vectors.transpose(0, 2, 1)], [matrix]) <= 1e-13 * size
+    assert difference([vectors.transpose(0, 2, 1) @ vectors], [np.tile(np.eye(12), (2, 1, 1))]) <= 1e-13
+
+
+def test_what_is_not_finite_has_no_eigenvectors():
+    matrices = np.stack([np.eye(3), np.full((3, 3), np.nan)])
+    eigenvalues, vectors = (value(x) for x in _compiled_function(backends.eigh)(matrices))
+    assert np.all(eigenvalues[0] == 1.0)
+    assert np.all(np.isnan(eigenvalues[1]))
+    assert np.all(np.isnan(vectors[1]))
+
+
+def _compiled_function(function):
+    tensor = lambda x: ops.convert_to_tensor(x, dtype="float64")  # noqa: E731
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        jitted = tf.function(function, jit_compile=True)
+        return lambda x: jitted(tensor(x))
+    return lambda x: function(tensor(x))
+
+
+@pytest.mark.parametrize("optimizer", [Muon, NorMuon, Soap, Shampoo])
+def test_a_gradient_that_is_not_finite_shows_in_the_weights(optimizer):
+    variable = keras.Variable(np.ones((4, 4)), name="w")
+    options = {"frequency": 1} if optimizer in (Soap, Shampoo) else {}
+    optimizer = optimizer(0.1, **options)
+    apply = compiled(optimizer, [variable])
+    for bad in (0.0, np.nan):
+        apply([ops.convert_to_tensor(RNG.normal(size=(4, 4)) + np.where(np.eye(4), bad, 0.0), dtype="float32")])
+    assert np.any(np.isnan(values([variable])[0]))
