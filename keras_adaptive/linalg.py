@@ -5,7 +5,7 @@ import math
 from keras import backend, ops
 from keras.ops import sqrt
 
-from keras_adaptive.core.numerics import maximum, mean
+from keras_adaptive.core.numerics import maximum, mean, minimum
 from keras_adaptive.core.slots import Slot
 
 # Sizes
@@ -23,11 +23,13 @@ def largest(x, axis=None):
 def rms(x, axis=None):
     """The root of the mean square: a scalar, or along one axis, which is kept; 0 where there is nothing.
 
-    Elements are squared in units of the largest, so that it is finite and not zero whenever it can be.
+    Elements are squared in units of the largest, so that squares neither overflow nor all vanish.
     """
     unit = largest(ops.abs(x), axis)
     shape = unit.shape if axis is not None else ()
-    unit = ops.where(ops.equal(unit, 0), ops.ones_like(unit), unit)
+    # XLA multiplies by its reciprocal, which must not be 0 or infinite.
+    furthest = 2.0 ** (1000 if backend.standardize_dtype(x.dtype) == "float64" else 120)
+    unit = minimum(maximum(unit, 1 / furthest), furthest)
     return ops.reshape(unit, shape) * sqrt(mean(ops.square(x / unit), axis=axis, keepdims=axis is not None))
 
 
