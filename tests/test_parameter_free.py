@@ -9,6 +9,9 @@ from support import Problem, Ramp, difference, value, values
 
 import keras_adaptive
 
+# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+pytestmark = pytest.mark.on("torch")
+
 CURVATURE = np.array([1.0, 10.0, 100.0])
 
 
@@ -43,7 +46,6 @@ def test_at_a_constant_rate_x_is_the_mean_of_z(power, float64):
 
 
 @pytest.mark.full
-@pytest.mark.on("torch")
 @pytest.mark.parametrize(
     ("rate", "beta", "figure"), [(0.019, 0.9, 2.9017e-4), (0.02, 0.98, 1.140755e-3), (0.005, 0.9, 1.516346e-3)]
 )
