@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import column, every_class
+from cases import column, each_class, every_class
 from keras import ops
 from support import OPTIONS, SHAPES, Problem, Ramp, compiled, difference, values
 
@@ -26,21 +26,31 @@ def test_float64_is_the_twin_where_all_is_compiled(case, float64):
     assert difference(values(variables), twin) <= 1e-12
 
 
-@pytest.mark.on("tensorflow")
-@column("sparse")
-@every_class
-def test_a_gradient_of_some_rows_is_the_dense_one(case):
-    """One row occurs twice, and most do not."""
+def rows_of(values, ids, shape):
+    """A sparse gradient of this backend, and the same as a dense one."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        sparse = torch.sparse_coo_tensor(torch.tensor([ids]), torch.tensor(values), shape, check_invariants=True)
+        return sparse, sparse.to_dense()
     import tensorflow as tf
 
+    sparse = tf.IndexedSlices(tf.constant(values), tf.constant(ids), tf.constant(shape))
+    return sparse, tf.convert_to_tensor(sparse)
+
+
+@pytest.mark.on("torch", "tensorflow")
+@column("sparse")
+@each_class
+def test_a_gradient_of_some_rows_is_the_dense_one(case):
+    """One row occurs twice, and most do not."""
     rng, ends = np.random.default_rng(32), []
-    start, rows = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
-    for sparse in (True, False):
+    start, steps = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
+    for place in (0, 1):
         table, optimizer = keras.Variable(start, name="embeddings"), case.make()
         apply = compiled(optimizer, [table])
-        for values_of_rows in rows:
-            gradient = tf.IndexedSlices(tf.constant(values_of_rows), tf.constant([5, 2, 5, 0]), tf.constant([7, 3]))
-            apply([gradient if sparse else tf.convert_to_tensor(gradient)])
+        for rows in steps:
+            apply([rows_of(rows, [5, 2, 5, 0], (7, 3))[place]])
         ends.append(values([table]))
     assert difference(*ends) <= 2e-6
     assert difference(ends[0], [start]) > 0

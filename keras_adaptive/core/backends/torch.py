@@ -47,7 +47,10 @@ def mapped(function, gradient):
     if not is_sparse(gradient):
         return function(gradient)
     gradient = gradient.coalesce()
-    return torch.sparse_coo_tensor(gradient.indices(), function(gradient.values()), gradient.shape)
+    values = function(gradient.values())
+    return torch.sparse_coo_tensor(
+        gradient.indices(), values, gradient.shape, check_invariants=False, is_coalesced=True
+    )
 
 
 def matmul(a, b):
