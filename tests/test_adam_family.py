@@ -13,6 +13,9 @@ import keras_adaptive
 from keras_adaptive.core import numerics
 from keras_adaptive.optimizers.radam import length
 
+# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+pytestmark = pytest.mark.on("torch")
+
 
 def blocks(variables, **arguments):
     """By the last two parts of its path, the shape of a variable's second moment."""

@@ -7,6 +7,9 @@ from keras import layers, ops
 
 from keras_adaptive import Group, Muon, companion_groups
 
+# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+pytestmark = pytest.mark.on("torch")
+
 
 def companions(model, **options):
     """The paths of the companions that are not vectors."""

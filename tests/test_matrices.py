@@ -11,6 +11,9 @@ from support import compiled, difference, value, values
 from keras_adaptive import Adam, Group, Muon, NorMuon, Shampoo, Soap
 from keras_adaptive.core import backends
 
+# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+pytestmark = pytest.mark.on("torch")
+
 RNG = np.random.default_rng(91)
 ORIGINAL = {"beta_1": 0.0, "beta_2": 1.0, "frequency": 1, "graft": None}
 

@@ -11,6 +11,9 @@ import keras_adaptive
 from keras_adaptive import linalg
 from keras_adaptive.core import numerics
 
+# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+pytestmark = pytest.mark.on("torch")
+
 SIZES = pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
 
 
