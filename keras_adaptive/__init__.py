@@ -2,6 +2,7 @@
 
 from keras_adaptive.callbacks import EvaluationWeights, OptimizerMonitor
 from keras_adaptive.companions import companion_groups
+from keras_adaptive.core.cowclip import CowClip
 from keras_adaptive.core.groups import Group, no_decay_on_vectors
 from keras_adaptive.layerwise import layerwise_decay
 from keras_adaptive.one_cycle import OneCycle
@@ -63,6 +64,7 @@ __all__ = [
     "Adopt",
     "Amsgrad",
     "Came",
+    "CowClip",
     "DAdaptAdam",
     "DoG",
     "DoWG",

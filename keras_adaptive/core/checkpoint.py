@@ -238,8 +238,7 @@ def _classes(optimizer):
 
 def kept(state):
     """All of the optimizer's variables that belong to a trained one, by role."""
-    accumulator = {} if state.accumulator is None else {"accumulator": state.accumulator}
-    return state.kept | accumulator
+    return state.kept | state.accumulators
 
 
 def _scalars(optimizer):
@@ -258,7 +257,7 @@ def _fitting(variable, array, what):
 
 # What may be on one side alone: a window's gradients mean nothing between two windows, `born` is made when needed, and
 # the monitor measures every update anew.
-_FREE = {"accumulator", "born", "statistics"}
+_FREE = {"accumulator", "born", "counts", "statistics"}
 
 
 def _of_variable(state, saved: Mapping[str, np.ndarray], notes):

@@ -101,6 +101,17 @@ def list_of(kind: type) -> Check:
     return Check(f"None or a list of {kind.__name__}", convert, lambda value: True)
 
 
+def instance(kind: type) -> Check:
+    """An object of that class."""
+
+    def convert(value):
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return Check(f"a {kind.__name__}", convert, lambda value: True)
+
+
 def optional(check: Check) -> Check:
     """The same check, which lets None pass."""
     return Check(

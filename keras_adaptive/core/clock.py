@@ -68,6 +68,8 @@ class Hyperparameters:
         self.weight_decay = 0.0 if state.weight_decay is None else state.weight_decay
         if state.scheduled_decay is not None:
             self.weight_decay = clock.scheduled_number(state.scheduled_decay, self._dtype)
+        if state.counted and state.counts_name in clock.scheduled:
+            self.counts = clock.scheduled_number(state.counts_name, self._dtype)
         self.t = clock.step(self._dtype)
         self.eta = clock.learning_rate(state.learning_rate_multiplier, self._dtype)
 

@@ -47,7 +47,7 @@ class Table:
         }
         rows = []
         for state in optimizer.plan.states:
-            kept = state.kept if state.accumulator is None else state.kept | {"accumulator": state.accumulator}
+            kept = state.kept | state.accumulators
             rows.append(
                 Row(
                     path=state.path,

@@ -20,14 +20,14 @@ def check(grads, variables):
             continue
         if not (backends.is_sparse(gradient) or hasattr(gradient, "shape")):
             raise TypeError(f"`grads` must hold tensors or None. Received for {path(variable)!r}: {gradient!r}")
-        if not _fits(backends.known_shape(gradient), tuple(variable.shape)):
+        if not fits(backends.known_shape(gradient), tuple(variable.shape)):
             raise ValueError(
                 f"The gradient of {path(variable)!r} must have its shape {tuple(variable.shape)}. "
                 f"Received: a gradient of shape {backends.known_shape(gradient)}"
             )
 
 
-def _fits(known, shape):
+def fits(known, shape):
     """Whether a shape, in which None stands for what is not known while tracing, can be this one."""
     if known is None:
         return True

@@ -10,6 +10,7 @@ from keras import ops
 from keras_adaptive.core import (
     backends,
     checks,
+    cowclip,
     describe,
     evaluation,
     gradients,
@@ -67,6 +68,7 @@ class AdaptiveOptimizer(
                 compiled with `auto_scale_loss=False`, or Keras would scale the loss once more.
             gradient_accumulation_steps: None, or over how many calls the gradients are averaged to make one update.
                 Schedules, bias correction, decay, the average and `iterations` count updates.
+            cowclip: None, or a `CowClip`, which clips the gradients of embedding tables row by row. Default None.
             cautious: take only those coordinates of the rule's step that go against the gradient, enlarged by how few
                 they are, delta <- delta M size / (sum(M) + 1) with M = 1 where delta g > 0, else 0 (Liang, Chen, Liu
                 and Liu, 2024). Default False.
@@ -194,6 +196,8 @@ class AdaptiveOptimizer(
         described = [
             {"path": path(v), "shape": list(v.shape), "group": None, "decays": self._is_decayed(v)} for v in variables
         ]
+        if self.cowclip is not None:
+            self.cowclip.check(described)
         decided = groups.decide(self.groups or (), described, self._decided)
         vars(self).update(_decided=decided)
         return decided
@@ -240,7 +244,7 @@ class AdaptiveOptimizer(
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._iterations
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads, trainable_variables=None, counts=None):
         """Takes one step, or one micro-batch of it.
 
         Args:
@@ -248,10 +252,13 @@ class AdaptiveOptimizer(
                 distribution strategy each replica gives its own, and their sum over the replicas counts.
             trainable_variables: the variables that they belong to; by default those the optimizer was built with, in
                 that order. The first call builds the optimizer.
+            counts: with `cowclip`, for each variable that it clips and whose gradient is no tf.IndexedSlices, by its
+                path: how often each row was looked up in the batch; under a distribution strategy by the replica.
 
         Raises:
             ValueError: no gradients, a variable that is unknown or given twice, a gradient of another shape than its
-                variable's, a call from outside the strategy, or a dynamic loss scale that no loss was multiplied by.
+                variable's, counts that are missing or do not fit, a call from outside the strategy, or a dynamic loss
+                scale that no loss was multiplied by.
                 Nothing has changed then.
         """
         grads = list(grads)
@@ -281,7 +288,19 @@ class AdaptiveOptimizer(
                 stacklevel=2,
             )
         by_key = dict(zip(keys, grads, strict=True))
-        step.apply(self, [by_key.get(self._var_key(v)) for v in self._trainable_variables])
+        in_order = [by_key.get(self._var_key(v)) for v in self._trainable_variables]
+        step.apply(self, in_order, cowclip.given(self.plan.states, in_order, counts))
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables, counts=None):
+        """Keras's method, which takes `counts` as `apply` does."""
+        if counts is None:
+            return super().stateless_apply(optimizer_variables, grads, trainable_variables)
+        variables = [*self._trainable_variables, *self.variables]
+        given = zip(variables, [*trainable_variables, *optimizer_variables], strict=True)
+        with keras.StatelessScope(state_mapping=list(given)) as scope:
+            self.apply(grads, counts=counts)
+        new = [scope.get_current_value(variable) for variable in variables]
+        return new[: len(self._trainable_variables)], new[len(self._trainable_variables) :]
 
     def update_step(self, gradient, variable, learning_rate):
         """The update of one variable, for callers that do the rest of a step themselves.

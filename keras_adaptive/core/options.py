@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_adaptive.core import checks, groups
+from keras_adaptive.core import checks, cowclip, groups
 from keras_adaptive.core.slots import CODECS
 
 # What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
@@ -24,6 +24,7 @@ KERAS_OPTIONS: dict[str, checks.Check] = {
 }
 OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "groups": (checks.list_of(groups.Group), None),
+    "cowclip": (checks.optional(checks.instance(cowclip.CowClip)), None),
     "cautious": (checks.flag, False),
     "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
     "skip_nonfinite": (checks.flag, False),
@@ -117,6 +118,8 @@ class Configured:
         config["weight_decay"] = groups.serialized(self.weight_decay)
         if self.groups is not None:
             config["groups"] = [keras.saving.serialize_keras_object(group) for group in self.groups]
+        if self.cowclip is not None:
+            config["cowclip"] = keras.saving.serialize_keras_object(self.cowclip)
         decided = self._decided if self.groups or any(self._excluded.values()) else None
         return config | {"excluded_from_weight_decay": self._excluded, "decided": decided}
 
@@ -125,7 +128,7 @@ class Configured:
         """The optimizer with these arguments; for variables that were decided on before, that decision stands."""
         config = dict(config)
         excluded, decided = config.pop("excluded_from_weight_decay", None), config.pop("decided", None)
-        for name in ("groups", "weight_decay"):
+        for name in ("groups", "weight_decay", "cowclip"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         optimizer = super().from_config(config, custom_objects=custom_objects)

@@ -39,6 +39,8 @@ class VariableState:
             `statistics`, and `born`, after how many updates the variable was added, if not before the first.
         scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
         accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
+        counted: CowClip clips its gradient, by how often each row was looked up.
+        counts: their running sum, where gradients are accumulated.
     """
 
     variable: Any
@@ -56,6 +58,8 @@ class VariableState:
     kept: dict[str, Any] = field(default_factory=dict)
     scheduled_decay: str | None = None
     accumulator: Any = None
+    counted: bool = False
+    counts: Any = None
 
     @property
     def name(self) -> str:
@@ -65,6 +69,17 @@ class VariableState:
     @property
     def compute_dtype(self) -> str:
         return numerics.compute_dtype(self.dtype)
+
+    @property
+    def counts_name(self) -> str:
+        """The name by which the clock has the counts of its rows."""
+        return f"counts_{self.index}"
+
+    @property
+    def accumulators(self) -> dict[str, Any]:
+        """What a window of micro-batches adds up, by role."""
+        both = {"accumulator": self.accumulator, "counts": self.counts}
+        return {role: variable for role, variable in both.items() if variable is not None}
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -81,6 +96,7 @@ class Whole:
     learning_rate_multiplier: float = 1.0
     weight_decay: Any = None
     scheduled_decay: str | None = None
+    counted: bool = False
 
 
 def new(optimizer, index, variable, decision) -> VariableState:
@@ -109,6 +125,7 @@ def new(optimizer, index, variable, decision) -> VariableState:
         learning_rate_multiplier=multiplier * (1.0 if group is None else group.learning_rate_multiplier),
         weight_decay=decay if decision["decays"] else None,
         overwrite=overwrite,
+        counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.matches(decision["path"]),
         constraint=None if overwrite else getattr(variable, "constraint", None),
         slots={} if overwrite else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters)),
     )
@@ -128,6 +145,8 @@ def add_kept(optimizer, state):
     """Makes the optimizer's variables that belong to a trained one."""
     if optimizer.gradient_accumulation_steps not in (None, 1):
         state.accumulator = _add_like(optimizer, state, "gradient_accumulator")
+        if state.counted:
+            state.counts = _add_like(optimizer, state, "counts", shape=state.shape[:1])
     if state.overwrite:
         return
     for slot in optimizer.slots:

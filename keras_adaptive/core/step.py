@@ -13,7 +13,7 @@ the backend reads the variables, calls them and assigns the result (as one compi
 
 from keras import ops
 
-from keras_adaptive.core import backends, checks, monitor, numerics, rounding, rows
+from keras_adaptive.core import backends, checks, cowclip, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 from keras_adaptive.core.slots import THETA
 
@@ -77,16 +77,20 @@ class Accumulation(Transaction):
     """Adds a micro-batch's share to the running mean; the first one of a window begins it anew."""
 
     def variables(self, state):
-        return {"accumulator": state.accumulator}
+        return state.accumulators
 
     def one(self, state, clock, shared, gradient, values):
         if gradient is None:
             return values
         total, begins = values["accumulator"], ops.equal(clock.t, 1)
+        counts = {}
+        if state.counted:
+            seen = clock.scheduled_number(state.counts_name, state.compute_dtype)
+            counts["counts"] = ops.where(begins, seen, values["counts"] + seen)
         if state.overwrite:
             return {"accumulator": ops.where(ops.logical_or(begins, gradient > total), gradient, total)}
         share = gradient / self.optimizer.gradient_accumulation_steps
-        return {"accumulator": ops.where(begins, share, total + share)}
+        return {"accumulator": ops.where(begins, share, total + share)} | counts
 
 
 class Update(Transaction):
@@ -183,6 +187,8 @@ class Update(Transaction):
         theta = ops.cast(values["theta"], state.compute_dtype)
         if self.decays(state, "coupled"):
             gradient = gradient + h.weight_decay * theta
+        if state.counted:
+            gradient = self.optimizer.cowclip.clip(gradient, theta, h.counts)
         slots = []
         for slot in self.optimizer.slots:
             slots.append(self.slot(state, h, slot, values) if slot.name in state.slots else 0.0)
@@ -229,8 +235,8 @@ class Update(Transaction):
         return new
 
 
-def prepared(optimizer, states, gradients):
-    """Unscale, reduce, rows: dense gradients in the dtype of the arithmetic, the same on every replica."""
+def prepared(optimizer, states, gradients, counts):
+    """Unscale, reduce, rows: dense gradients in the dtype of the arithmetic, the same on every replica; and counts."""
     dynamic = None if optimizer.loss_scale is None else backends.read(optimizer.loss_scale.scale)
 
     def unscaled(state, gradient):
@@ -243,22 +249,25 @@ def prepared(optimizer, states, gradients):
     overwriting = [backends.max_over_replicas(unscaled(s, g)) for s, g in present if s.overwrite]
     descending = backends.sum_over_replicas([unscaled(s, g) for s, g in present if not s.overwrite])
     queues = {True: iter(overwriting), False: iter(descending)}
-    return [
-        None if gradient is None else rows.combined(next(queues[state.overwrite]), state)
+    reduced = [
+        None if gradient is None else next(queues[state.overwrite])
         for state, gradient in zip(states, gradients, strict=True)
     ]
+    dense = [None if g is None else rows.combined(g, state) for state, g in zip(states, reduced, strict=True)]
+    return dense, cowclip.counted(states, reduced, counts)
 
 
 @backends.opaque
-def apply(optimizer, gradients):
+def apply(optimizer, gradients, counts):
     """One call of the optimizer: a step, or one micro-batch of a step that is accumulated.
 
     Args:
         optimizer: the optimizer, built.
         gradients: one for each variable that it was built with; None for a variable that is left out.
+        counts: for each, how often its rows were looked up, if the caller said so.
     """
     plan = optimizer.plan
-    gradients = prepared(optimizer, plan.states, gradients)
+    gradients, counts = prepared(optimizer, plan.states, gradients, counts)
     go = True
     if optimizer.skips_nonfinite:
         present = [gradient for gradient in gradients if gradient is not None]
@@ -267,21 +276,22 @@ def apply(optimizer, gradients):
         optimizer.loss_scale.adjust(finite=go)
 
     if plan.accumulation is not None:
-        gradients, go = accumulated(optimizer, plan, gradients, finite=go)
+        gradients, counts, go = accumulated(optimizer, plan, gradients, counts, finite=go)
     elif optimizer.skips_nonfinite:
         count(optimizer.skipped_updates, ops.logical_not(go))
 
-    backends.transact(plan.update, go, gradients, numbers(optimizer, optimizer.eta()))
+    backends.transact(plan.update, go, gradients, numbers(optimizer, optimizer.eta()) | counts)
     count(optimizer.iterations, go)
 
 
-def accumulated(optimizer, plan, gradients, finite):
-    """The window's mean gradients so far, and whether the window ends here in an update.
+def accumulated(optimizer, plan, gradients, counts, finite):
+    """The window's mean gradients and counts so far, and whether the window ends here in an update.
 
     A window in which any micro-batch was not finite ends without one.
     """
     position = backends.read(optimizer.window_position) + 1
-    backends.transact(plan.accumulation, True, gradients, {"t": position, "eta": 0.0})
+    backends.transact(plan.accumulation, True, gradients, {"t": position, "eta": 0.0} | counts)
+    counts = {s.counts_name: backends.read(s.counts) for s in plan.states if s.counts_name in counts}
     gradients = [
         None if gradient is None else backends.read(state.accumulator)
         for state, gradient in zip(plan.states, gradients, strict=True)
@@ -289,12 +299,12 @@ def accumulated(optimizer, plan, gradients, finite):
     ends = ops.equal(position, optimizer.gradient_accumulation_steps)
     optimizer.window_position.assign(ops.where(ends, ops.zeros_like(position), position))
     if not optimizer.skips_nonfinite:
-        return gradients, ends
+        return gradients, counts, ends
     spoilt_before = ops.logical_and(position > 1, backends.read(optimizer.window_is_spoilt))
     spoilt = ops.logical_or(spoilt_before, ops.logical_not(finite))
     optimizer.window_is_spoilt.assign(spoilt)
     count(optimizer.skipped_updates, ops.logical_and(ends, spoilt))
-    return gradients, ops.logical_and(ends, ops.logical_not(spoilt))
+    return gradients, counts, ops.logical_and(ends, ops.logical_not(spoilt))
 
 
 def numbers(optimizer, eta):
@@ -315,9 +325,10 @@ def count(counter, happened):
 
 def update_one(optimizer, state, gradient, variable, eta):
     """The update of a single variable from its own gradient, for a caller that does the rest of the step itself."""
+    counts = cowclip.counted([state], [gradient], cowclip.given([state], [gradient], None))
     gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
     gradient = rows.combined(gradient, state)
-    clock = Clock(**numbers(optimizer, eta))
+    clock = Clock(**numbers(optimizer, eta), **counts)
     variables = state.variables | {"theta": variable}
     values = {role: backends.read(kept) for role, kept in variables.items()}
     gradients = [gradient if s is state else None for s in optimizer.plan.states]

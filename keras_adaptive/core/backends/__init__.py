@@ -5,6 +5,7 @@ Each module of this package offers the same functions; the one of the running Ke
     read(variable)                         the value as a tensor
     is_sparse(gradient)                    a gradient that holds some rows only
     rows_and_values(gradient)              the ids and the values of those rows
+    occurrences(gradient)                  the ids of its rows, each as often as it was looked up; None if unknown
     known_shape(gradient)                  the shape, None for each length not known yet; None if nothing is
     mapped(function, gradient)             the function of every value that the gradient holds
     check_context(optimizer)               raises where the optimizer cannot be applied from here

@@ -16,6 +16,7 @@ __all__ = [
     "mapped",
     "matmul",
     "max_over_replicas",
+    "occurrences",
     "opaque",
     "outside_of_steps",
     "read",
@@ -37,6 +38,10 @@ def is_sparse(gradient):
 
 def rows_and_values(gradient):
     raise TypeError(f"A JAX gradient has no rows of its own. Received: gradient={gradient!r}")
+
+
+def occurrences(gradient):
+    return None
 
 
 def known_shape(gradient):

@@ -21,6 +21,7 @@ __all__ = [
     "mapped",
     "matmul",
     "max_over_replicas",
+    "occurrences",
     "opaque",
     "outside_of_steps",
     "read",
@@ -49,6 +50,10 @@ def is_sparse(gradient):
 
 def rows_and_values(gradient):
     return gradient.indices, gradient.values
+
+
+def occurrences(gradient):
+    return gradient.indices if is_sparse(gradient) else None
 
 
 def known_shape(gradient):

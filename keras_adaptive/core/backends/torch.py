@@ -15,6 +15,7 @@ __all__ = [
     "mapped",
     "matmul",
     "max_over_replicas",
+    "occurrences",
     "opaque",
     "outside_of_steps",
     "read",
@@ -37,6 +38,11 @@ def is_sparse(gradient):
 def rows_and_values(gradient):
     gradient = gradient.coalesce()
     return gradient.indices()[0], gradient.values()
+
+
+def occurrences(gradient):
+    # Equal rows of a sparse gradient may have been summed already.
+    return None
 
 
 def known_shape(gradient):
