@@ -217,10 +217,13 @@ def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
     variable = keras.Variable([0.02, 3.0])
     variable.constraint = keras.constraints.NonNeg()
     optimizer = case.make(learning_rate=0.5, use_ema=True)
-    optimizer.apply([ops.convert_to_tensor([1.0, 1.0])], [variable])
+    expected = None
+    for _ in range(2):
+        optimizer.apply([ops.convert_to_tensor([1.0, 1.0])], [variable])
+        expected = value(variable) if expected is None else 0.99 * expected + 0.01 * value(variable)
     assert value(variable)[0] == 0.0
     assert 0.0 < value(variable)[1] < 3.0
-    assert difference(values([optimizer.plan.states[0].kept["average"]]), values([variable])) == 0.0
+    assert difference(values([optimizer.plan.states[0].kept["average"]]), [expected]) <= 1e-6
 
 
 @each
@@ -243,7 +246,8 @@ def test_some_of_the_variables(case):
     optimizer.build([one, two])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        optimizer.apply([ops.ones(1)], [two])
+        for _ in range(2):
+            optimizer.apply([ops.ones(1)], [two])
     assert value(one)[0] == 1.0
     assert value(two)[0] < 1.0
 

@@ -116,6 +116,9 @@ def test_what_is_stored_is_a_neighbour_of_what_was_computed(case):
     assert {v.dtype for v in kept["float32"].values()} == {"float32"}
     for role, exact in kept["float32"].items():
         exact, stored = value(exact), value(kept["bfloat16"][role])
+        if np.all(exact == exact.astype(ml_dtypes.bfloat16)):
+            assert difference([stored], [exact]) == 0.0, "nothing was computed that has to be rounded"
+            continue
         spacing = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 7)
         # An initial value of 0.1 is 0.1001 in bfloat16.
         assert np.all(np.abs(stored - exact) < spacing * 1.001 + 1e-4)
@@ -249,7 +252,9 @@ def test_float16_weights_are_refused(case):
     assert state(optimizer) == before
     assert np.all(value(wrong) == 1.0)
     apply(optimizer, [right], [np.ones(3)])
-    apply(case.make(slot_dtype="bfloat16"), [wrong], [np.ones(3)])
+    optimizer = case.make(slot_dtype="bfloat16")
+    for _ in range(2):
+        apply(optimizer, [wrong], [np.ones(3)])
     assert np.all(value(wrong) < 1.0)
 
 

@@ -116,7 +116,8 @@ class Soap(AdaptiveOptimizer):
         m = ops.where(first, m, h.beta_1 * m + (1 - h.beta_1) * g)
         v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(g, to_basis) ** 2)
         d = turned(turned(m, to_basis) / (sqrt(v) + h.epsilon), Q)
-        delta = h.eta * sqrt(debias(h.beta_2, k)) / debias(h.beta_1, k) * d
+        # A first gradient that is not finite shows, although nothing moves.
+        delta = h.eta * (sqrt(debias(h.beta_2, k)) / debias(h.beta_1, k) * d + 0.0 * g)
 
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
         L = [beta * old + (1 - beta) * matrices.gram(g[None], axis) for axis, old in zip(h.axes, L, strict=True)]

@@ -146,6 +146,7 @@ ROWS = [
         elementwise=False,
         arguments={
             "frequency": 3,
+            "start": 1,
             "block_size": 3,
             "epsilon": 1e-2,
             "nesterov": True,
