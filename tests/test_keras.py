@@ -216,7 +216,7 @@ def test_decay_is_decoupled_and_of_the_old_weights(case):
 def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
     variable = keras.Variable([0.02, 3.0])
     variable.constraint = keras.constraints.NonNeg()
-    optimizer = case.make(learning_rate=0.5, use_ema=True)
+    optimizer = case.make(learning_rate=0.1, use_ema=True)
     expected = None
     for _ in range(2):
         optimizer.apply([ops.convert_to_tensor([1.0, 1.0])], [variable])

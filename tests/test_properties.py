@@ -139,24 +139,24 @@ def test_tiger_measures_embeddings_row_by_row(float64):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "per_parameter"),
+    ("name", "arguments", "per_parameter"),
     [
-        (keras_adaptive.Adafactor(), 0),
-        (keras_adaptive.SM3(momentum=0.0), 0),
-        (keras_adaptive.Lion(), 4),
-        (keras_adaptive.Tiger(), 4),
-        (keras_adaptive.Novograd(), 4),
-        (keras_adaptive.Lars(), 4),
-        (keras_adaptive.Came(), 4),
-        (keras_adaptive.SM3(), 4),
-        (keras_adaptive.Adafactor(beta_1=0.9), 4),
-        (keras_adaptive.Lamb(), 8),
-        (keras_adaptive.Adam(), 8),
+        ("Adafactor", {}, 0),
+        ("SM3", {"momentum": 0.0}, 0),
+        ("Lion", {}, 4),
+        ("Tiger", {}, 4),
+        ("Novograd", {}, 4),
+        ("Lars", {}, 4),
+        ("Came", {}, 4),
+        ("SM3", {}, 4),
+        ("Adafactor", {"beta_1": 0.9}, 4),
+        ("Lamb", {}, 8),
+        ("Adam", {}, 8),
     ],
-    ids=lambda x: type(x).__name__ if isinstance(x, keras.optimizers.Optimizer) else str(x),
 )
-def test_bytes_of_state_for_a_parameter(optimizer, per_parameter):
+def test_bytes_of_state_for_a_parameter(name, arguments, per_parameter):
     """What is kept for rows and columns is small beside the matrix."""
+    optimizer = getattr(keras_adaptive, name)(**arguments)
     optimizer.build([keras.Variable(np.zeros((512, 512), "float32"))])
     assert per_parameter <= optimizer.describe().state_bytes / 512**2 < per_parameter + 0.05
 
