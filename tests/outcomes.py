@@ -21,6 +21,9 @@ class Outcomes:
         case = getattr(item, "callspec", None) and item.callspec.params.get("case")
         if not columns or case is None or (report.when != "call" and report.passed):
             return
+        if not case.optimizer.__module__.startswith("keras_adaptive"):
+            # Keras's own class is in some tests to fail them.
+            return
         outcome = "failed" if hasattr(report, "wasxfail") else report.outcome
         reason = report.longrepr[2].removeprefix("Skipped: ") if outcome == "skipped" else ""
         for column in columns:
