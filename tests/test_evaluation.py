@@ -226,7 +226,8 @@ def test_inside_of_keras_wrappers(name):
         )
         return keras.optimizers.MultiOptimizer(chosen)
 
-    for make in (scaled, several):
+    # Keras 3.13 has no MultiOptimizer.
+    for make in (scaled, several) if hasattr(keras.optimizers, "MultiOptimizer") else (scaled,):
         model, watch = model_with(make), Ends()
         fit(model, callbacks=[EvaluationWeights(), watch])
         assert difference(watch.ends[-1], values(model.trainable_variables)) == 0.0
