@@ -75,13 +75,17 @@ def matmul(a, b):
 
 
 def eigh(matrix):
+    # Of what is not finite XLA says that it is the identity, and TensorFlow without XLA raises.
+    finite = tf.reduce_all(tf.math.is_finite(matrix), axis=(-2, -1), keepdims=True)
+    matrix = tf.where(finite, matrix, tf.zeros_like(matrix))
     values, vectors = tf.linalg.eigh(matrix)
-    if matrix.dtype != tf.float64:
-        return values, vectors
-    # XLA leaves off the diagonal what float32 would not show.
-    for _ in range(5):
-        vectors = _turned(vectors, tf.matmul(vectors, tf.matmul(matrix, vectors), transpose_a=True))
-    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=-2), vectors
+    if matrix.dtype == tf.float64:
+        # XLA leaves off the diagonal what float32 would not show.
+        for _ in range(5):
+            vectors = _turned(vectors, tf.matmul(vectors, tf.matmul(matrix, vectors), transpose_a=True))
+        values = tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=-2)
+    nan = tf.constant(float("nan"), matrix.dtype)
+    return tf.where(finite[..., 0], values, nan), tf.where(finite, vectors, nan)
 
 
 def _turned(vectors, rest):
