@@ -21,7 +21,7 @@ def largest(x, axis=None):
 
 
 def rms(x, axis=None):
-    """The root of the mean square: a scalar, or along one axis, which is kept; 0 where there is nothing.
+    """The root of the mean square: a scalar, or along one axis or some, which are kept; 0 where there is nothing.
 
     Elements are squared in units of the largest, so that squares neither overflow nor all vanish.
     """

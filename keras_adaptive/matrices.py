@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_adaptive.core import backends
 from keras_adaptive.core.numerics import global_norm
+from keras_adaptive.linalg import rms
 
 # Attention's projections to the heads have kernels of shape (inputs, heads, size of a head).
 TO_HEADS = ("query", "key", "value")
@@ -179,10 +180,7 @@ def transposed(matrices):
 
 def norms(x):
     """The Euclidean norm of every block, of a shape that multiplies blocks; squares neither overflow nor vanish."""
-    axes = tuple(range(1, len(x.shape)))
-    largest = ops.max(ops.abs(x), axis=axes, keepdims=True)
-    unit = ops.where(largest > 0.0, largest, ops.ones_like(largest))
-    return unit * ops.sqrt(ops.sum(ops.square(x / unit), axis=axes, keepdims=True))
+    return rms(x, tuple(range(1, len(x.shape)))) * math.sqrt(math.prod(x.shape[1:]))
 
 
 # Eigenvectors

@@ -5,9 +5,11 @@ import math
 import keras
 import numpy as np
 import pytest
-from cases import CASES, each
+from cases import CASES, QUICKEST, ROWS, each
 from keras import ops
 from support import difference, state, value, values
+
+from keras_adaptive.core.options import OPTIONS
 
 WRONG_OPTIONS = [
     {"learning_rate": -0.1},
@@ -45,7 +47,9 @@ WRONG_OPTIONS = [
     {"lr": 0.1},
     {"decay": 0.1},
 ]
-OWN = [(case, wrong) for case in CASES for wrong in case.wrong]
+# Of all classes where that is quick.
+TABLE = ROWS if QUICKEST else CASES
+OWN = [(case, wrong) for case in TABLE for wrong in case.wrong]
 
 
 def refused(make, wrong):
@@ -72,9 +76,9 @@ def test_wrong_hyperparameters(case, wrong):
 
 
 def test_every_hyperparameter_has_a_wrong_value():
-    for optimizer in {case.optimizer for case in CASES}:
-        tried = {name for case in CASES if case.optimizer is optimizer for wrong in case.wrong for name in wrong}
-        assert tried == set(optimizer.hyperparameters)
+    for optimizer in {case.optimizer for case in TABLE}:
+        tried = {name for case in TABLE if case.optimizer is optimizer for wrong in case.wrong for name in wrong}
+        assert tried - set(OPTIONS) == set(optimizer.hyperparameters)
 
 
 @each
@@ -101,7 +105,7 @@ def test_a_learning_rate_set_later(case):
     assert not case.stops or difference(values([variable]), before) == 0.0
     optimizer.learning_rate = 1
     optimizer.apply(gradient, [variable])
-    assert difference(values([variable]), before) > 0.05
+    assert difference(values([variable]), before) > min(0.1, case.moves)
 
 
 @each

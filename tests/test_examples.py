@@ -255,7 +255,7 @@ def test_a_wrong_cluster_is_refused_in_one_line(train_at_once, index, more):
 @pytest.mark.full
 def test_a_missing_tpu_is_said_in_one_line(train):
     if any(Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0")):
-        pytest.skip("there is one")
+        pytest.skip("this machine has a TPU")
     refused(train("--strategy", "tpu"), "--strategy tpu needs a TPU, and this machine has none")
 
 

@@ -28,7 +28,7 @@ DECOUPLED = {
     "amsgrad": {},
     "grams": {},
     "lion": {},
-    "mars": {"vector_learning_rate_multiplier": 0.5},
+    "mars": {},
     "nadam": {},
     "radam": {},
     "sm3": {},

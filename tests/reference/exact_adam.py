@@ -148,7 +148,7 @@ EXACT = {
     "mars": (
         twins.mars,
         {"vector_learning_rate_multiplier": 0.5, "weight_decay": 0.1},
-        pytorch_optimizer("MARS", lr_1d=0.5, weight_decay=0.1, weight_decay_1d=0.2),
+        pytorch_optimizer("MARS", lr_1d=0.5, weight_decay=0.1, weight_decay_1d=0.1),
         1e-6,
     ),
     "mars-epsilon": (

@@ -234,6 +234,7 @@ ROWS = [
             "vector_learning_rate_multiplier": 0.25,
             "vector_beta_1": 0.8,
             "vector_beta_2": 0.9,
+            "weight_decay": 0.1,
         },
     ),
     Case("mars", keras_adaptive.Mars, twins.mars),

@@ -19,7 +19,7 @@ Each module of this package offers the same functions; the one of the running Ke
                                            dtype; NaN where the matrix is not finite
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
-                                           reads, computes and assigns (core/step.py), nothing of it unless `go`
+                                           reads, computes and assigns (core/transaction.py), nothing of it unless `go`
     outside_of_steps(optimizer)            context in which variables are made and assigned at once, not in a step
     snapshot(variable)                     its value as a tensor that stays when the variable changes, outside of a step
     assign_everywhere(target, source, projected)

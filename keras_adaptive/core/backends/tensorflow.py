@@ -184,7 +184,9 @@ def _single(transaction, state):
 
 def _transact_replicated(transaction, go, gradients, scalars, variables, common):
     old = _read(common)
-    shared, new = transaction.measure(gradients, transaction.clock(scalars), [_read(v) for v in variables], old)
+    # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
+    values = [_read(of_one) if common else {} for of_one in variables]
+    shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
     for name, variable in common.items():
         variable.assign(tf.where(go, new[name], old[name]))
 

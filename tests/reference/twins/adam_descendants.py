@@ -103,11 +103,13 @@ def mars(
     vector_beta_2=0.95,
     weight_decay=0.0,
 ):
-    """Variants adamw and lion. What is no matrix has AdamW, with the same epsilon, and the decay at eta alone."""
+    """Variants adamw and lion. What is no matrix has AdamW at eta times the multiplier, with the same epsilon."""
     if np.ndim(theta) != 2:
-        factor = vector_learning_rate_multiplier
-        decay = weight_decay / factor
-        return adamw(theta, gradient, lambda t: factor * eta(t), steps, vector_beta_1, vector_beta_2, epsilon, decay)
+
+        def rate(t):
+            return vector_learning_rate_multiplier * eta(t)
+
+        return adamw(theta, gradient, rate, steps, vector_beta_1, vector_beta_2, epsilon, weight_decay)
     m, v, previous = (np.zeros_like(theta) for _ in range(3))
     for t in range(1, steps + 1):
         g = gradient(t, theta)

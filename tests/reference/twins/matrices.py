@@ -33,14 +33,14 @@ def companion(
     companion_epsilon=1e-10,
     weight_decay=0.0,
 ):
-    """Adam for what is no matrix. The multiplier is in its step, not in the decay."""
+    """AdamW for what is no matrix, at eta times the multiplier."""
     m, v = np.zeros_like(theta), np.zeros_like(theta)
     for t in range(1, steps + 1):
         g = gradient(t, theta)
         m, v = ema(m, g, companion_beta_1), ema(v, g**2, companion_beta_2)
         m_hat, v_hat = debias(m, companion_beta_1, t), debias(v, companion_beta_2, t)
-        step = companion_learning_rate_multiplier * m_hat / (np.sqrt(v_hat) + companion_epsilon)
-        theta = theta - eta(t) * step - eta(t) * weight_decay * theta
+        step = m_hat / (np.sqrt(v_hat) + companion_epsilon) + weight_decay * theta
+        theta = theta - eta(t) * companion_learning_rate_multiplier * step
     return theta
 
 

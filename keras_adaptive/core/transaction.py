@@ -1,0 +1,228 @@
+"""What a step computes from gradients and variables, and assigns: pure functions of tensors.
+
+The backend reads the variables, calls the functions and assigns the result, as one compiled program where that is
+faster. The order of the stages is that of core/step.py.
+"""
+
+from keras import ops
+
+from keras_adaptive.core import monitor, numerics, rounding
+from keras_adaptive.core.clock import Clock, Hyperparameters
+from keras_adaptive.core.slots import THETA
+
+
+class Transaction:
+    """Something that is computed from gradients and variables, and assigned to the variables.
+
+    Lists of gradients and of values run along `states`; a gradient is None where a variable is left out.
+
+    Args:
+        optimizer: the optimizer, whose options are read while the functions are traced.
+        states: the `VariableState` of every variable that the optimizer was built with.
+    """
+
+    def __init__(self, optimizer, states):
+        self.optimizer, self.states = optimizer, states
+        self.cache: dict = {}
+
+    @property
+    def common(self):
+        """By name, what is read and assigned for all variables together."""
+        return {}
+
+    @property
+    def usually_goes(self):
+        """Whether a call that changes nothing is the exception, and not most micro-batches of a window."""
+        return self.optimizer.gradient_accumulation_steps in (None, 1)
+
+    def variables(self, state):
+        """By role, what is read and assigned for one variable."""
+        raise NotImplementedError
+
+    def measure(self, gradients, clock, values, common):
+        """Scalars that every variable's update needs and that depend on all of them, by name; and the new `common`."""
+        return {}, common
+
+    def one(self, state, clock, shared, gradient, values):
+        """New values for one variable, by role."""
+        raise NotImplementedError
+
+    def clock(self, scalars):
+        return Clock(**scalars)
+
+    def all(self, gradients, scalars, values, common):
+        """New values for every variable, and the new `common`: what a backend calls where it holds all at once."""
+        clock = self.clock(scalars)
+        shared, common = self.measure(gradients, clock, values, common)
+        return [
+            self.one(state, clock, shared, gradient, old)
+            for state, gradient, old in zip(self.states, gradients, values, strict=True)
+        ], common
+
+    @property
+    def compilable(self):
+        """A constraint of the user's own may hold what a compiler refuses; Keras's are known not to."""
+        constraints = [state.constraint for state in self.states if state.constraint is not None]
+        return all(type(constraint).__module__.split(".")[0] == "keras" for constraint in constraints)
+
+
+class Accumulation(Transaction):
+    """Adds a micro-batch's share to the running mean; the first one of a window begins it anew."""
+
+    def variables(self, state):
+        return state.accumulators
+
+    def one(self, state, clock, shared, gradient, values):
+        if gradient is None:
+            return values
+        total, begins = values["accumulator"], ops.equal(clock.t, 1)
+        counts = {}
+        if state.counted:
+            seen = clock.scheduled_number(state.counts_name, state.compute_dtype)
+            counts["counts"] = ops.where(begins, seen, values["counts"] + seen)
+        if state.overwrite:
+            return {"accumulator": ops.where(ops.logical_or(begins, gradient > total), gradient, total)}
+        share = gradient / self.optimizer.gradient_accumulation_steps
+        return {"accumulator": ops.where(begins, share, total + share)} | counts
+
+
+class Update(Transaction):
+    """The update of the weights, from the gradient that the whole step was about."""
+
+    def variables(self, state):
+        return state.variables
+
+    @property
+    def common(self):
+        return self.optimizer.common
+
+    def measure(self, gradients, clock, values, common):
+        descended = [
+            (state, gradient, of_one)
+            for state, gradient, of_one in zip(self.states, gradients, values, strict=True)
+            if gradient is not None and not state.overwrite
+        ]
+        shared: dict = {}
+        if self.optimizer.global_clipnorm is not None and descended:
+            gradients = [gradient for _, gradient, _ in descended]
+            shared["clip"] = numerics.norm_clip(gradients, self.optimizer.global_clipnorm)
+        if descended and common:
+            common = self.settled(descended, clock, shared, common)
+        return shared | {"settled": common}, common
+
+    def settled(self, descended, clock, shared, common):
+        """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""
+        sums: dict = {}
+        for state, gradient, values in descended:
+            h = Hyperparameters(state, clock.since(values.get("born")), common)
+            theta, gradient, slots = self.operands(state, h, self.clip(gradient, shared), values)
+            for name, number in self.optimizer.gather(h, theta, gradient, *slots).items():
+                number = ops.cast(number, self.optimizer.whole.compute_dtype)
+                sums[name] = sums[name] + number if name in sums else number
+        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock), sums, **common)
+
+    def one(self, state, clock, shared, gradient, values):
+        h = Hyperparameters(state, clock.since(values.get("born")), shared["settled"])
+        noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
+        new, clipped = dict(values), None
+        if gradient is not None and state.overwrite:
+            new["theta"] = ops.cast(gradient, state.dtype)
+        elif gradient is not None:
+            clipped = self.clip(gradient, shared)
+            new |= self.descend(state, h, noise, clipped, values)
+        else:
+            new |= self.begin(state, h, noise, values)
+        if "average" in new:
+            new |= self.average(state, clock, noise, new)
+        if "statistics" in new:
+            new["statistics"] = monitor.statistics(state, gradient, clipped, values["theta"], new["theta"])
+        return new
+
+    def clip(self, gradient, shared):
+        optimizer = self.optimizer
+        if "clip" in shared:
+            return gradient * ops.cast(shared["clip"], gradient.dtype)
+        if optimizer.clipnorm is not None:
+            return gradient * numerics.norm_clip([gradient], optimizer.clipnorm)
+        if optimizer.clipvalue is not None:
+            return numerics.clip(gradient, optimizer.clipvalue)
+        return gradient
+
+    def descend(self, state, h, noise, gradient, values):
+        """Rule, decay, rounding to the stored dtypes, constraint."""
+        optimizer = self.optimizer
+        theta, gradient, old = self.operands(state, h, gradient, values)
+        delta, slots = optimizer.rule(h, theta, gradient, *old)
+        if optimizer.cautious:
+            delta = delta * numerics.caution(delta, gradient)
+        delta = delta + self.decay(state, h, theta)
+        stored = self.rounded(state, noise, "theta", theta - delta)
+        if state.constraint is not None:
+            stored = ops.cast(state.constraint(stored), state.dtype)
+        new = {"theta": stored}
+        for slot, tensor in zip(optimizer.slots, slots, strict=True):
+            if slot.name in state.slots:
+                _, codec = state.slots[slot.name]
+                new |= codec.encode(slot.name, tensor, noise)
+        return new
+
+    def begin(self, state, h, noise, values):
+        """The slots that begin as the weights, of a variable without a gradient: its first may come later."""
+        new: dict = {}
+        for slot in self.optimizer.slots:
+            if slot.initial is THETA and slot.name in state.slots:
+                _, codec = state.slots[slot.name]
+                new |= codec.encode(slot.name, self.slot(state, h, slot, values), noise)
+        return new
+
+    def operands(self, state, h, gradient, values):
+        """What the rule takes besides h: the weights, the gradient with the L2 penalty if there is one, the slots."""
+        theta = ops.cast(values["theta"], state.compute_dtype)
+        if self.decays(state, "coupled"):
+            gradient = gradient + h.weight_decay * theta
+        if state.counted:
+            gradient = self.optimizer.cowclip.clip(gradient, theta, h.counts)
+        slots = []
+        for slot in self.optimizer.slots:
+            slots.append(self.slot(state, h, slot, values) if slot.name in state.slots else 0.0)
+        return theta, gradient, slots
+
+    def slot(self, state, h, slot, values):
+        """A slot as the rule reads it."""
+        _, codec = state.slots[slot.name]
+        tensor = codec.decode(slot.name, values)
+        if slot.initial is not THETA:
+            return tensor
+        return ops.where(ops.equal(h.t, 1), ops.cast(values["theta"], state.compute_dtype), tensor)
+
+    def decay(self, state, h, theta):
+        """What weight decay outside of the rule takes away from the weights."""
+        if self.decays(state, "decoupled"):
+            return h.eta * h.weight_decay * theta
+        if self.decays(state, "independent"):
+            return h.weight_decay * theta
+        return 0.0
+
+    def decays(self, state, mode):
+        optimizer = self.optimizer
+        return optimizer.decay == "core" and state.weight_decay is not None and optimizer.weight_decay_mode == mode
+
+    def rounded(self, state, noise, role, theta):
+        """Weights, or their average, in the dtype that the weights are stored in."""
+        if self.optimizer.stochastic_rounding and state.dtype == "bfloat16":
+            return rounding.to_bfloat16(theta, noise(role, state.shape))
+        return ops.cast(theta, state.dtype)
+
+    def average(self, state, clock, noise, values):
+        """The moving average of the weights, which begins as a copy of the first weights that it sees."""
+        optimizer = self.optimizer
+        role = "exact_average" if "exact_average" in values else "average"
+        momentum, begins = optimizer.ema_momentum, ops.equal(clock.since(values.get("born")).t, 1)
+        theta = ops.cast(values["theta"], state.compute_dtype)
+        average = ops.where(begins, theta, momentum * values[role] + (1 - momentum) * theta)
+        stored = self.rounded(state, noise, "average", average)
+        new = {role: average} | {"average": stored}
+        if optimizer.ema_overwrite_frequency is not None:
+            due = ops.equal(clock.t % optimizer.ema_overwrite_frequency, 0)
+            new["theta"] = ops.where(due, stored, values["theta"])
+        return new
