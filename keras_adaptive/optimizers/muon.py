@@ -27,12 +27,13 @@ class Muon(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - companion_beta_1^t),  v_hat_t = v_t / (1 - companion_beta_2^t)
         theta_t = theta_{t-1} - companion_learning_rate_multiplier eta_t m_hat_t / (sqrt(v_hat_t) + companion_epsilon)
 
-    So the matrix goes from a layer's inputs to its outputs: (inputs, outputs) of a
-    dense layer, (height width channels, filters) of a convolution, (inputs, heads size) of attention's projections to
-    the heads and (heads size, outputs) of the one from them. Rows are counted in that matrix; the authors' code takes
-    its scale from the two last axes of a convolution before it is flattened. The products have all digits of float32,
-    where the authors' have those of bfloat16. Keras's class leaves every kernel with more than two axes to AdamW, and
-    has the output layer among the matrices.
+    So the matrix goes from a layer's inputs to its outputs: (inputs, outputs) of a dense layer, (height width channels,
+    filters) of a convolution, (inputs, heads size) of attention's projections to the heads and (heads size, outputs) of
+    the one from them. Rows are counted in that matrix; the authors' code takes its scale from the two last axes of a
+    convolution before it is flattened. The products have all digits of float32, where the authors' have those of
+    bfloat16; but TensorFlow's on a TPU have them only after
+    `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with more than
+    two axes to AdamW, and has the output layer among the matrices.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.02. With

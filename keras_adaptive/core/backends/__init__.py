@@ -14,7 +14,8 @@ Each module of this package offers the same functions; the one of the running Ke
     beside(variable)                       context in which a slot of that variable is made
     slot_layout(variable, shape, shard)    the layout of a slot of that shape, laid over the data-parallel devices if
                                            `shard`; raises where that cannot be
-    matmul(a, b)                           the product of matrices with all digits of their dtype
+    matmul(a, b)                           the product of matrices with all digits of their dtype (on TensorFlow's GPU
+                                           and TPU as its switch for TensorFloat-32 says)
     eigh(matrix)                           eigenvalues and eigenvectors of symmetric matrices, with all digits of their
                                            dtype; NaN where the matrix is not finite
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
