@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 from support import compiled, difference, value, values
 
-from keras_adaptive import Adam, Group, Muon, NorMuon, Shampoo, Soap
+from keras_adaptive import Adam, Group, Muon, NorMuon, Shampoo, Soap, matrices
 from keras_adaptive.core import backends
 
 # Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
@@ -256,3 +256,12 @@ def test_a_gradient_that_is_not_finite_shows_in_the_weights(optimizer):
     for bad in (0.0, np.nan):
         apply([ops.convert_to_tensor(RNG.normal(size=(4, 4)) + np.where(np.eye(4), bad, 0.0), dtype="float32")])
     assert np.any(np.isnan(values([variable])[0]))
+
+
+def test_a_root_of_what_rounding_made_negative(float64):
+    """All eigenvalues are moved up by the lowest, which counts as 0."""
+    basis, _ = np.linalg.qr(np.random.default_rng(24).normal(size=(3, 3)))
+    eigenvalues = np.array([-1e-7, 0.5, 2.0])
+    matrix = ops.convert_to_tensor((basis * eigenvalues) @ basis.T, dtype="float64")
+    root = value(matrices.inverse_root(matrix, 4, 1e-6))
+    np.testing.assert_allclose(root, (basis * (eigenvalues + 1e-7 + 1e-6) ** -0.25) @ basis.T, rtol=1e-6)
