@@ -25,7 +25,7 @@ def about(path, shape, hyperparameters):
     companion, empty = hyperparameters["companion"], math.prod(shape) == 0
     if empty or companion is True or (companion == "auto" and len(shape) <= 1):
         multiplier = hyperparameters["companion_learning_rate_multiplier"]
-        return {"companion": True, "learning_rate_multiplier": multiplier}
+        return {"companion": True, "elementwise": True, "learning_rate_multiplier": multiplier}
     columns = matrices.columns(path, shape, hyperparameters["output_axes"])
     return {"companion": False, "columns": columns, "s": matrices.step_scale(hyperparameters["scale"], shape, columns)}
 

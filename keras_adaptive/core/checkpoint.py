@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
-from keras_adaptive.core import backends
+from keras_adaptive.core import backends, rows
 from keras_adaptive.core.matching import match
 
 MANIFEST = "manifest"
@@ -176,10 +176,12 @@ def restore(optimizer, saved: Saved) -> Restored:
         )
     assignments: list[tuple[Any, np.ndarray]] = []
     notes: list[str] = []
-    for i, j in matching.pairs:
-        assignments += _of_variable(states[j], saved.kept[i], notes)
-    assignments += _of_scalars(optimizer, saved, notes)
     iterations = int(saved.scalars["iteration"])
+    for i, j in matching.pairs:
+        updates = iterations - int(saved.kept[i].get("born", 0))
+        arrays = rows.restored(optimizer, states[j], saved.kept[i], updates)
+        assignments += _of_variable(states[j], arrays, notes)
+    assignments += _of_scalars(optimizer, saved, notes)
     born = {states[j]: iterations for j in matching.only_current}
     born |= {states[j]: int(saved.kept[i].get("born", 0)) for i, j in matching.pairs}
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_adaptive.core import backends, checkpoint
+from keras_adaptive.core import backends, checkpoint, rows
 
 # Keras keeps eta inside of a velocity, with the sign of the weights' change for SGD and of the gradient for RMSprop.
 PLAIN, TIMES_ETA, TIMES_MINUS_ETA = 0, 1, -1
@@ -93,6 +93,8 @@ def continue_from(optimizer, other) -> list[str]:
                 average = other._model_variables_moving_average[index] if other.use_ema else None
                 for role in {"average", "exact_average"} & set(state.kept):
                     state.kept[role].assign(_value(state.variable if average is None else average))
+            if rows.AS_OF in state.kept:
+                state.kept[rows.AS_OF].assign(np.full(state.shape[:1], int(ops.convert_to_numpy(other.iterations))))
             checkpoint.set_born(optimizer, state, 0)
     for line in lines:
         checkpoint.logger.warning("%s goes on from Keras's %s. %s", optimizer.name, type(other).__name__, line)

@@ -27,6 +27,16 @@ def check(grads, variables):
             )
 
 
+def check_lazy(optimizer, grads):
+    """Raises for a gradient of some rows where the user asks for an update of these alone and it cannot be had."""
+    for state, gradient in zip(optimizer.plan.states, grads, strict=True):
+        if optimizer.sparse == "lazy" and backends.is_sparse(gradient) and state.why_whole is not None:
+            raise ValueError(
+                f"`sparse` must be 'exact' where a gradient holds some rows of {state.path!r}, because "
+                f"{state.why_whole}. Received: sparse='lazy'"
+            )
+
+
 def fits(known, shape):
     """Whether a shape, in which None stands for what is not known while tracing, can be this one."""
     if known is None:

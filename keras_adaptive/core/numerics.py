@@ -62,6 +62,13 @@ def power(x, exponent: float):
     return ops.power(x, constant(exponent, x.dtype))
 
 
+def powers(base: float, exponents):
+    """The number, from 0 to 1, to each of these powers; 0 to the power of 0 is 1."""
+    if base == 0.0:
+        return ops.cast(ops.equal(exponents, 0.0), exponents.dtype)
+    return ops.exp(exponents * math.log(base))
+
+
 def quotient(x, y):
     """x / y, and 0 where y is 0."""
     return ops.where(y != 0.0, x / ops.where(y != 0.0, y, ops.ones_like(y)), ops.zeros_like(y))

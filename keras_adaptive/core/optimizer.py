@@ -44,7 +44,9 @@ class AdaptiveOptimizer(
     `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
     and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
     variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
-    variables, and `common_hyperparameters` names those that no group can change; `decay = "rule"` says that the rule
+    variables, and `common_hyperparameters` names those that no group can change; `elementwise = True` says that each
+    element's step depends on nothing but its own gradients, so that some rows of a table can be updated alone
+    (`about` may say so of one variable); `decay = "rule"` says that the rule
     applies `h.weight_decay` itself; `evaluation_slot` names the slot with the weights that a model is evaluated at, if
     those are others than it is trained at, and `training_weights` gives these from the slots, where it can.
 
@@ -74,6 +76,22 @@ class AdaptiveOptimizer(
                 and Liu, 2024). Default False.
             skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
                 count it in `skipped_updates`. A window of accumulation is left out as a whole. Default False.
+            sparse: for a gradient that holds some rows of a table, as TensorFlow's of an Embedding does; equal rows are
+                summed in any case. "exact" (default): the update equals that by the dense gradient to rounding. It
+                costs what the rows cost where rows without a gradient stand still: SGD without momentum, Adagrad,
+                Adadelta, and RMSprop without momentum. The averages of the last two fade meanwhile; that is caught up
+                when the row is next read, for which 4 bytes a row are kept, and only for variables that are named
+                "...embeddings", as those of Keras's layers are. Weight decay, momentum, an average of the weights,
+                accumulation, a constraint, `monitor`, `cautious` and `cowclip` are about all rows: the update passes
+                over the whole table then, as it does with all other algorithms. "lazy": only the rows that the
+                gradient holds are read and written, weights and slots. While a row has no gradient, its momentum moves
+                it no further, it is not decayed and its averages do not fade; t and eta are those of the whole step.
+                Refused by `apply` where the algorithm or an option is about all rows. A dense gradient, the only kind
+                that JAX and Keras's torch have, holds all rows.
+            jit_update: TensorFlow only: run the update as one program that XLA compiles, inside whatever graph calls
+                it. "auto" (default): unless a variable has a constraint that is not Keras's own, which may hold what
+                XLA refuses. True, False: always, never. In a step that is compiled as a whole it has no effect, nor
+                on JAX and torch.
             slot_dtype: what the algorithm's slots are stored in. "float32" (default): in the dtype of the arithmetic,
                 which is float64 for float64 weights. "bfloat16": in half of the memory, written with stochastic
                 rounding. Rounded to the nearest number, a moving average with beta_2 0.999 would stand still: its
@@ -102,6 +120,7 @@ class AdaptiveOptimizer(
     """
 
     slots: ClassVar[tuple[str | Slot, ...]] = ()
+    elementwise: ClassVar[bool] = False
     decay: ClassVar[str] = "core"
 
     scalars: ClassVar[tuple[Scalar, ...]] = ()
@@ -139,7 +158,10 @@ class AdaptiveOptimizer(
         raise NotImplementedError(f"{type(self).__name__} defines no rule")
 
     def about(self, path, shape, hyperparameters):
-        """What the rule has to know about one variable, by name; a "learning_rate_multiplier" multiplies its eta."""
+        """What the rule has to know about one variable, by name.
+
+        A "learning_rate_multiplier" multiplies its eta; "elementwise" is the class's attribute for this variable.
+        """
         return {}
 
     def gather(self, h, theta, g, *slots):
@@ -289,6 +311,7 @@ class AdaptiveOptimizer(
             )
         by_key = dict(zip(keys, grads, strict=True))
         in_order = [by_key.get(self._var_key(v)) for v in self._trainable_variables]
+        gradients.check_lazy(self, in_order)
         step.apply(self, in_order, cowclip.given(self.plan.states, in_order, counts))
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables, counts=None):

@@ -28,6 +28,8 @@ OWN_OPTIONS: dict[str, tuple[checks.Check, Any]] = {
     "cautious": (checks.flag, False),
     "weight_decay_mode": (checks.one_of("decoupled", "coupled", "independent"), "decoupled"),
     "skip_nonfinite": (checks.flag, False),
+    "sparse": (checks.one_of("exact", "lazy"), "exact"),
+    "jit_update": (checks.auto_or(checks.flag), "auto"),
     "slot_dtype": (checks.one_of(*CODECS), "float32"),
     "stochastic_rounding": (checks.flag, False),
     "seed": (checks.natural, 0),

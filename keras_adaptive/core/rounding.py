@@ -38,30 +38,33 @@ class Noise:
         seed: a whole number of at least 0.
         index: the variable's place among those of the optimizer.
         t: the number of the update: an integer tensor.
+        rows: the ids of the rows of the variable that are updated; None for all of them.
     """
 
-    def __init__(self, seed: int, index: int, t):
-        self.seed, self.index, self.t = seed, index, t
+    def __init__(self, seed: int, index: int, t, rows=None):
+        self.seed, self.index, self.t, self.rows = seed, index, t, rows
 
     def __call__(self, role: str, shape):
         """int32 of that shape, uniform in [0, 2^16), for what plays this role."""
         digest = hashlib.sha256(f"{self.seed}/{self.index}/{role}".encode()).digest()
         start, key = (_mixed(self.t + int(word), 0) for word in np.frombuffer(digest[:8], "<i4"))
         # With one key alone, all bits would be stretches of one and the same sequence.
-        return ops.bitwise_and(_mixed(_positions(shape) + start, key), constant(2**16 - 1, "int32"))
+        return ops.bitwise_and(_mixed(_positions(shape, self.rows) + start, key), constant(2**16 - 1, "int32"))
 
 
-def _positions(shape):
-    """The place of each element in row-major order, of a shape that broadcasts to this one.
+def _positions(shape, rows=None):
+    """The place of each element in row-major order, of a shape that broadcasts to this one; of these rows, if given.
 
     One iota for each axis: a single long one would have to be reshaped, and could not count beyond int32.
     """
     places = constant(0, "int32")
     for axis, length in enumerate(shape):
-        if length != 1:
+        of_rows = axis == 0 and rows is not None
+        if length != 1 or of_rows:
             stride = np.array(math.prod(shape[axis + 1 :])).astype("int32")
-            along = [length if other == axis else 1 for other in range(len(shape))]
-            places = places + ops.reshape(ops.arange(length, dtype="int32"), along) * int(stride)
+            along = [-1 if other == axis else 1 for other in range(len(shape))]
+            counted = ops.cast(rows, "int32") if of_rows else ops.arange(length, dtype="int32")
+            places = places + ops.reshape(counted, along) * int(stride)
     return places
 
 

@@ -1,21 +1,64 @@
 """Sparse gradients: some rows of a table, in which one row may come several times."""
 
+from typing import Any, NamedTuple
+
+import numpy as np
 from keras import ops
 
-from keras_adaptive.core import backends
+from keras_adaptive.core import backends, numerics
+
+# The role of the number of the update that each row's slots are of.
+AS_OF = "as_of"
+
+
+class Rows(NamedTuple):
+    """The gradient of some rows of a table, for an update of these rows alone.
+
+    Attributes:
+        ids: of the rows, sorted, each as often as it was looked up.
+        values: for each of them the sum over all occurrences of its row, so equal ids have equal values.
+        first: 1 for the first occurrence of each row, 0 for the others.
+    """
+
+    ids: Any
+    values: Any
+    first: Any
+
+    @property
+    def once(self):
+        """The values, each row's once: what a norm is taken of."""
+        return self.values * along_rows(self.first, self.values)
+
+
+class Norm(NamedTuple):
+    """Stands for the `Rows` of a gradient where only their norm is needed."""
+
+    norm: Any
 
 
 def combined(gradient, state):
-    """The gradient of the whole table; rows that come several times are summed, as the chain rule asks.
+    """The gradient with equal rows summed, as the chain rule asks: of the whole table, or of its rows alone.
 
-    A sorted or unique list of rows would have a length that depends on the data, which XLA cannot compile; a segment
-    sum over all rows of the table has not.
+    A list of distinct rows would have a length that depends on the data, which XLA cannot compile. So the whole table
+    gets a segment sum over all of its rows, and in a list of rows every occurrence gets the sum of its row.
     """
     if backends.is_sparse(gradient):
         ids, values = backends.rows_and_values(gradient)
+        if state.by_rows:
+            return summed(ids, values)
         gradient = ops.segment_sum(values, ids, num_segments=state.shape[0])
     # What TensorFlow sums over replicas or makes dense may have lost its shape, which rules may read.
     return gradient if backends.known_shape(gradient) == state.shape else ops.reshape(gradient, state.shape)
+
+
+def summed(ids, values):
+    """The rows with these ids and values, which may repeat."""
+    order = ops.argsort(ids)
+    ids, values = ops.take(ids, order, axis=0), ops.take(values, order, axis=0)
+    begins = ops.concatenate([ops.ones_like(ids[:1], "int32"), ops.cast(ids[1:] != ids[:-1], "int32")])
+    row = ops.cumsum(begins) - 1
+    sums = ops.segment_sum(values, row, num_segments=ops.shape(ids)[0], sorted=False)
+    return Rows(ids, ops.take(sums, row, axis=0), ops.cast(begins, values.dtype))
 
 
 def counts(gradient, state):
@@ -23,3 +66,83 @@ def counts(gradient, state):
     ids = backends.occurrences(gradient)
     ones = ops.ones_like(ids, dtype=state.compute_dtype)
     return ops.segment_sum(ones, ids, num_segments=state.shape[0])
+
+
+def measured(gradient):
+    """A tensor with the norm of the gradient, whatever stands for it."""
+    if isinstance(gradient, Rows):
+        return gradient.once
+    return gradient.norm if isinstance(gradient, Norm) else gradient
+
+
+def why_whole(optimizer, state, elementwise):
+    """What an update must pass over the whole table for, in words; None if the rows of its gradient are enough.
+
+    With sparse="lazy" rows without a gradient are left alone, weights and slots; with "exact" an update of some rows
+    must be all that the dense one does.
+    """
+    options = {
+        "use_ema": optimizer.use_ema,
+        "gradient_accumulation_steps": optimizer.gradient_accumulation_steps not in (None, 1),
+        "monitor": optimizer.monitor,
+        "cautious": optimizer.cautious,
+        "cowclip": state.counted,
+    }
+    used = [name for name, turned_on in options.items() if turned_on]
+    if used:
+        return f"`{used[0]}` is about all of its rows"
+    slots = [slot for slot in optimizer.slots if slot.name in state.slots]
+    if not elementwise or any(state.slots[slot.name][0] not in (state.shape, ()) for slot in slots):
+        return f"a step of {type(optimizer).__name__} is about all of its rows"
+    if state.constraint is not None:
+        return "its constraint is about all of its rows"
+    if optimizer.sparse == "lazy":
+        return None
+    if state.weight_decay:
+        return "`weight_decay` changes all of its rows"
+    if any(slot.idle is None for slot in slots):
+        return f"{type(optimizer).__name__} moves rows without a gradient too"
+    if any(isinstance(slot.idle, str) for slot in slots) and not _dates_rows(state):
+        return "it is not known by its name"
+    return None
+
+
+def _dates_rows(state):
+    """Whether it is noted of each row which update its slots are of: of the tables of Keras's layers, by their name."""
+    return state.path.rsplit("/")[-1].endswith("embeddings")
+
+
+def is_dated(optimizer, state):
+    """Whether slots that fade while a row has no gradient are brought up to date when the row is next read."""
+    fade = any(isinstance(slot.idle, str) for slot in optimizer.slots if slot.name in state.slots)
+    return state.by_rows and fade and optimizer.sparse == "exact"
+
+
+def up_to_date(tensor, hyperparameter, t, as_of):
+    """A slot that each update without a gradient multiplies by the hyperparameter, after the updates before t."""
+    missed = ops.cast(t, tensor.dtype) - 1 - ops.cast(as_of, tensor.dtype)
+    return tensor * along_rows(numerics.powers(hyperparameter, missed), tensor)
+
+
+def along_rows(vector, tensor):
+    """The vector, to be multiplied with the rows of the tensor."""
+    return ops.reshape(vector, (-1, *[1] * (len(tensor.shape) - 1)))
+
+
+def restored(optimizer, state, saved, updates):
+    """Saved arrays of one variable, by role, in the form in which this optimizer keeps them.
+
+    Args:
+        updates: how many updates the variable has seen.
+    """
+    if AS_OF in state.kept and AS_OF not in saved:
+        return {**saved, AS_OF: np.full(state.shape[:1], updates, "int32")}
+    if AS_OF not in saved or AS_OF in state.kept:
+        return saved
+    saved = dict(saved)
+    missed = updates - saved.pop(AS_OF).astype(state.compute_dtype)
+    for slot in optimizer.slots:
+        if slot.name in saved and isinstance(slot.idle, str):
+            faded = state.hyperparameters[slot.idle] ** missed
+            saved[slot.name] = saved[slot.name] * faded.reshape(-1, *[1] * (len(state.shape) - 1))
+    return saved

@@ -26,6 +26,8 @@ class Slot:
             the slot does not exist. Default: the variable's shape.
         exact: kept in the dtype of the arithmetic whatever `slot_dtype` says. So is every slot whose shape is not the
             variable's.
+        idle: what an update multiplies it by where the gradient is 0: 1.0, or the name of a hyperparameter. None
+            (default) if it does something else, or if the weights move all the same.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Slot:
     when: str | None = None
     shape: Callable[[Shape, Mapping[str, Any]], Shape | None] | None = None
     exact: bool = False
+    idle: float | str | None = None
 
     def shape_for(self, shape: Shape, hyperparameters: Mapping[str, Any]) -> Shape | None:
         """The slot's shape for a variable of this shape; None where the slot does not exist."""

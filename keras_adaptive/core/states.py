@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import backend, ops
 
-from keras_adaptive.core import backends, groups, monitor, numerics
+from keras_adaptive.core import backends, groups, monitor, numerics, rows
 from keras_adaptive.core.slots import CODECS, Codec, Shape
 
 
@@ -36,11 +36,14 @@ class VariableState:
         constraint: the function that projects it after the update, or None.
         slots: of each of its slots the shape and how it is stored, by name.
         kept: the optimizer's variables, by role: the slots under the codec's names, and `average`, `exact_average`,
-            `statistics`, and `born`, after how many updates the variable was added, if not before the first.
+            `statistics`, `as_of`, the number of the update that each row's slots are of, if some rows alone may be
+            updated, and `born`, after how many updates the variable was added, if not before the first.
         scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
         accumulator: the running mean of the micro-batches' gradients, where gradients are accumulated.
         counted: CowClip clips its gradient, by how often each row was looked up.
         counts: their running sum, where gradients are accumulated.
+        why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
+            words; None if it need not.
     """
 
     variable: Any
@@ -60,6 +63,12 @@ class VariableState:
     accumulator: Any = None
     counted: bool = False
     counts: Any = None
+    why_whole: str | None = None
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a gradient of some rows updates these rows alone."""
+        return backends.HAS_ROWS and self.why_whole is None
 
     @property
     def name(self) -> str:
@@ -113,8 +122,9 @@ def new(optimizer, index, variable, decision) -> VariableState:
     shape, hyperparameters = tuple(decision["shape"]), groups.hyperparameters(optimizer, group)
     about = dict(optimizer.about(decision["path"], shape, hyperparameters))
     multiplier = about.pop("learning_rate_multiplier", 1.0)
+    elementwise = about.pop("elementwise", optimizer.elementwise)
     hyperparameters |= about
-    return VariableState(
+    state = VariableState(
         variable=variable,
         index=index,
         path=decision["path"],
@@ -129,6 +139,8 @@ def new(optimizer, index, variable, decision) -> VariableState:
         constraint=None if overwrite else getattr(variable, "constraint", None),
         slots={} if overwrite else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters)),
     )
+    state.why_whole = rows.why_whole(optimizer, state, elementwise)
+    return state
 
 
 def _slots(optimizer, shape, compute_dtype, hyperparameters):
@@ -155,6 +167,8 @@ def add_kept(optimizer, state):
             initial = slot.initial_value(state.hyperparameters)
             for role, dtype in codec.dtypes(slot.name).items():
                 state.kept[role] = _add_like(optimizer, state, role, initial=initial, dtype=dtype, shape=shape)
+    if rows.is_dated(optimizer, state):
+        state.kept[rows.AS_OF] = _add_like(optimizer, state, rows.AS_OF, dtype="int32", shape=state.shape[:1])
     if optimizer.use_ema:
         state.kept["average"] = _add_like(optimizer, state, "average", dtype=state.dtype)
         if state.dtype != state.compute_dtype:

@@ -53,8 +53,7 @@ def apply(optimizer, gradients, counts):
     gradients, counts = prepared(optimizer, plan.states, gradients, counts)
     go = True
     if optimizer.skips_nonfinite:
-        present = [gradient for gradient in gradients if gradient is not None]
-        go = backends.jitted(plan.cache, "finite", numerics.all_finite)(present)
+        go = finite(optimizer, gradients)
     if optimizer.loss_scale is not None:
         optimizer.loss_scale.adjust(finite=go)
 
@@ -65,6 +64,18 @@ def apply(optimizer, gradients, counts):
 
     backends.transact(plan.update, go, gradients, numbers(optimizer, optimizer.eta()) | counts)
     count(optimizer.iterations, go)
+
+
+def finite(optimizer, gradients):
+    """One boolean: no element of any gradient is infinite or NaN."""
+    by_rows = [gradient.values for gradient in gradients if isinstance(gradient, rows.Rows)]
+    dense = [g for g in gradients if g is not None and not isinstance(g, rows.Rows)]
+    check = numerics.all_finite
+    if optimizer.jit_update is not False:
+        check = backends.jitted(optimizer.plan.cache, "finite", check)
+    # What is compiled for a number of rows would be compiled anew for any other.
+    checked = [check(dense)] * bool(dense) + [numerics.all_finite(by_rows)] * bool(by_rows)
+    return checked[0] if len(checked) == 1 else ops.logical_and(*checked)
 
 
 def accumulated(optimizer, plan, gradients, counts, finite):
@@ -113,11 +124,14 @@ def update_one(optimizer, state, gradient, variable, eta):
     gradient = rows.combined(gradient, state)
     clock = Clock(**numbers(optimizer, eta), **counts)
     variables = state.variables | {"theta": variable}
-    values = {role: backends.read(kept) for role, kept in variables.items()}
+    ids = gradient.ids if isinstance(gradient, rows.Rows) else None
+    of_role = {role: ids if len(kept.shape) else None for role, kept in variables.items()}
+    values = {role: backends.read(kept, of_role[role]) for role, kept in variables.items()}
     gradients = [gradient if s is state else None for s in optimizer.plan.states]
     shared, _ = optimizer.plan.update.measure(gradients, clock, [values] * len(gradients), {})
     for role, value in optimizer.plan.update.one(state, clock, shared, gradient, values).items():
-        variables[role].assign(value)
+        if value is not values[role]:
+            backends.assign(variables[role], value, of_role[role])
 
 
 class Plan:

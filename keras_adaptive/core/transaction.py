@@ -6,7 +6,7 @@ faster. The order of the stages is that of core/step.py.
 
 from keras import ops
 
-from keras_adaptive.core import monitor, numerics, rounding
+from keras_adaptive.core import monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 from keras_adaptive.core.slots import THETA
 
@@ -14,7 +14,8 @@ from keras_adaptive.core.slots import THETA
 class Transaction:
     """Something that is computed from gradients and variables, and assigned to the variables.
 
-    Lists of gradients and of values run along `states`; a gradient is None where a variable is left out.
+    Lists of gradients and of values run along `states`; a gradient is None where a variable is left out, and
+    `rows.Rows` where some rows of a table alone are updated: the values are those of its rows then.
 
     Args:
         optimizer: the optimizer, whose options are read while the functions are traced.
@@ -51,17 +52,33 @@ class Transaction:
         return Clock(**scalars)
 
     def all(self, gradients, scalars, values, common):
-        """New values for every variable, and the new `common`: what a backend calls where it holds all at once."""
+        """New values for every variable, and the new `common`: what a backend calls where it holds all at once.
+
+        A gradient may be the `rows.Norm` of one whose rows are updated elsewhere, with what is `shared`.
+        """
         clock = self.clock(scalars)
         shared, common = self.measure(gradients, clock, values, common)
-        return [
-            self.one(state, clock, shared, gradient, old)
+        new = [
+            old if isinstance(gradient, rows.Norm) else self.one(state, clock, shared, gradient, old)
             for state, gradient, old in zip(self.states, gradients, values, strict=True)
-        ], common
+        ]
+        return new, common, shared
+
+    def apart(self, gradients):
+        """The gradients with the norms of those that some rows of a table have, and these by their places."""
+        by_rows = {place: g for place, g in enumerate(gradients) if isinstance(g, rows.Rows)}
+        norms = {place: rows.Norm(self.norm(gradient)) for place, gradient in by_rows.items()}
+        return [norms.get(place, gradient) for place, gradient in enumerate(gradients)], by_rows
+
+    def norm(self, gradient):
+        """The norm of some rows, if `measure` asks for it."""
+        return 0.0
 
     @property
     def compilable(self):
         """A constraint of the user's own may hold what a compiler refuses; Keras's are known not to."""
+        if self.optimizer.jit_update != "auto":
+            return self.optimizer.jit_update
         constraints = [state.constraint for state in self.states if state.constraint is not None]
         return all(type(constraint).__module__.split(".")[0] == "keras" for constraint in constraints)
 
@@ -104,11 +121,15 @@ class Update(Transaction):
         ]
         shared: dict = {}
         if self.optimizer.global_clipnorm is not None and descended:
-            gradients = [gradient for _, gradient, _ in descended]
+            gradients = [rows.measured(gradient) for _, gradient, _ in descended]
             shared["clip"] = numerics.norm_clip(gradients, self.optimizer.global_clipnorm)
         if descended and common:
             common = self.settled(descended, clock, shared, common)
         return shared | {"settled": common}, common
+
+    def norm(self, gradient):
+        limit = self.optimizer.global_clipnorm
+        return 0.0 if limit is None else numerics.global_norm([rows.measured(gradient)], unit=1.0)
 
     def settled(self, descended, clock, shared, common):
         """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""
@@ -122,8 +143,10 @@ class Update(Transaction):
         return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock), sums, **common)
 
     def one(self, state, clock, shared, gradient, values):
-        h = Hyperparameters(state, clock.since(values.get("born")), shared["settled"])
-        noise = rounding.Noise(self.optimizer.seed, state.index, clock.t)
+        own_clock = clock.since(values.get("born"))
+        h = Hyperparameters(state, own_clock, shared["settled"])
+        ids = gradient.ids if isinstance(gradient, rows.Rows) else None
+        noise = rounding.Noise(self.optimizer.seed, state.index, clock.t, ids)
         new, clipped = dict(values), None
         if gradient is not None and state.overwrite:
             new["theta"] = ops.cast(gradient, state.dtype)
@@ -132,6 +155,10 @@ class Update(Transaction):
             new |= self.descend(state, h, noise, clipped, values)
         else:
             new |= self.begin(state, h, noise, values)
+        if rows.AS_OF in values:
+            # An update without a gradient is none: nothing fades.
+            as_of = values[rows.AS_OF]
+            new[rows.AS_OF] = as_of + 1 if gradient is None else ops.zeros_like(as_of) + own_clock.t
         if "average" in new:
             new |= self.average(state, clock, noise, new)
         if "statistics" in new:
@@ -139,11 +166,13 @@ class Update(Transaction):
         return new
 
     def clip(self, gradient, shared):
-        optimizer = self.optimizer
+        optimizer, measured = self.optimizer, rows.measured(gradient)
+        if isinstance(gradient, rows.Rows):
+            gradient = gradient.values
         if "clip" in shared:
             return gradient * ops.cast(shared["clip"], gradient.dtype)
         if optimizer.clipnorm is not None:
-            return gradient * numerics.norm_clip([gradient], optimizer.clipnorm)
+            return gradient * numerics.norm_clip([measured], optimizer.clipnorm)
         if optimizer.clipvalue is not None:
             return numerics.clip(gradient, optimizer.clipvalue)
         return gradient
@@ -191,6 +220,8 @@ class Update(Transaction):
         """A slot as the rule reads it."""
         _, codec = state.slots[slot.name]
         tensor = codec.decode(slot.name, values)
+        if rows.AS_OF in values and isinstance(slot.idle, str):
+            tensor = rows.up_to_date(tensor, getattr(h, slot.idle), h.t, values[rows.AS_OF])
         if slot.initial is not THETA:
             return tensor
         return ops.where(ops.equal(h.t, 1), ops.cast(values["theta"], state.compute_dtype), tensor)

@@ -57,6 +57,7 @@ class AdaBound(AdaptiveOptimizer):
         "base_learning_rate": checks.positive,
     }
     slots = ("m", "v")
+    elementwise = True
 
     def __init__(
         self,

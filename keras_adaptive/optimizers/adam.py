@@ -53,6 +53,7 @@ class Adam(AdaptiveOptimizer):
         "epsilon_outside": checks.stabiliser,
     }
     slots = ("m", "v")
+    elementwise = True
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class AdamW(AdaptiveOptimizer):
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
     slots = ("m", "v")
+    elementwise = True
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, **options):
         options = {"weight_decay": weight_decay, **options}

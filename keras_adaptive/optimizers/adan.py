@@ -56,6 +56,7 @@ class Adan(AdaptiveOptimizer):
         "proximal": checks.flag,
     }
     slots = ("p", "m", "v", "n")
+    elementwise = True
     decay = "rule"
 
     def __init__(

@@ -64,6 +64,7 @@ class AdEMAMix(AdaptiveOptimizer):
         "beta_3_steps": checks.optional(checks.count),
     }
     slots = (Slot("m", when="beta_1"), "n", "v")
+    elementwise = True
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class Amsgrad(AdaptiveOptimizer):
         "variant": checks.one_of("paper", "raw", "hat"),
     }
     slots = ("m", "v", "x")
+    elementwise = True
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, variant="paper", **options):
         super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, variant=variant)

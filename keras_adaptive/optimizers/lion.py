@@ -42,6 +42,7 @@ class Lion(AdaptiveOptimizer):
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction}
     slots = ("m",)
+    elementwise = True
 
     def __init__(self, learning_rate=1e-4, beta_1=0.9, beta_2=0.99, **options):
         super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2)

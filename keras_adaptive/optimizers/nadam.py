@@ -66,6 +66,7 @@ class Nadam(AdaptiveOptimizer):
         "form": checks.one_of("full", "simple"),
     }
     slots = ("m", "v", Slot("p", initial=1.0, shape=_of_full_form, exact=True))
+    elementwise = True
 
     def __init__(
         self,

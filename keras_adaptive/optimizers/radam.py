@@ -63,6 +63,7 @@ class RAdam(AdaptiveOptimizer):
         "unrectified": checks.one_of("momentum", "skip"),
     }
     slots = ("m", "v")
+    elementwise = True
 
     def __init__(
         self,

@@ -59,7 +59,8 @@ class RMSprop(AdaptiveOptimizer):
         "epsilon": checks.stabiliser,
         "epsilon_outside": checks.stabiliser,
     }
-    slots = ("v", Slot("m", when="centered"), Slot("b", when="momentum"))
+    slots = (Slot("v", idle="rho"), Slot("m", when="centered", idle="rho"), Slot("b", when="momentum"))
+    elementwise = True
 
     def __init__(
         self,

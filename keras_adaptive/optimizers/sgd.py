@@ -43,6 +43,7 @@ class SGD(AdaptiveOptimizer):
 
     hyperparameters = {"momentum": checks.fraction, "nesterov": checks.flag}
     slots = (Slot("b", when="momentum"),)
+    elementwise = True
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **options):
         super().__init__(learning_rate, options, momentum=momentum, nesterov=nesterov)

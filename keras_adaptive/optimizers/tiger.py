@@ -46,6 +46,7 @@ class Tiger(AdaptiveOptimizer):
 
     hyperparameters = {"beta": checks.fraction, "parameter_scale": checks.flag}
     slots = ("m",)
+    elementwise = True
     decay = "rule"
 
     def __init__(self, learning_rate=0.001, beta=0.965, parameter_scale=True, weight_decay=0.01, **options):

@@ -56,6 +56,7 @@ class Yogi(AdaptiveOptimizer):
         "debias": checks.flag,
     }
     slots = (Slot("m", initial="initial_momentum_value"), Slot("v", initial="initial_accumulator_value"))
+    elementwise = True
 
     def __init__(
         self,

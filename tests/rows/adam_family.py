@@ -280,6 +280,7 @@ ROWS = [
         oracles.torch("Adadelta", rho=0.9, eps=1e-2),
         {"rho": 0.9, "epsilon": 1e-2},
         wrong=(*WRONG_EPSILON, {"rho": 1.0}, {"rho": -0.1}),
+        stands=True,
     ),
     Case(
         "adadelta",
@@ -288,5 +289,6 @@ ROWS = [
         oracles.torch("Adadelta", rho=0.95, eps=1e-2),
         # With the default of 1e-6 the first steps are a hundred times shorter than those of the other rows.
         {"epsilon": 1e-2},
+        stands=True,
     ),
 ]

@@ -22,6 +22,7 @@ class Case:
         of_class: arguments for the class alone.
         coupled: the twin and the oracle take all variables at once, because the step depends on all of them.
         elementwise: in a vector each element's step depends on its own gradients alone.
+        stands: a row without a gradient stands still, so that its slots need not be looked at.
         shapes: of the variables that it is compared on; default: every kind.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
         stops: a learning rate of 0 stops it at once, because nothing that it keeps holds whole steps.
@@ -39,6 +40,7 @@ class Case:
     of_class: dict[str, Any] = field(default_factory=dict)
     coupled: bool = False
     elementwise: bool = True
+    stands: bool = False
     shapes: tuple[tuple[int, ...], ...] | None = None
     moves: float = 0.1
     stops: bool = True

@@ -12,6 +12,7 @@ ROWS = [
         twins.sgd,
         oracles.torch("SGD"),
         wrong=({"momentum": 1.0}, {"momentum": -0.1}, {"momentum": "0.9"}, {"nesterov": 1}, {"nesterov": True}),
+        stands=True,
     ),
     Case(
         "sgd-momentum",
@@ -33,6 +34,7 @@ ROWS = [
         twins.adagrad,
         oracles.optax("adagrad", initial_accumulator_value=0.0, eps=1e-16),
         wrong=(*WRONG_EPSILON, {"initial_accumulator_value": -0.1}),
+        stands=True,
     ),
     Case(
         "adagrad-torch",
@@ -40,6 +42,7 @@ ROWS = [
         twins.adagrad,
         oracles.torch("Adagrad", eps=1e-8, initial_accumulator_value=0.1),
         {**OUTSIDE, "initial_accumulator_value": 0.1},
+        stands=True,
     ),
     Case(
         "rmsprop",
@@ -47,6 +50,7 @@ ROWS = [
         twins.rmsprop,
         oracles.optax("rmsprop", decay=0.9, eps=1e-16, eps_in_sqrt=True),
         wrong=(*WRONG_EPSILON, {"rho": 1.0}, {"momentum": -0.1}, {"centered": "yes"}),
+        stands=True,
     ),
     Case(
         "rmsprop-torch",

@@ -2,7 +2,9 @@
 
 Each module of this package offers the same functions; the one of the running Keras backend is imported, no other.
 
-    read(variable)                         the value as a tensor
+    HAS_ROWS                               whether an update of some rows of a table alone is carried out
+    read(variable, ids=None)               the value as a tensor, or those of its rows with these ids
+    assign(variable, value, ids=None)      sets it, or these rows: ids may repeat, with equal values
     is_sparse(gradient)                    a gradient that holds some rows only
     rows_and_values(gradient)              the ids and the values of those rows
     occurrences(gradient)                  the ids of its rows, each as often as it was looked up; None if unknown

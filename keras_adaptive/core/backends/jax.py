@@ -6,6 +6,8 @@ import jax
 import keras
 
 __all__ = [
+    "HAS_ROWS",
+    "assign",
     "assign_everywhere",
     "beside",
     "check_context",
@@ -27,9 +29,15 @@ __all__ = [
     "transact",
 ]
 
+HAS_ROWS = False
 
-def read(variable):
-    return variable.value
+
+def read(variable, ids=None):
+    return variable.value if ids is None else variable.value[ids]
+
+
+def assign(variable, value, ids=None):
+    variable.assign(value if ids is None else variable.value.at[ids].set(value))
 
 
 def is_sparse(gradient):
@@ -119,7 +127,7 @@ def transact(transaction, go, gradients, scalars):
     old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
 
     def compute():
-        new, common = transaction.all(gradients, scalars, old[:-1], old[-1])
+        new, common, _ = transaction.all(gradients, scalars, old[:-1], old[-1])
         return [*new, common]
 
     if not isinstance(go, jax.core.Tracer):

@@ -3,7 +3,8 @@
 Op by op, an update passes over the memory once per operation; XLA makes one loop of it and writes in place. So the
 update is one XLA program: of all variables where one device holds them, of each variable where replicas do (there the
 assignment has to go through the strategy, variable by variable). It takes the variables themselves as arguments: with
-their values as arguments, the new values would be new buffers.
+their values as arguments, the new values would be new buffers. Rows of a table are updated op by op, beside it: they
+are few, and a program would be compiled anew for every number of them.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import contextlib
 import tensorflow as tf
 
 __all__ = [
+    "HAS_ROWS",
+    "assign",
     "assign_everywhere",
     "beside",
     "check_context",
@@ -32,6 +35,7 @@ __all__ = [
     "transact",
 ]
 
+HAS_ROWS = True
 opaque = tf.autograph.experimental.do_not_convert
 
 
@@ -40,8 +44,15 @@ def raw(variable):
     return variable if isinstance(variable, tf.Variable) else variable.value
 
 
-def read(variable):
-    return raw(variable).read_value()
+def read(variable, ids=None):
+    return raw(variable).read_value() if ids is None else raw(variable).sparse_read(ids)
+
+
+def assign(variable, value, ids=None):
+    if ids is None:
+        raw(variable).assign(value)
+    else:
+        raw(variable).scatter_update(tf.IndexedSlices(value, ids))
 
 
 def is_sparse(gradient):
@@ -155,20 +166,44 @@ def transact(transaction, go, gradients, scalars):
     if tf.distribute.has_strategy():
         _transact_replicated(transaction, go, gradients, scalars, variables, common)
     else:
-        _if(go, _whole(transaction), variables, gradients, scalars, common)
+        whole = _whole(transaction)
+        gradients, by_rows = transaction.apart(gradients)
+
+        def update(variables, gradients, scalars, common, by_rows):
+            dense = [{} if place in by_rows else of_one for place, of_one in enumerate(variables)]
+            shared = whole(dense, gradients, scalars, common)
+            for place, gradient in by_rows.items():
+                _of_rows(transaction, transaction.states[place])(variables[place], gradient, scalars, shared)
+
+        _if(go, update, variables, gradients, scalars, common, by_rows)
 
 
 def _whole(transaction):
-    """The transaction as one function of all variables."""
+    """The transaction as one function of all variables; it returns what is shared."""
 
     def whole(variables, gradients, scalars, common):
         old, old_common = [_read(of_one) for of_one in variables], _read(common)
-        new, new_common = transaction.all(gradients, scalars, old, old_common)
+        new, new_common, shared = transaction.all(gradients, scalars, old, old_common)
         for of_one, before, after in zip(variables, old, new, strict=True):
             _assign(of_one, before, after)
         _assign(common, old_common, new_common)
+        return shared
 
     return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
+
+
+def _of_rows(transaction, state):
+    """The transaction as a function of the rows of one table that have a gradient."""
+
+    def of_rows(variables, gradient, scalars, shared):
+        ids = {role: gradient.ids if variable.shape.rank else None for role, variable in variables.items()}
+        old = {role: read(variable, ids[role]) for role, variable in variables.items()}
+        new = transaction.one(state, transaction.clock(scalars), shared, gradient, old)
+        for role, variable in variables.items():
+            if new[role] is not old[role]:
+                assign(variable, new[role], ids[role])
+
+    return of_rows
 
 
 def _single(transaction, state):
@@ -184,6 +219,7 @@ def _single(transaction, state):
 
 def _transact_replicated(transaction, go, gradients, scalars, variables, common):
     old = _read(common)
+    _, by_rows = transaction.apart(gradients)
     # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
     values = [_read(of_one) if common else {} for of_one in variables]
     shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
@@ -194,8 +230,8 @@ def _transact_replicated(transaction, go, gradients, scalars, variables, common)
         def on_one_replica(first, of_one, single, go, gradient, scalars, shared):
             _if(go, single, of_one, gradient, scalars, shared)
 
-        for state, of_one, gradient in zip(transaction.states, variables, gradients, strict=True):
-            single = _single(transaction, state)
+        for place, (state, of_one, gradient) in enumerate(zip(transaction.states, variables, gradients, strict=True)):
+            single = (_of_rows if place in by_rows else _single)(transaction, state)
             first = next(iter(of_one.values()))
             arguments = (of_one, single, go, gradient, scalars, shared)
             strategy.extended.update(first, on_one_replica, args=arguments, group=False)

@@ -5,6 +5,8 @@ import contextlib
 import torch
 
 __all__ = [
+    "HAS_ROWS",
+    "assign",
     "assign_everywhere",
     "beside",
     "check_context",
@@ -26,9 +28,15 @@ __all__ = [
     "transact",
 ]
 
+HAS_ROWS = False
 
-def read(variable):
-    return variable.value
+
+def read(variable, ids=None):
+    return variable.value if ids is None else variable.value[ids]
+
+
+def assign(variable, value, ids=None):
+    variable.assign(value if ids is None else variable.value.index_put((ids,), value))
 
 
 def is_sparse(gradient):
@@ -110,7 +118,7 @@ def transact(transaction, go, gradients, scalars):
     variables = [transaction.variables(state) for state in transaction.states]
     variables.append(transaction.common)
     old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
-    new, common = transaction.all(gradients, scalars, old[:-1], old[-1])
+    new, common, _ = transaction.all(gradients, scalars, old[:-1], old[-1])
     for of_one, values in zip(variables, [*new, common], strict=True):
         for role, variable in of_one.items():
             if values[role] is not variable.value:

@@ -1,0 +1,251 @@
+"""An update of those rows of a table alone that have a gradient."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, ROWS, every_class
+from support import difference, in_mode, values
+
+pytestmark = pytest.mark.on("tensorflow")
+
+HEIGHT, WIDTH = 1009, 3
+# What every row that is used may be: some come in each batch, some now and then, most never.
+USED = 12
+OPTIONS = {
+    "plain": {},
+    "clipnorm": {"clipnorm": 0.05},
+    "global_clipnorm": {"global_clipnorm": 0.05, "skip_nonfinite": True},
+    "loss-scale": {"loss_scale_factor": 1024.0, "clipvalue": 0.01},
+}
+
+
+def table():
+    return keras.Variable(np.random.default_rng(1).normal(size=(HEIGHT, WIDTH)), dtype="float32", name="embeddings")
+
+
+def head():
+    return keras.Variable(np.ones((WIDTH, 1)), dtype="float32", name="head")
+
+
+def any_batch():
+    import tensorflow as tf
+
+    return tf.TensorSpec([None], "int32"), tf.TensorSpec([None, WIDTH], "float32")
+
+
+def sparse(ids, rows):
+    import tensorflow as tf
+
+    return tf.IndexedSlices(tf.cast(rows, "float32"), tf.constant(ids, "int32"), tf.constant([HEIGHT, WIDTH]))
+
+
+def dense(ids, rows):
+    gradient = np.zeros((HEIGHT, WIDTH), "float32")
+    np.add.at(gradient, ids, rows)
+    return keras.ops.convert_to_tensor(gradient)
+
+
+def batches(seed, number, size=16):
+    """Of each batch the ids, of which some come several times, and the gradients of these occurrences."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        yield (
+            rng.integers(0, rng.integers(2, USED), size).astype("int32"),
+            rng.normal(size=(size, WIDTH)).astype("float32"),
+        )
+
+
+def by_rows(optimizer):
+    (state,) = optimizer.plan.states
+    return state.by_rows
+
+
+def chosen(condition):
+    """The rows of the table for which it holds; those of the catalogue are part of the full run."""
+    rows = [case for case in ROWS if condition(case) and "cautious" not in case.arguments]
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, id=case.name, marks=[pytest.mark.full] * (case not in CASES)) for case in rows]
+    )
+
+
+STANDING = chosen(lambda case: case.stands)
+FADING = chosen(lambda case: case.stands and any(isinstance(slot.idle, str) for slot in case.optimizer.slots))
+LAZY = chosen(lambda case: case.optimizer.elementwise)
+
+
+def step_of(optimizer, variables, as_dense):
+    """The update of the table by the rows with these ids, and of the head, as the user's step."""
+    import tensorflow as tf
+
+    def step(ids, rows):
+        gradient = tf.IndexedSlices(rows, ids, tf.constant([HEIGHT, WIDTH]))
+        gradient = tf.convert_to_tensor(gradient) if as_dense else gradient
+        optimizer.apply([gradient, tf.ones((WIDTH, 1))][: len(variables)], variables)
+
+    return step
+
+
+@LAZY
+def test_what_stands_still(case):
+    for options, expected in (({}, case.stands), ({"sparse": "lazy"}, True), ({"use_ema": True}, False)):
+        optimizer = case.make(**options)
+        optimizer.build([table()])
+        assert by_rows(optimizer) == expected
+
+
+@STANDING
+@pytest.mark.parametrize(
+    ("mode", "options"), [("graph", name) for name in OPTIONS] + [("eager", "plain"), ("jit", "global_clipnorm")]
+)
+def test_exact_is_dense(case, mode, options):
+    ends = []
+    for as_dense in (False, True):
+        variables = [table(), head()]
+        optimizer = case.make(**OPTIONS[options])
+        optimizer.build(variables)
+        step = in_mode(step_of(optimizer, variables, as_dense), mode)
+        for batch in batches(2, 12):
+            step(*batch)
+        ends.append(values(variables))
+    assert difference(*ends) <= 2e-6
+
+
+@STANDING
+@pytest.mark.parametrize("slot_dtype", ["float32", "bfloat16"])
+def test_rows_whole_tables_and_no_gradient_may_follow_each_other(case, slot_dtype):
+    """All in one training, against the same without rows: what fades while nobody looks is caught up."""
+    ends = []
+    for forms in ((sparse, dense, None), (dense, dense, None)):
+        variables = [table(), head()]
+        optimizer = case.make(slot_dtype=slot_dtype)
+        for step, (ids, rows) in enumerate(batches(3, 15)):
+            form = forms[(0, 0, 1, 0, 2)[step % 5]]
+            with np.testing.suppress_warnings() as known:
+                known.filter(UserWarning)
+                optimizer.apply([form and form(ids, rows), keras.ops.ones((WIDTH, 1))], variables)
+        ends.append(values(variables))
+    # A slot in bfloat16 that fades is rounded at other times.
+    fades = any(isinstance(slot.idle, str) for slot in optimizer.slots)
+    assert difference(*ends) <= (0.02 if slot_dtype == "bfloat16" and fades else 2e-6)
+
+
+@LAZY
+def test_lazy_leaves_all_other_rows_alone_and_is_dense_for_those(case):
+    """Step by step, beside a dense step from the same state."""
+    theta = table()
+    optimizer, beside = (
+        case.make(sparse="lazy", weight_decay=0.1, clipnorm=0.5),
+        case.make(weight_decay=0.1, clipnorm=0.5),
+    )
+    other = table()
+    for made, variable in ((optimizer, theta), (beside, other)):
+        made.build([variable])
+    like_the_table = [v for v in optimizer.variables if v.shape == theta.shape]
+    for ids, rows in batches(4, 6):
+        before = values([theta, *like_the_table])
+        other.assign(theta)
+        beside.set_state({key: array for key, array in optimizer.get_state().items()})
+        optimizer.apply([sparse(ids, rows)], [theta])
+        beside.apply([dense(ids, rows)], [other])
+        expected = values([other, *[v for v in beside.variables if v.shape == theta.shape]])
+        touched = np.isin(np.arange(HEIGHT), ids)
+        for old, new, whole in zip(before, values([theta, *like_the_table]), expected, strict=True):
+            np.testing.assert_array_equal(new[~touched], old[~touched])
+            np.testing.assert_allclose(new[touched], whole[touched], rtol=2e-6, atol=2e-6)
+        assert np.abs(values([theta])[0] - before[0])[touched].min() > 0.0
+
+
+@every_class
+def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
+    lazy = case.make(sparse="lazy")
+    theta = table()
+    before = values([theta])
+    if case.optimizer.elementwise:
+        lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [theta])
+        return
+    with pytest.raises(ValueError, match=r"`sparse` must be 'exact' .* Received: sparse='lazy'"):
+        lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [theta])
+    assert difference(values([theta]), before) == 0.0
+    # A dense gradient holds all rows.
+    lazy.apply([dense([1, 1], np.ones((2, WIDTH)))], [theta])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("use_ema", True), ("gradient_accumulation_steps", 2), ("monitor", True), ("cautious", True)],
+)
+def test_lazy_is_refused_beside_what_reads_all_rows(option, value):
+    lazy = CASES[0].make(sparse="lazy", **{option: value})
+    with pytest.raises(ValueError, match=rf"`sparse` must be 'exact' .*`{option}`"):
+        lazy.apply([sparse([1], np.ones((1, WIDTH)))], [table()])
+
+
+def test_lazy_is_refused_beside_a_constraint():
+    theta = table()
+    theta.constraint = keras.constraints.NonNeg()
+    with pytest.raises(ValueError, match=r"`sparse` must be .exact. .*constraint"):
+        CASES[0].make(sparse="lazy").apply([sparse([1], np.ones((1, WIDTH)))], [theta])
+
+
+@FADING
+@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"use_ema": True, "monitor": True}], ids=str)
+def test_exact_passes_over_all_rows_where_an_option_is_about_them(case, options):
+    ends = []
+    for form in (sparse, dense):
+        theta, optimizer = table(), case.make(**options)
+        for ids, rows in batches(5, 3):
+            optimizer.apply([form(ids, rows)], [theta])
+        ends.append(values([theta, *[v for v in optimizer.variables if v.shape == theta.shape]]))
+    assert difference(*ends) <= 2e-6
+
+
+@STANDING
+def test_nothing_as_large_as_the_table_is_made(case):
+    import tensorflow as tf
+
+    optimizer, theta = case.make(global_clipnorm=1.0, skip_nonfinite=True), table()
+    optimizer.build([theta])
+    step = tf.function(step_of(optimizer, [theta], as_dense=False), autograph=False)
+    graph = step.get_concrete_function(*any_batch()).graph
+    graphs = [graph, *(function.graph for function in graph._functions.values() if hasattr(function, "graph"))]
+    made = [tensor for one in graphs for op in one.get_operations() for tensor in op.outputs]
+    assert any(tensor.shape.rank == 2 and tensor.shape[1] == WIDTH for tensor in made)
+    assert not [tensor for tensor in made if tensor.shape.rank and tensor.shape[0] == HEIGHT]
+
+
+@FADING
+@pytest.mark.parametrize(
+    ("saved", "restored"),
+    [({}, {}), ({}, {"monitor": True}), ({"monitor": True}, {})],
+    ids=["rows", "to-whole", "from-whole"],
+)
+def test_a_restart_between_two_looks_at_a_row(case, saved, restored):
+    """A row whose averages fade is saved as it was last read; what has no note of that gets it as it is."""
+    first, theta = case.make(**saved), table()
+    never_stopped, other = case.make(), table()
+    for ids, rows in batches(6, 7):
+        first.apply([sparse(ids, rows)], [theta])
+        never_stopped.apply([sparse(ids, rows)], [other])
+    second = case.make(**restored)
+    second.build([theta])
+    second.set_state(first.get_state())
+    for ids, rows in batches(7, 7):
+        second.apply([sparse(ids, rows)], [theta])
+        never_stopped.apply([sparse(ids, rows)], [other])
+    if saved == restored == {}:
+        np.testing.assert_array_equal(*values([theta, other]))
+    assert difference(values([theta]), values([other])) <= 2e-6
+
+
+@LAZY
+def test_a_ragged_batch_is_not_compiled_anew(case):
+    import tensorflow as tf
+
+    optimizer, theta = case.make(sparse="lazy"), table()
+    optimizer.build([theta])
+    step = tf.function(step_of(optimizer, [theta], as_dense=False), autograph=False)
+    step = step.get_concrete_function(*any_batch())
+    for size in (16, 5, 0, 9):
+        step(tf.range(size), tf.ones((size, WIDTH)))
+    assert np.isfinite(values([theta])[0]).all()
+    assert optimizer.iterations.numpy() == 4
