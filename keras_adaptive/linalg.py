@@ -20,22 +20,36 @@ def largest(x, axis=None):
     return ops.max(x, axis=tuple(axes), keepdims=True) if axes else x
 
 
-def rms(x, axis=None):
-    """The root of the mean square: a scalar, or along one axis or some, which are kept; 0 where there is nothing.
+def norm(x, axis=None):
+    """The Euclidean norm of all elements, a scalar, or along one axis or some, which are kept; 0 where there are none.
 
-    Elements are squared in units of the largest, so that squares neither overflow nor all vanish.
+    The squares of the largest, of the smallest and of all other elements are summed by themselves and in other units,
+    in one pass over the memory, so that none overflows and none vanishes (Blue, 1978).
     """
-    unit = largest(ops.abs(x), axis)
-    shape = unit.shape if axis is not None else ()
-    # XLA multiplies by its reciprocal, which must not be 0 or infinite.
-    furthest = 2.0 ** (1000 if backend.standardize_dtype(x.dtype) == "float64" else 120)
-    unit = minimum(maximum(unit, 1 / furthest), furthest)
-    return ops.reshape(unit, shape) * sqrt(mean(ops.square(x / unit), axis=axis, keepdims=axis is not None))
+    wide = backend.standardize_dtype(x.dtype) == "float64"
+    far, scale = (2.0**400, 2.0**600) if wide else (2.0**50, 2.0**75)
+    size, nothing = ops.abs(x), ops.zeros_like(x)
+    large, small = size > far, size < 1 / far
+
+    def of_those(values, unit):
+        return unit * sqrt(ops.sum(ops.square(values / unit), axis=axis, keepdims=axis is not None))
+
+    # NaN is neither large nor small, and stays.
+    between = ops.where(ops.logical_or(large, small), nothing, x)
+    parts = [
+        of_those(ops.where(large, x, nothing), scale),
+        of_those(between, 1.0),
+        of_those(ops.where(small, x, nothing), 1 / scale),
+    ]
+    most = maximum(maximum(parts[0], parts[1]), parts[2])
+    unit = ops.where(most > 0.0, most, ops.ones_like(most))
+    return unit * sqrt(sum(ops.square(part / unit) for part in parts))
 
 
-def norm(x):
-    """The Euclidean norm of all elements, which neither overflows nor underflows on the way."""
-    return rms(x) * math.sqrt(math.prod(x.shape))
+def rms(x, axis=None):
+    """The root of the mean square, as `norm`."""
+    axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return norm(x, axis) / math.sqrt(max(1, math.prod(x.shape[place] for place in axes)))
 
 
 # Layer-wise adaptation
