@@ -5,7 +5,7 @@ import math
 from keras import backend, ops
 from keras.ops import sqrt
 
-from keras_adaptive.core.numerics import maximum, mean, minimum
+from keras_adaptive.core.numerics import maximum, mean
 from keras_adaptive.core.slots import Slot
 
 # Sizes

@@ -128,3 +128,24 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
     (moved,) = values([weight])
     assert difference([moved * 8], [np.round(moved * 8)]) == 0.0
     assert moved.max() < 1.0
+
+
+@pytest.mark.on("tensorflow")
+@pytest.mark.parametrize(("jit_update", "is_compiled"), [("auto", True), (True, True), (False, False)])
+@each
+def test_the_user_may_say_whether_the_update_is_compiled(case, jit_update, is_compiled):
+    import tensorflow as tf
+
+    ends = []
+    for chosen in (jit_update, "auto"):
+        problem = Problem(seed=24, shapes=[(4, 3), (3,)], steps=1)
+        variables, optimizer = problem.variables("float32"), case.make(jit_update=chosen, skip_nonfinite=True)
+        optimizer.build(variables)
+        step = tf.function(stepping(optimizer, variables), autograph=False)
+        step()
+        ends.append(values(variables))
+        functions = step.get_concrete_function().graph.as_graph_def().library.function
+        compiled = [f for f in functions if "_XlaMustCompile" in f.attr and f.attr["_XlaMustCompile"].b]
+        if chosen == jit_update:
+            assert bool(compiled) == is_compiled
+    assert difference(*ends) <= 1e-6
