@@ -163,6 +163,21 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
 
 
 @each_in_full
+def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
+    """To more bits as it is, and to fewer rounded to the nearest number."""
+    for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
+        first = trained(sequential(), case.make(slot_dtype=there), 2)
+        first.save_weights(tmp_path / "first.weights.h5")
+        second = trained(sequential(), case.make(slot_dtype=here), 0)
+        second.load_weights(tmp_path / "first.weights.h5")
+        assert second.optimizer.restored.complete
+        for old, new in zip(first.optimizer.plan.states, second.optimizer.plan.states, strict=True):
+            assert any(variable.dtype == here for variable in new.kept.values())
+            for slot, variable in new.kept.items():
+                assert np.array_equal(value(variable), value(keras.ops.cast(old.kept[slot], variable.dtype)))
+
+
+@each_in_full
 def test_a_state_of_fewer_bits_is_taken(case):
     import ml_dtypes
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import importlib.util
+import re
 
 import keras
 import numpy as np
@@ -279,9 +281,31 @@ class Recorder(keras.callbacks.Callback):
         self.weights.append(values(self.model.trainable_variables))
 
 
-def fit(model, *callbacks, epochs=1):
-    arguments = {"batch_size": 8, "epochs": epochs, "shuffle": False, "verbose": 0, "callbacks": list(callbacks)}
+def fit(model, *callbacks, epochs=1, verbose=0):
+    arguments = {"batch_size": 8, "epochs": epochs, "shuffle": False, "verbose": verbose, "callbacks": list(callbacks)}
     return model.fit(X, Y, **arguments).history
+
+
+def tensorboard(folder, monkeypatch):
+    """Keras's callback; TensorFlow itself writes its files, but for a function that is in the package tensorboard."""
+    import tensorflow as tf
+
+    callback = keras.callbacks.TensorBoard(folder, write_graph=False)
+    if importlib.util.find_spec("tensorboard") is None:
+        monkeypatch.setattr(callback.summary, "scalar", lambda name, number, step: tf.summary.write(name, number, step))
+    return callback
+
+
+def events(folder):
+    """What TensorBoard's files hold: for each tag the numbers in their order."""
+    import tensorflow as tf
+
+    found: dict[str, list[float]] = {}
+    for path in sorted(folder.rglob("events.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for number in event.summary.value:
+                found.setdefault(number.tag, []).append(float(tf.make_ndarray(number.tensor)))
+    return found
 
 
 @each_in_full
@@ -307,12 +331,15 @@ def test_the_callback_shows_each_batch(case):
 
 
 @each_in_full
-def test_the_callback_shows_each_epoch(case, tmp_path):
-    """By default the batches are left alone; History and CSVLogger have the numbers of the last update."""
+def test_the_callback_shows_each_epoch(case, tmp_path, capsys, monkeypatch):
+    """By default the batches are left alone; all that reads the logs has the numbers of the last update."""
     model = model_with(case.make(monitor=True))
     recorder = Recorder()
     monitor = keras_adaptive.OptimizerMonitor(per_layer=True, prefix="o:")
-    history = fit(model, monitor, recorder, keras.callbacks.CSVLogger(tmp_path / "log.csv"), epochs=2)
+    readers = [keras.callbacks.CSVLogger(tmp_path / "log.csv")]
+    if keras.backend.backend() == "tensorflow":
+        readers.append(tensorboard(tmp_path, monkeypatch))
+    history = fit(model, monitor, recorder, *readers, epochs=2, verbose=2)
     assert all(not name.startswith("o:") for logs in recorder.logs for name in logs)
     for epoch in range(2):
         update = norm(np.subtract(*pair) for pair in zip(*recorder.weights[3 * epoch + 1 : 3 * epoch + 3], strict=True))
@@ -326,6 +353,12 @@ def test_the_callback_shows_each_epoch(case, tmp_path):
     with open(tmp_path / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["o:update_norm"]) for row in rows] == pytest.approx(history["o:update_norm"])
+    printed = re.findall(r"o:update_norm: (\S+)", capsys.readouterr().out)
+    assert [float(number) for number in printed] == pytest.approx(history["o:update_norm"], abs=5e-5)
+    if len(readers) > 1:
+        shown = events(tmp_path)
+        for name, numbers in history.items():
+            assert shown[f"epoch_{name}"] == pytest.approx(numbers, rel=1e-6), name
 
 
 @each_in_full

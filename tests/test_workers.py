@@ -73,6 +73,17 @@ def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
 
 
 @each
+def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
+    """It moves no weight; bfloat16 is rounded as on a single device, bit for bit."""
+    from replicas import rounded_loop
+
+    alone = rounded_loop(case, replicated=False, loss_scale_factor="dynamic")
+    ends = kept(workers[0], f"{case.name}/loop/rounded")
+    assert ends[-1] == 2.0**14
+    assert difference(ends, values([*alone.weights, alone.optimizer.dynamic_scale])) == 0.0
+
+
+@each
 def test_fit_on_workers_is_fit_on_a_single_device(case, workers):
     """By the strategy of examples/multiworker.py."""
     from replicas import fitted
