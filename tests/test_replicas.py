@@ -62,7 +62,9 @@ def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
 @each_in_full
 def test_a_group_has_other_hyperparameters_on_every_replica(case):
     """Each of the algorithm's own that is a number."""
-    ours = {name: getattr(case.make(), name) for name in case.optimizer.hyperparameters}
+    with scope(True):
+        optimizer = case.make()
+    ours = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     others = {name: 0.5 * number for name, number in ours.items() if isinstance(number, float)}
     assert others
     compare(case, {"groups": [Group("w1", 0.5, **others)]})
