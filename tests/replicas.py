@@ -140,8 +140,8 @@ def noisy_loop(case, options, replicated, mode="graph", dtype="float32", steps=7
     return loop
 
 
-def rounded_loop(case, replicated, **options):
-    """Eight steps of bfloat16, of which in the fourth the last share is infinite, done.
+def spoilt_loop(case, replicated, dtype="bfloat16", **options):
+    """Eight steps, of which in the fourth the last share is infinite, done; in bfloat16 with stochastic rounding.
 
     The gradients are multiples of 1/64, so their sum is exact in whatever order it is taken.
     """
@@ -153,8 +153,8 @@ def rounded_loop(case, replicated, **options):
     def gradients(thetas, own):
         return [loop.optimizer.scale_loss(own)]
 
-    options = {"slot_dtype": "bfloat16", "stochastic_rounding": True, "seed": 5, "skip_nonfinite": True, **options}
-    loop = Loop(lambda: case.make(**options), start, replicated, gradients, dtype="bfloat16")
+    options = {"slot_dtype": dtype, "stochastic_rounding": True, "seed": 5, "skip_nonfinite": True, **options}
+    loop = Loop(lambda: case.make(**options), start, replicated, gradients, dtype=dtype)
     for of_all in shares:
         loop.step(of_all)
     assert loop.optimizer.skipped_updates.numpy() == 1

@@ -22,7 +22,7 @@ if worlds.current() in ("mirrored", "mirrored-4"):
         model_with,
         noisy,
         noisy_loop,
-        rounded_loop,
+        spoilt_loop,
         scope,
         strategy,
     )
@@ -88,7 +88,7 @@ def test_weights_of_low_precision(case, options):
 def test_rounding_is_the_same_on_every_replica(case, steps):
     """To the bit that of one device, through an infinity on one replica and averages that overwrite the weights."""
     options = {"use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": steps}
-    loops = [rounded_loop(case, replicated, **options) for replicated in (True, False)]
+    loops = [spoilt_loop(case, replicated, **options) for replicated in (True, False)]
     loops[0].ends()
     assert difference(*[values(loop.variables) for loop in loops]) == 0.0
 
