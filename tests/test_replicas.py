@@ -22,8 +22,8 @@ if worlds.current() in ("mirrored", "mirrored-4"):
         model_with,
         noisy,
         noisy_loop,
-        spoilt_loop,
         scope,
+        spoilt_loop,
         strategy,
     )
 
