@@ -11,6 +11,8 @@ from rows.case import Case
 # The whole contract suite runs on the lecture's rows in every run, and on the others with KERAS_ADAPTIVE_WHOLE=1;
 # tests/test_conformance.py and torch's world hold every class to every line of the contract.
 CASES = LECTURE
+# Stands for all in tests of what is not the rule's: a momentum, two slots and a bias correction.
+CASE = LECTURE[-1]
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
 
@@ -19,16 +21,24 @@ def is_last(case):
     return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
 
 
-def rows(variants=False, everywhere=False):
+def rows(variants=False, everywhere=False, in_full=False):
     """The table as parameters.
 
     Args:
         variants: run all rows of a class; otherwise the others than the last are a run of their own.
         everywhere: run the catalogue too; otherwise that has to be asked for.
+        in_full: where each row has to be compiled first, run the others than `CASE` in the full run only.
     """
     table = ROWS if everywhere or WHOLE else CASES
-    variant = [] if variants else [pytest.mark.variant]
-    return [pytest.param(case, id=case.name, marks=[] if is_last(case) else variant) for case in table]
+    later = in_full and not (QUICKEST or WHOLE)
+
+    def marks(case):
+        if not variants and not is_last(case):
+            yield pytest.mark.variant
+        if later and case is not CASE:
+            yield pytest.mark.full
+
+    return [pytest.param(case, id=case.name, marks=list(marks(case))) for case in table]
 
 
 ROWS = [*CASES, *CATALOGUE]
@@ -38,6 +48,8 @@ QUICKEST = worlds.current() == "torch"
 
 each = pytest.mark.parametrize("case", rows())
 each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
+each_in_full = pytest.mark.parametrize("case", rows(in_full=True))
+each_class_in_full = pytest.mark.parametrize("case", rows(everywhere=QUICKEST, in_full=True))
 each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
 every_class = pytest.mark.parametrize(
     "case",

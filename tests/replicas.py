@@ -140,6 +140,29 @@ def noisy_loop(case, options, replicated, mode="graph", dtype="float32", steps=7
     return loop
 
 
+def spoilt_loop(case, replicated, dtype="bfloat16", **options):
+    """Eight steps, of which in the fourth the last share is infinite, done; in bfloat16 with stochastic rounding.
+
+    The gradients are multiples of 1/64, so their sum is exact in whatever order it is taken.
+    """
+    rng = np.random.default_rng(86)
+    start = [rng.normal(size=(3, 4))]
+    shares = rng.integers(-64, 65, size=(8, COUNT, 3, 4)).astype("float32") / 64
+    shares[3, -1, 0, 0] = np.inf
+
+    def gradients(thetas, own):
+        return [loop.optimizer.scale_loss(own)]
+
+    options = {"slot_dtype": dtype, "stochastic_rounding": True, "seed": 5, "skip_nonfinite": True, **options}
+    loop = Loop(lambda: case.make(**options), start, replicated, gradients, dtype=dtype)
+    for of_all in shares:
+        loop.step(of_all)
+    assert loop.optimizer.skipped_updates.numpy() == 1
+    assert loop.optimizer.iterations.numpy() == 7 // options.get("gradient_accumulation_steps", 1)
+    assert difference(values(loop.weights), start) > 1e-2
+    return loop
+
+
 # Through model.fit.
 
 RNG = np.random.default_rng(84)

@@ -4,15 +4,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_adaptive import Group
+
 # The ways to run a step that the backend has.
 MODES = {"tensorflow": ("eager", "graph", "jit"), "jax": ("eager", "jit"), "torch": ("eager",)}[keras.backend.backend()]
 SHAPES = [(), (1,), (3, 0), (7,), (4, 3), (2, 1, 3, 2, 2)]
 
-# Ways to train, for tests of a whole step wherever it runs.
+# Ways to train, for tests of a whole step wherever it runs. The group holds some of the variables of any of them.
 OPTIONS = {
     "plain": {},
     "decay": {"weight_decay": 0.1, "loss_scale_factor": 64.0, "skip_nonfinite": True},
     "everything": {
+        "groups": [Group("w1|bias", 0.5, weight_decay=keras.optimizers.schedules.ExponentialDecay(0.3, 1, 0.5))],
         "global_clipnorm": 0.5,
         "weight_decay": 0.1,
         "use_ema": True,

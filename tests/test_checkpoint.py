@@ -11,11 +11,10 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import CASES, each, each_and_keras
+from cases import CASE, CASES, each_and_keras, each_in_full, rows
 from models import EVERYTHING, functional, sequential, subclassed, trained
 from support import descend, difference, state, value, values
 
-CASE = CASES[-1]
 HERE = Path(__file__).parent
 
 
@@ -26,10 +25,8 @@ def give_weights(source, target):
             b.assign(a)
 
 
-MODELS = [(case, sequential) for case in CASES] + [(CASE, functional), (CASE, subclassed)]
-
-
-@pytest.mark.parametrize(("case", "make"), MODELS, ids=[f"{case.name}-{make.__name__}" for case, make in MODELS])
+@each_in_full
+@pytest.mark.parametrize("make", [sequential, functional, subclassed])
 def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     first = trained(make(), case.make(**EVERYTHING))
     first.save_weights(tmp_path / "first.weights.h5")
@@ -46,7 +43,9 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     assert difference(*ends) == 0.0
 
 
-@each_and_keras("Keras skips the whole state with a warning when the number of variables differs")
+@each_and_keras(
+    "Keras skips the whole state with a warning when the number of variables differs", table=rows(in_full=True)
+)
 def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
     model = sequential()
@@ -77,7 +76,7 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     assert list(report.not_in_file) == [v.path for v in every[:2]]
 
 
-@each
+@each_in_full
 def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     first, second = trained(sequential(), case.make(**EVERYTHING), 6), sequential(head=2)
     give_weights(first, second)
@@ -102,7 +101,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     assert report is optimizer.restored
 
 
-@each
+@each_in_full
 def test_a_state_that_waits_is_not_lost(case):
     """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
     first = trained(sequential(), case.make(**EVERYTHING))
@@ -120,7 +119,7 @@ def test_a_state_that_waits_is_not_lost(case):
     assert difference(list(state(optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each
+@each_in_full
 def test_a_state_that_was_taken_stays_as_it_is(case):
     model = trained(sequential(), case.make(**EVERYTHING), 3)
     taken = model.optimizer.get_state()
@@ -129,7 +128,7 @@ def test_a_state_that_was_taken_stays_as_it_is(case):
     assert all(np.array_equal(taken[key], array) for key, array in copies.items())
 
 
-@each
+@each_in_full
 def test_options_that_differ_are_said(case):
     first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True), 1)
     optimizer = case.make(gradient_accumulation_steps=2)
@@ -143,7 +142,7 @@ def test_options_that_differ_are_said(case):
     assert int(value(optimizer.iterations)) == 1
 
 
-@each
+@each_in_full
 @pytest.mark.parametrize(
     ("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
 )
@@ -163,7 +162,22 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
             assert difference([value(new.kept[slot])], [value(old.kept[slot])]) == 0.0
 
 
-@each
+@each_in_full
+def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
+    """To more bits as it is, and to fewer rounded to the nearest number."""
+    for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
+        first = trained(sequential(), case.make(slot_dtype=there), 2)
+        first.save_weights(tmp_path / "first.weights.h5")
+        second = trained(sequential(), case.make(slot_dtype=here), 0)
+        second.load_weights(tmp_path / "first.weights.h5")
+        assert second.optimizer.restored.complete
+        for old, new in zip(first.optimizer.plan.states, second.optimizer.plan.states, strict=True):
+            assert any(variable.dtype == here for variable in new.kept.values())
+            for slot, variable in new.kept.items():
+                assert np.array_equal(value(variable), value(keras.ops.cast(old.kept[slot], variable.dtype)))
+
+
+@each_in_full
 def test_a_state_of_fewer_bits_is_taken(case):
     import ml_dtypes
 
@@ -200,7 +214,7 @@ def test_shards_of_a_file_are_one_state(tmp_path):
     assert difference(list(state(second.optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each
+@each_in_full
 def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_path):
     model = trained(sequential(), keras.optimizers.LossScaleOptimizer(case.make()))
     model.save(tmp_path / "model.keras")

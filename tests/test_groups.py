@@ -17,6 +17,7 @@ PAIRS = [
     for other in CASES
     if case.optimizer is other.optimizer and case is not other
 ]
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.5, 4, 0.5)
 RNG = np.random.default_rng(81)
 X, Y = RNG.normal(size=(40, 3)).astype("float32"), RNG.normal(size=(40, 1)).astype("float32")
 
@@ -60,19 +61,19 @@ def test_a_group_has_other_hyperparameters(case, other):
 @column("groups")
 @each_class
 def test_a_group_is_an_optimizer_of_its_own(case):
-    """Where the step does not depend on all variables, each ends as if it were alone."""
+    """Where the step does not depend on all variables, each ends as if it were alone; with a schedule of decay too."""
     if case.coupled:
         pytest.skip("the step of one variable depends on all of them")
-    grouped = case.make(learning_rate=Ramp(0.2), weight_decay=0.1, groups=[Group("second", 0.5, weight_decay=0.3)])
+    grouped = case.make(learning_rate=Ramp(0.2), weight_decay=0.1, groups=[Group("second", 0.5, weight_decay=DECAY)])
     ours = steps(grouped, two(), (0, 1))
     (first,) = steps(case.make(learning_rate=Ramp(0.2), weight_decay=0.1), two()[:1], (0,))
-    (second,) = steps(case.make(learning_rate=Ramp(0.1), weight_decay=0.3), two()[1:], (1,))
+    (second,) = steps(case.make(learning_rate=Ramp(0.1), weight_decay=DECAY), two()[1:], (1,))
     assert difference(ours, [first, second]) <= 1e-6
 
 
 @each
 def test_the_learning_rate_moves_all_groups_in_proportion(case):
-    """Through a callback, in what is already compiled."""
+    """Through callbacks, in what is already compiled."""
     rates = [0.2, 0.05, 0.1]
     shown = []
 
@@ -82,20 +83,25 @@ def test_the_learning_rate_moves_all_groups_in_proportion(case):
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(optimizer=case.make(groups=[Group("bias", 0.25)]), loss="mse")
-    callbacks = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch]), Shown()]
-    model.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks)
-    assert np.allclose(shown, [[rate, 0.25 * rate] for rate in rates], rtol=1e-6)
+    # Nothing is as much better as that, so that from the second epoch on the rate is halved after each.
+    halved = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=1e9)
+    for callback in (keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch]), halved):
+        model.fit(X, Y, epochs=3, verbose=0, callbacks=[callback, Shown()])
+    assert np.allclose(shown, [[rate, 0.25 * rate] for rate in (*rates, 0.1, 0.05, 0.025)], rtol=1e-6)
 
-    variables = two()
-    optimizer = case.make(groups=[Group("first", 0.0)])
-    steps(optimizer, variables, (0, 1), count=1)
-    before = values(variables)
-    optimizer.learning_rate = 0.3
-    optimizer.apply([ops.ones((3,)), ops.ones((4, 2))], variables)
-    after = values(variables)
-    assert difference(after[:1], before[:1]) == 0.0
-    moved = np.abs(after[1] - before[1])
+    ends = []
+    for rate, multiplier in ((1.0, 0.25), (0.25, 1.0)):
+        variables = two()
+        optimizer = case.make(0.2 * rate, groups=[Group("first", 0.0), Group("second", multiplier)])
+        steps(optimizer, variables, (0, 1), count=1)
+        before = values(variables)
+        optimizer.learning_rate = 0.3 * rate
+        optimizer.apply([ops.ones((3,)), ops.ones((4, 2))], variables)
+        ends.append(values(variables))
+        assert difference(ends[-1][:1], before[:1]) == 0.0
+    moved = np.abs(ends[0][1] - before[1])
     assert (moved.min() if case.elementwise else moved.max()) > 0.01
+    assert difference(*ends) <= 1e-6
 
 
 @each
@@ -164,11 +170,19 @@ def train(model, first, last):
 
 @each_and_keras("Keras does not save what is excluded from weight decay", raises=(AssertionError, ValueError))
 def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
-    """A Sequential's variables lose the first part of their path on the way; patterns with it match no more."""
-    ours = {"groups": [Group("^sequential.*hidden", 0.25)]} if case.twin else {}
+    """A Sequential's variables lose the first part of their path on the way; patterns with it match no more.
+
+    Decay that is a schedule, and where it has its place, come back too.
+    """
+    ours = {"weight_decay": 0.5}
+    if case.twin:
+        half_of_it = keras.optimizers.schedules.ExponentialDecay(0.25, 4, 0.5)
+        mode = "independent" if case.optimizer.decay == "core" else "decoupled"
+        groups = [Group("^sequential.*hidden", 0.25, weight_decay=half_of_it)]
+        ours = {"weight_decay": DECAY, "weight_decay_mode": mode, "groups": groups}
 
     def made():
-        optimizer = case.make(Ramp(0.1), weight_decay=0.5, **ours)
+        optimizer = case.make(Ramp(0.1), **ours)
         optimizer.exclude_from_weight_decay(var_names=["bias"])
         return optimizer
 
@@ -182,7 +196,7 @@ def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
     assert difference(values(rest.variables), values(whole.variables)) == 0.0
     rows = [list(model.optimizer.describe()) for model in (half, rest)]
     assert [row.group for row in rows[0]] == [row.group for row in rows[1]]
-    assert [row.weight_decay for row in rows[1]] == [0.5, 0.0, 0.5, 0.0]
+    assert [row.weight_decay for row in rows[1]] == pytest.approx([0.25 * 0.5**2.5, 0.0, 0.5 * 0.5**2.5, 0.0])
 
 
 @each
@@ -207,7 +221,7 @@ def test_the_table(case):
     with pytest.raises(ValueError, match="built"):
         case.make().describe()
     variables = two()
-    optimizer = case.make(learning_rate=0.5, groups=[Group("second", 0.5)], use_ema=True)
+    optimizer = case.make(learning_rate=0.5, groups=[Group("second", 0.5)], use_ema=True, slot_dtype="bfloat16")
     optimizer.build(variables)
     table = optimizer.describe()
     assert [(row.path, row.shape, row.dtype) for row in table] == [
@@ -215,9 +229,10 @@ def test_the_table(case):
         ("second", (4, 2), "float32"),
     ]
     kept = [list(state.kept.values()) for state in optimizer.plan.states]
-    sizes = [sum(int(np.prod(v.shape)) for v in of_one) for of_one in kept]
-    assert [row.state_bytes for row in table] == [4 * size for size in sizes]
-    assert table.state_bytes == 4 * sum(sizes)
+    width = {"float32": 4, "bfloat16": 2}
+    sizes = [sum(width[v.dtype] * int(np.prod(v.shape)) for v in of_one) for of_one in kept]
+    assert [row.state_bytes for row in table] == sizes
+    assert table.state_bytes == sum(sizes)
     counted = {id(v) for of_one in kept for v in of_one}
     assert all(v.shape == () for v in optimizer.variables if id(v) not in counted)
     text = str(table)

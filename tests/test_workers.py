@@ -73,6 +73,17 @@ def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
 
 
 @each
+def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
+    """And moves no weight. In float32: of bfloat16, TensorFlow's collective operations make no variable."""
+    from replicas import spoilt_loop
+
+    alone = spoilt_loop(case, replicated=False, dtype="float32", loss_scale_factor="dynamic")
+    ends = kept(workers[0], f"{case.name}/loop/spoilt")
+    assert ends[-1] == 2.0**14
+    assert difference(ends, values([*alone.weights, alone.optimizer.dynamic_scale])) <= 1e-6
+
+
+@each
 def test_fit_on_workers_is_fit_on_a_single_device(case, workers):
     """By the strategy of examples/multiworker.py."""
     from replicas import fitted

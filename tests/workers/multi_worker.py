@@ -20,7 +20,7 @@ def table():
     """Every optimizer's weights and state, by a loop and by fit."""
     import numpy as np
     from cases import CASES
-    from replicas import fitted, noisy_loop, strategy
+    from replicas import fitted, noisy_loop, spoilt_loop, strategy
     from support import OPTIONS, values
 
     assert strategy().num_replicas_in_sync == 2
@@ -35,6 +35,8 @@ def table():
         for name, options in OPTIONS.items():
             loop = noisy_loop(case, options, replicated=True)
             keep(f"{case.name}/loop/{name}", loop.weights, loop.optimizer)
+        loop = spoilt_loop(case, replicated=True, dtype="float32", loss_scale_factor="dynamic")
+        keep(f"{case.name}/loop/spoilt", [*loop.weights, loop.optimizer.dynamic_scale], loop.optimizer)
         model = fitted(lambda case=case: case.make(**OPTIONS["everything"]))
         keep(f"{case.name}/fit/everything", model.trainable_variables, model.optimizer)
     np.savez(DIRECTORY / f"worker{INDEX}.npz", **ends)
