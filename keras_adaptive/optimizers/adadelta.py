@@ -5,6 +5,7 @@ from keras.ops import sqrt
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -42,7 +43,7 @@ class Adadelta(AdaptiveOptimizer):
     """
 
     hyperparameters = {"rho": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = ("a", "d")
+    slots = (Slot("a", nonnegative=True), Slot("d", nonnegative=True))
 
     def __init__(self, learning_rate=1.0, rho=0.95, epsilon=1e-6, **options):
         super().__init__(learning_rate, options, rho=rho, epsilon=epsilon)

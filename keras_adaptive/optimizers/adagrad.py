@@ -47,7 +47,7 @@ class Adagrad(AdaptiveOptimizer):
         "epsilon_outside": checks.stabiliser,
         "initial_accumulator_value": checks.nonnegative,
     }
-    slots = (Slot("v", initial="initial_accumulator_value"),)
+    slots = (Slot("v", initial="initial_accumulator_value", nonnegative=True),)
 
     def __init__(
         self,
