@@ -8,8 +8,8 @@ import pytest
 from cases import each, each_row
 from keras import ops
 from reference import twins
-from support import descend, difference, value, values
-from test_rounding import in_each_mode, run
+from support import MODES, descend, difference, value, values
+from test_rounding import run
 
 import keras_adaptive
 from keras_adaptive import Group
@@ -17,10 +17,13 @@ from keras_adaptive.core.codecs import Int8Codec
 from keras_adaptive.core.rounding import Noise, to_nearest
 
 both_signs = pytest.mark.parametrize("nonnegative", [False, True], ids=["signed", "nonnegative"])
+# On JAX operation by operation each one would be compiled for each shape.
+MODES = MODES if keras.backend.backend() == "tensorflow" else MODES[-1:]
+in_each_mode = pytest.mark.parametrize("mode", MODES)
 INT8 = {"slot_dtype": "int8"}
 
 
-def encoded(x, nonnegative, noise=None, mode="eager", dtype="float32"):
+def encoded(x, nonnegative, noise=None, mode=MODES[-1], dtype="float32"):
     """Codes, scales and what is read of them."""
     codec, x = Int8Codec(dtype, nonnegative), np.asarray(x, dtype)
 

@@ -7,6 +7,8 @@ import worlds
 from cases import each, each_and_keras
 from support import OPTIONS, difference, value, values
 
+from keras_adaptive import Group
+
 pytestmark = pytest.mark.on("mirrored", "mirrored-4")
 if worlds.current() in ("mirrored", "mirrored-4"):
     import tensorflow as tf
@@ -58,14 +60,17 @@ def test_weights_of_low_precision(case, options):
 
 
 @each
-@pytest.mark.parametrize("steps", [2, pytest.param(None, marks=full)])
-def test_rounding_is_the_same_on_every_replica(case, steps):
+@pytest.mark.parametrize(
+    ("slot_dtype", "steps"),
+    [("bfloat16", 2), ("int8", 2), *(pytest.param(d, None, marks=full) for d in ("bfloat16", "int8"))],
+)
+def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
     """To the bit that of one device, through an infinity on one replica and averages that overwrite the weights.
 
     The gradients are multiples of 1/64, so their sum is exact in whatever order it is taken.
     """
     options = {
-        "slot_dtype": "bfloat16",
+        "groups": [Group("", slot_dtype=slot_dtype)],
         "stochastic_rounding": True,
         "seed": 5,
         "use_ema": True,

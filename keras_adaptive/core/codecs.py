@@ -70,10 +70,10 @@ class Int8Codec(Codec):
         code k of int8, from 1 to 127, is ((k + 3) / 130)^4, and -k is the negative of that,
         code k of uint8 (for a slot that is never negative), from 1 to 255, is ((k + 7) / 262)^8,
 
-    and 0 is 0. The powers keep the relative size of small values: two neighbours differ by 3 % at the top and by at most
-    2.6 times at the bottom. The root of the smallest second moment, 8.7e-7, is the smallest first moment. What is
-    positive and below that in uint8 is stored as the smallest and not as 0: a step that is divided by its root gets
-    smaller by that and not larger. A row that holds an infinity or a NaN is NaN when it is read.
+    and 0 is 0. The powers keep the relative size of small values: two neighbours differ by 3 % at the top and by 2.6
+    times at the bottom. The root of the smallest second moment, 8.7e-7, is the smallest first moment. What is positive
+    and below that in uint8 is stored as the smallest and not as 0: a step that is divided by its root gets smaller by
+    that and not larger. A row that holds an infinity or a NaN is NaN when it is read.
     """
 
     def parts(self, name, shape, initial=0.0):
