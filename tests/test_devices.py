@@ -129,7 +129,7 @@ def test_the_state_is_laid_over_the_devices(case, trained):
 def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype):
     """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too.
 
-    And it is the step of one device; codes, of a few that are rounded by another last digit.
+    And it is the step of one device.
     """
     import jax
 

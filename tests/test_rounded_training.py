@@ -1,4 +1,4 @@
-"""Training with slots and weights that are rounded to bfloat16, or slots to int8: it follows float32, and nothing stands still."""
+"""Training with weights and slots that are rounded to fewer bits: it follows float32, and nothing stands still."""
 
 import keras
 import ml_dtypes
