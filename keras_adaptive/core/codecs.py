@@ -85,16 +85,17 @@ class Int8Codec(Codec):
 
     def decode(self, name, values):
         codes = ops.cast(values[name], self.compute_dtype)
-        return numerics.sign(codes) * self._level(ops.abs(codes)) * values[f"{name}_scale"]
+        size = self._level(ops.abs(codes)) * values[f"{name}_scale"]
+        return ops.where(codes < 0.0, -size, size)
 
     def encode(self, name, tensor, noise):
         shape = tuple(tensor.shape)
         scale = self._scale(tensor, shape)
         usable = ops.logical_and(ops.isfinite(scale), scale > 0.0)
         # A compiler multiplies by the reciprocal, which of the largest numbers may count as zero.
-        shrunk = ops.where(scale > 1.0, constant(0.25, scale.dtype), ops.ones_like(scale))
-        x = ops.where(usable, tensor, ops.zeros_like(tensor)) * shrunk
-        x = x / ops.where(usable, scale * shrunk, ops.ones_like(scale))
+        shrunk = ops.where(scale > 1.0, constant(0.25, scale.dtype), 1.0)
+        x = ops.where(usable, tensor, 0.0) * shrunk
+        x = x / ops.where(usable, scale * shrunk, 1.0)
         size = ops.abs(x)
         first, last = (1.0, 254.0) if self.nonnegative else (0.0, 126.0)
         k = ops.floor(self._place(size))
@@ -104,13 +105,13 @@ class Int8Codec(Codec):
         threshold = (ops.cast(noise(name, shape), self.compute_dtype) + 0.5) * 2.0**-16
         k = k + ops.cast(size - lower > threshold * (upper - lower), self.compute_dtype)
         # Nothing is rounded to a code for 0 but 0 itself, where the least code is not for it.
-        codes = ops.where(x > 0.0, k, ops.zeros_like(k)) if self.nonnegative else numerics.sign(x) * k
+        codes = ops.where(x > 0.0, k, 0.0) if self.nonnegative else ops.where(x < 0.0, -k, k)
         return {name: ops.cast(codes, "uint8" if self.nonnegative else "int8"), f"{name}_scale": scale}
 
     def _level(self, k):
         """What the code k, at least 0, stands for."""
         root = ops.square((k + 7.0) / 262.0) if self.nonnegative else (k + 3.0) / 130.0
-        return ops.where(k > 0.0, ops.square(ops.square(root)), ops.zeros_like(k))
+        return ops.where(k > 0.0, ops.square(ops.square(root)), 0.0)
 
     def _place(self, size):
         """The inverse, between the codes too."""

@@ -199,5 +199,13 @@ def _add_like(optimizer, state, name, initial=0.0, dtype=None, shape=None):
 
 
 def constant(number):
-    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
-    return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)
+    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow.
+
+    Codes are made as what they are: TensorFlow would convert other integers one by one.
+    """
+
+    def initializer(shape, dtype=None):
+        made = np.full(shape, number, dtype if dtype in ("int8", "uint8") else None)
+        return ops.convert_to_tensor(made, dtype=dtype)
+
+    return initializer
