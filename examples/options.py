@@ -11,7 +11,7 @@ from typing import NoReturn
 
 PACKAGES = ("keras", "tensorflow_datasets", "sklearn", "matplotlib")
 PRECISIONS = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
-SLOT_DTYPES = ("float32", "bfloat16")
+SLOT_DTYPES = ("float32", "bfloat16", "int8")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         option("--seed", "N", "of the first weights, the order of the data and the rounding", type=_seed, default=1)
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
         option("--precision", None, text, choices=PRECISIONS, default="float32")
-        text = "of the optimizer's state; bfloat16 takes half of the memory"
+        text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
         text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
         text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"

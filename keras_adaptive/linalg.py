@@ -85,7 +85,9 @@ def factors(row: str, column: str, whole: str | None = None) -> tuple[Slot, ...]
         Slot(row, shape=lambda shape, h: shape[:-1] if h["factored"] else None),
         Slot(column, shape=lambda shape, h: shape[:-2] + shape[-1:] if h["factored"] else None),
     )
-    return slots if whole is None else (*slots, Slot(whole, shape=lambda shape, h: None if h["factored"] else shape))
+    if whole is None:
+        return slots
+    return (*slots, Slot(whole, shape=lambda shape, h: None if h["factored"] else shape, nonnegative=True))
 
 
 def factored_average(x, beta, R, C):

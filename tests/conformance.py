@@ -24,7 +24,7 @@ COLUMNS = {
     "accumulation": "accumulation",
     "groups": "groups",
     "save": "save",
-    "slot_dtype": "slots in bfloat16",
+    "slot_dtype": "small slots",
 }
 # A column is full if the tests of each of these worlds passed.
 WORLDS = {"TPU": {"tpu-jax", "tpu-tensorflow"}}

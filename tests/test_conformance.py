@@ -11,6 +11,8 @@ from cases import column, each_class, every_class
 from keras import ops
 from support import OPTIONS, SHAPES, Problem, Ramp, compiled, difference, values
 
+from keras_adaptive import Group
+
 WORLD = worlds.current()
 
 
@@ -82,13 +84,19 @@ def test_compiles_for_a_tpu(case):
 @pytest.mark.on("torch")
 @column("slot_dtype")
 @every_class
-def test_slots_in_bfloat16_lead_the_same_way(case):
-    """Each slot is off by half of its spacing at most, without a bias: the way is the same to a fifth of its length."""
+@pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
+def test_slots_of_fewer_bits_lead_the_same_way(case, slot_dtype):
+    """Each slot is off by its spacing at most, without a bias: the way is the same to a fifth of its length.
+
+    Eight bits are for larger variables, if no group says otherwise.
+    """
     ends = {}
-    for slot_dtype in ("float32", "bfloat16"):
+    for chosen in ("float32", slot_dtype):
         problem = Problem(seed=18, shapes=[(24, 24)], steps=40)
-        (ends[slot_dtype],) = problem.run(case.make(slot_dtype=slot_dtype), "float32")
+        optimizer = case.make(slot_dtype=chosen, groups=[Group("", slot_dtype=chosen)])
+        (ends[chosen],) = problem.run(optimizer, "float32")
     way = ends["float32"] - problem.start[0]
-    gap = np.linalg.norm(ends["bfloat16"] - ends["float32"])
+    gap = np.linalg.norm(ends[slot_dtype] - ends["float32"])
     assert gap <= np.linalg.norm(way) / 5
-    assert (gap > 0) == any(not slot.exact for slot in case.optimizer.slots)
+    kept = [variable.dtype for variable in optimizer.plan.states[0].kept.values()]
+    assert (gap > 0) == bool({"bfloat16", "int8", "uint8"} & set(kept))

@@ -9,6 +9,8 @@ from cases import each, each_in_full
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
 from support import OPTIONS, difference, value, values
 
+from keras_adaptive import Group
+
 pytestmark = pytest.mark.on("jax-devices")
 
 WIDTH, HIDDEN, BATCH = 5, 16, 16
@@ -148,20 +150,31 @@ def test_the_state_is_laid_over_the_devices(case, trained):
 
 
 @each
-def test_a_step_of_the_users_own_leaves_everything_where_it_is(case):
-    """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too."""
+@pytest.mark.parametrize("slot_dtype", ["float32", "int8"])
+def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype):
+    """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too.
+
+    And it is the step of one device.
+    """
     import jax
 
-    with over(DataParallel()):
-        weights = [keras.Variable(np.ones(s), dtype="float32", name=n) for n, s in (("w0", (16, 3)), ("w1", 5))]
-        optimizer = case.make(**OPTIONS["everything"], shard_state=True)
-        optimizer.build(weights)
-        thetas, state = [v.value for v in weights], [v.value for v in optimizer.variables]
-        gradients = [jax.numpy.ones(v.shape) for v in weights]
-        for _ in range(2):
-            thetas, state = jax.jit(optimizer.stateless_apply)(state, gradients, thetas)
-    for variable, after in zip([*weights, *optimizer.variables], [*thetas, *state], strict=True):
-        assert after.sharding.is_equivalent_to(variable.value.sharding, after.ndim), variable.path
+    ends = []
+    for distribution in (DataParallel(), None):
+        with over(distribution):
+            weights = [keras.Variable(np.ones((16, 3)), dtype="float32"), keras.Variable(np.ones(5), dtype="float32")]
+            options = OPTIONS["everything"] | {"groups": [Group("", slot_dtype=slot_dtype)]}
+            optimizer = case.make(**options, shard_state=distribution is not None)
+            optimizer.build(weights)
+            thetas, state = [v.value for v in weights], [v.value for v in optimizer.variables]
+            gradients = [
+                jax.numpy.sin(3.0 + jax.numpy.arange(v.size, dtype="float32")).reshape(v.shape) for v in thetas
+            ]
+            for _ in range(2):
+                thetas, state = jax.jit(optimizer.stateless_apply)(state, gradients, thetas)
+        ends.append([np.asarray(x, "float64") for x in (*thetas, *state)])
+        for variable, after in zip([*weights, *optimizer.variables], [*thetas, *state], strict=True):
+            assert after.sharding.is_equivalent_to(variable.value.sharding, after.ndim), variable.path
+    assert difference(*ends) <= ROUNDING
 
 
 @each_in_full

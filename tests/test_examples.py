@@ -130,6 +130,7 @@ def test_small_weights_and_state_train_as_well_as_float32(train):
     Two runs at a time, on JAX, which compiles faster.
     """
     small = ["--precision", "bfloat16", "--slot-dtype", "bfloat16"]
+    eight_bits = ["--slot-dtype", "int8"]
 
     def run(how, seed):
         done = train(*how, "--seed", seed, "--output", f"{len(how)}-{seed}.png", backend="jax")
@@ -138,11 +139,12 @@ def test_small_weights_and_state_train_as_well_as_float32(train):
 
     seeds = [1, 2, 3, 4]
     with ThreadPoolExecutor(2) as threads:
-        reached = list(threads.map(run, [[]] * 4 + [small] * 4, seeds * 2))
-    of_float32, of_bfloat16 = np.mean(reached[:4]), np.mean(reached[4:])
-    assert np.shape(reached) == (8, 5)
+        reached = list(threads.map(run, [[]] * 4 + [small] * 4 + [eight_bits] * 4, seeds * 3))
+    of_float32, of_bfloat16, of_int8 = (np.mean(reached[i : i + 4]) for i in (0, 4, 8))
+    assert np.shape(reached) == (12, 5)
     assert of_float32 > 0.97
     assert of_bfloat16 >= of_float32 - 0.005
+    assert of_int8 >= of_float32 - 0.005
 
 
 @pytest.mark.full

@@ -14,7 +14,8 @@ from keras_adaptive import Group
 RNG = np.random.default_rng(71)
 X, Y = RNG.normal(size=(16, 3)).astype("float32"), RNG.normal(size=(16, 1)).astype("float32")
 EVERYTHING = {"use_ema": True, "gradient_accumulation_steps": 2, "weight_decay": 0.1, "global_clipnorm": 0.5}
-options = pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+EIGHT_BITS = {"groups": [Group("", slot_dtype="int8")]}
+options = pytest.mark.parametrize("options", [{}, EVERYTHING, EIGHT_BITS], ids=["plain", "everything", "int8"])
 
 
 def half_frozen(optimizer):
@@ -53,7 +54,7 @@ def put_together(model, optimizer):
     model.compile(optimizer=optimizer, loss="mse")
 
 
-@pytest.mark.parametrize("options", [EVERYTHING], ids=["everything"])
+@pytest.mark.parametrize("options", [EVERYTHING, EIGHT_BITS], ids=["everything", "int8"])
 @each_and_keras("Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
 def test_fit_frozen_extend_and_fit(case, options):
     if case.twin:

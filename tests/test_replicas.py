@@ -85,9 +85,11 @@ def test_weights_of_low_precision(case, options):
 
 @each
 @pytest.mark.parametrize("steps", [2, pytest.param(1, marks=full)])
-def test_rounding_is_the_same_on_every_replica(case, steps):
+@pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
+def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
     """To the bit that of one device, through an infinity on one replica and averages that overwrite the weights."""
     options = {"use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": steps}
+    options["groups"] = [Group("", slot_dtype=slot_dtype)]
     loops = [spoilt_loop(case, replicated, **options) for replicated in (True, False)]
     loops[0].ends()
     assert difference(*[values(loop.variables) for loop in loops]) == 0.0

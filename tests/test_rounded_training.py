@@ -1,4 +1,4 @@
-"""Training with slots and weights that are rounded to bfloat16: it follows float32, and nothing stands still."""
+"""Training with weights and slots that are rounded to fewer bits: it follows float32, and nothing stands still."""
 
 import keras
 import ml_dtypes
@@ -8,10 +8,18 @@ from cases import each
 from keras import ops
 from support import MODES, difference, in_mode, state, value, values
 
+from keras_adaptive import Group
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 BOTH = {"slot_dtype": "bfloat16", "stochastic_rounding": True}
-OPTIONS = {"slots": {"slot_dtype": "bfloat16"}, "weights": {"stochastic_rounding": True}, "both": BOTH}
+EIGHT_BITS = {"slot_dtype": "int8", "stochastic_rounding": True}
+OPTIONS = {
+    "slots": {"slot_dtype": "bfloat16"},
+    "weights": {"stochastic_rounding": True},
+    "both": BOTH,
+    "int8": {"groups": [Group("", slot_dtype="int8")]},
+}
+rounded = pytest.mark.parametrize("given", [BOTH, EIGHT_BITS], ids=["bfloat16", "int8"])
 options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 
@@ -153,8 +161,8 @@ def test_only_slots_have_the_slot_dtype(case):
 # Which bits
 
 
-def after(case, given, dtype="bfloat16", steps=3, step=apply, n=400):
-    """Weights and slots of two variables that begin alike and have the same gradients."""
+def after(case, given, dtype="bfloat16", steps=3, step=apply, n=4096):
+    """Weights and slots of two variables that begin alike and have the same gradients; not too small for int8."""
     rng = np.random.default_rng(93)
     start, gradient = rng.normal(size=n), rng.normal(size=n).astype("float32")
     variables = [keras.Variable(start, dtype=dtype) for _ in range(2)]
@@ -170,15 +178,17 @@ def same(left, right):
 
 
 @each
-def test_the_seed_decides(case):
-    ends = [after(case, BOTH | {"seed": seed}) for seed in (0, 0, 1)]
+@rounded
+def test_the_seed_decides(case, given):
+    ends = [after(case, given | {"seed": seed}) for seed in (0, 0, 1)]
     assert same(ends[0][0], ends[1][0]) == same(ends[0][1], ends[1][1]) == 1.0
     assert same(ends[0][0], ends[2][0]) < 0.9
     assert same(ends[0][0], ends[0][1]) < 0.9, "another variable has other bits"
 
 
 @each
-def test_every_mode_has_the_same_bits(case):
+@rounded
+def test_every_mode_has_the_same_bits(case, given):
     """Nearly all elements: a last digit of float32 that a compiler rounds otherwise may tip a rounding.
 
     With other bits it would be half of them.
@@ -204,30 +214,32 @@ def test_every_mode_has_the_same_bits(case):
 
         return stepping
 
-    eager = after(case, BOTH)
+    eager = after(case, given)
     for mode in MODES[1:]:
-        other = after(case, BOTH, step=jitted if keras.backend.backend() == "jax" else traced(mode))
+        other = after(case, given, step=jitted if keras.backend.backend() == "jax" else traced(mode))
         for left, right in zip(eager, other, strict=True):
             assert same(left, right) >= (1.0 if mode == "graph" else 0.98)
 
 
 @each
-def test_a_window_counts_as_one_update(case):
+@rounded
+def test_a_window_counts_as_one_update(case, given):
     """Two halves of a window, equal to each other, are the whole, bit for bit."""
-    whole = after(case, BOTH, steps=3)
-    window = after(case, BOTH | {"gradient_accumulation_steps": 2}, steps=6)
+    whole = after(case, given, steps=3)
+    window = after(case, given | {"gradient_accumulation_steps": 2}, steps=6)
     assert difference([*whole[0], *whole[1]], [*window[0], *window[1]]) == 0.0
 
 
 @each
-def test_update_step_rounds_alike(case):
+@rounded
+def test_update_step_rounds_alike(case, given):
     """Nearly all elements, as above."""
 
     def step(optimizer, variables, gradients, steps):
         for gradient, variable in zip(like(gradients, variables), variables, strict=True):
             optimizer.update_step(gradient, variable, optimizer.eta())
 
-    for left, right in zip(after(case, BOTH, steps=1), after(case, BOTH, step=step), strict=True):
+    for left, right in zip(after(case, given, steps=1), after(case, given, step=step), strict=True):
         assert same(left, right) >= 0.98
 
 

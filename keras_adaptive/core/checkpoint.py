@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
-from keras_adaptive.core import backends, rows
+from keras_adaptive.core import backends, codecs, rows
 from keras_adaptive.core.matching import match
 
 MANIFEST = "manifest"
@@ -177,10 +177,11 @@ def restore(optimizer, saved: Saved) -> Restored:
     assignments: list[tuple[Any, np.ndarray]] = []
     notes: list[str] = []
     iterations = int(saved.scalars["iteration"])
-    for i, j in matching.pairs:
-        updates = iterations - int(saved.kept[i].get("born", 0))
-        arrays = rows.restored(optimizer, states[j], saved.kept[i], updates)
-        assignments += _of_variable(states[j], arrays, notes)
+    with backends.outside_of_steps(optimizer):
+        for i, j in matching.pairs:
+            updates = iterations - int(saved.kept[i].get("born", 0))
+            arrays = rows.restored(optimizer, states[j], saved.kept[i], updates)
+            assignments += _of_variable(states[j], arrays, notes)
     assignments += _of_scalars(optimizer, saved, notes)
     born = {states[j]: iterations for j in matching.only_current}
     born |= {states[j]: int(saved.kept[i].get("born", 0)) for i, j in matching.pairs}
@@ -263,7 +264,11 @@ _FREE = {"accumulator", "born", "counts", "statistics"}
 
 
 def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
-    """What is assigned for one variable."""
+    """What is assigned for one variable; slots that were saved with another `slot_dtype` as this one has them."""
+    for name, (shape, codec) in state.slots.items():
+        if name in saved:
+            given = codecs.recoded(codec, name, shape, saved)
+            saved = {role: array for role, array in saved.items() if role not in (name, f"{name}_scale")} | given
     # The average of bfloat16 weights is kept exactly too; that of others is exact.
     for role, other in (("average", "exact_average"), ("exact_average", "average")):
         if other in saved and (role not in saved or other == "exact_average"):

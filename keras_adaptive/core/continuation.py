@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_adaptive.core import backends, checkpoint, rows
+from keras_adaptive.core import backends, checkpoint, codecs, rows
 
 # Keras keeps eta inside of a velocity, with the sign of the weights' change for SGD and of the gradient for RMSprop.
 PLAIN, TIMES_ETA, TIMES_MINUS_ETA = 0, 1, -1
@@ -88,7 +88,10 @@ def continue_from(optimizer, other) -> list[str]:
             index = theirs[optimizer._var_key(state.variable)]
             for slot, of_all in lists.items():
                 if slot in state.kept and of_all and of_all[index] is not None:
-                    state.kept[slot].assign(_value(of_all[index]) / scales[slot])
+                    shape, codec = state.slots[slot]
+                    taken_over = {slot: _value(of_all[index]) / scales[slot]}
+                    for role, array in codecs.recoded(codec, slot, shape, taken_over).items():
+                        state.kept[role].assign(array)
             if "average" in state.kept:
                 average = other._model_variables_moving_average[index] if other.use_ema else None
                 for role in {"average", "exact_average"} & set(state.kept):

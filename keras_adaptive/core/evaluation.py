@@ -108,7 +108,10 @@ def restore(optimizer):
     for state in optimizer.plan.states:
         if not has(optimizer, state):
             continue
-        slots = [codec.decode(name, _snapshots(state, codec.dtypes(name))) for name, (_, codec) in state.slots.items()]
+        slots = [
+            codec.decode(name, _snapshots(state, codec.parts(name, shape)))
+            for name, (shape, codec) in state.slots.items()
+        ]
         weights = optimizer.training_weights(SimpleNamespace(**state.hyperparameters), *slots)
         held, put_in = backends.snapshot(state.variable), ops.cast(value(optimizer, state), state.dtype)
         if weights is not None and bool(_numpy(ops.all(ops.equal(held, put_in)))):

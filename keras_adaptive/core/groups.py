@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.codecs import CODECS
 from keras_adaptive.core.matching import match
 
 
@@ -27,6 +28,8 @@ class Group:
             number.
         optional: whether it may match nothing; otherwise that is an error, since it is mostly a misspelt pattern.
             Default False.
+        slot_dtype: what the slots of these variables are stored in, embeddings and small ones too: "float32",
+            "bfloat16" or "int8". Default None: as the optimizer's `slot_dtype` says.
         **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name.
 
     Raises:
@@ -41,13 +44,21 @@ class Group:
     """
 
     def __init__(
-        self, pattern, learning_rate_multiplier=1.0, weight_decay=None, max_ndim=None, optional=False, **hyperparameters
+        self,
+        pattern,
+        learning_rate_multiplier=1.0,
+        weight_decay=None,
+        max_ndim=None,
+        optional=False,
+        slot_dtype=None,
+        **hyperparameters,
     ):
         self.pattern = checks.pattern("pattern", pattern)
         self.learning_rate_multiplier = checks.nonnegative("learning_rate_multiplier", learning_rate_multiplier)
         self.weight_decay = checks.optional(checks.number_or_schedule)("weight_decay", weight_decay)
         self.max_ndim = checks.optional(checks.natural)("max_ndim", max_ndim)
         self.optional = checks.flag("optional", optional)
+        self.slot_dtype = checks.optional(checks.one_of(*CODECS))("slot_dtype", slot_dtype)
         self.hyperparameters = hyperparameters
 
     def matches(self, path: str, ndim: int) -> bool:
@@ -62,6 +73,7 @@ class Group:
             "weight_decay": serialized(self.weight_decay),
             "max_ndim": self.max_ndim,
             "optional": self.optional,
+            "slot_dtype": self.slot_dtype,
             **self.hyperparameters,
         }
 

@@ -92,11 +92,21 @@ class AdaptiveOptimizer(
                 it. "auto" (default): unless a variable has a constraint that is not Keras's own, which may hold what
                 XLA refuses. True, False: always, never. In a step that is compiled as a whole it has no effect, nor
                 on JAX and torch.
-            slot_dtype: what the algorithm's slots are stored in. "float32" (default): in the dtype of the arithmetic,
-                which is float64 for float64 weights. "bfloat16": in half of the memory, written with stochastic
-                rounding. Rounded to the nearest number, a moving average with beta_2 0.999 would stand still: its
-                steps are smaller than half of the spacing. Accumulated gradients and averages of the weights are not
-                slots and stay in the dtype of the arithmetic.
+            slot_dtype: what the algorithm's slots of the variable's shape are stored in. "float32" (default): in the
+                dtype of the arithmetic, which is float64 for float64 weights. "bfloat16": in half of the memory,
+                written with stochastic rounding. Rounded to the nearest number, a moving average with beta_2 0.999
+                would stand still: its steps are smaller than half of the spacing. "int8": in a quarter of the memory,
+                in codes of eight bits, written with stochastic rounding too, and one scale for each row (the last
+                axis, or as many of the last as hold 64 elements): for Adam 2.01 bytes per parameter of a (1024, 1024)
+                matrix. Neighbouring codes differ by 3 % at the top and by more below, down to 1e-6 of the row's
+                largest value for a gradient's average and 1e-12 for its square's; coordinates whose gradients are
+                smaller than that take smaller steps than they would. A row that holds an infinity or a NaN becomes
+                NaN. In the dtype of the arithmetic stay variables of fewer than 4,096 elements, embeddings (whose own
+                name, or whose layer's, holds "embedding") and slots that hold weights or that are subtracted from
+                each other, such as RMSprop's if it is centered. A `Group` with a `slot_dtype` decides for its
+                variables, embeddings and small ones too. A state that was saved with another slot_dtype is taken over.
+                Accumulated gradients and averages of the weights are not slots and stay in the dtype of the
+                arithmetic.
             stochastic_rounding: write weights that are stored in bfloat16 (and the average of them that replaces them)
                 with stochastic rounding, so that steps below half of their spacing are not lost. Has no effect on
                 float32 and float64 weights; float16 weights are refused. Default False.

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_adaptive.core import checks, cowclip, groups
-from keras_adaptive.core.slots import CODECS
+from keras_adaptive.core.codecs import CODECS
 
 # What every optimizer takes besides its own hyperparameters: Keras's options, and those that Keras does not have.
 KERAS_OPTIONS: dict[str, checks.Check] = {

@@ -94,6 +94,8 @@ def why_whole(optimizer, state, elementwise):
     slots = [slot for slot in optimizer.slots if slot.name in state.slots]
     if not elementwise or any(state.slots[slot.name][0] not in (state.shape, ()) for slot in slots):
         return f"a step of {type(optimizer).__name__} is about all of its rows"
+    if any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items()):
+        return "its slots are stored with scales"
     if state.constraint is not None:
         return "its constraint is about all of its rows"
     if optimizer.sparse == "lazy":

@@ -1,16 +1,13 @@
-"""What an algorithm carries from step to step, and how that is stored."""
+"""What an algorithm carries from step to step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras import ops
-
-from keras_adaptive.core import rounding
+from keras_adaptive.core.codecs import Shape
 
 # As a slot's initial value: the weights that the first update finds, which are not yet loaded when slots are made.
 THETA = object()
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,10 @@ class Slot:
             variable's.
         idle: what an update multiplies it by where the gradient is 0: 1.0, or the name of a hyperparameter. None
             (default) if it does something else, or if the weights move all the same.
+        fine: eight bits are too few for it, and slot_dtype="int8" keeps it exact; a hyperparameter's name: where that
+            is not zero, False or None. Weights are fine: a slot that begins as them is.
+        nonnegative: it is never below zero, as a sum of squares. Eight bits then have no sign, and what is positive
+            stays so.
     """
 
     name: str
@@ -36,6 +37,16 @@ class Slot:
     shape: Callable[[Shape, Mapping[str, Any]], Shape | None] | None = None
     exact: bool = False
     idle: float | str | None = None
+    fine: bool | str = False
+    nonnegative: bool = False
+
+    def slot_dtype(self, chosen: str, whole: bool, hyperparameters: Mapping[str, Any]) -> str:
+        """How the slot is stored where this was chosen; `whole`: its shape is the variable's."""
+        # What is not as large as the variable saves little, and may be what all of it is divided by.
+        if self.exact or not whole:
+            return "float32"
+        fine = hyperparameters[self.fine] if isinstance(self.fine, str) else self.fine
+        return "float32" if chosen == "int8" and (fine or self.initial is THETA) else chosen
 
     def shape_for(self, shape: Shape, hyperparameters: Mapping[str, Any]) -> Shape | None:
         """The slot's shape for a variable of this shape; None where the slot does not exist."""
@@ -65,42 +76,3 @@ class Scalar:
 def as_slots(declared) -> tuple[Slot, ...]:
     """The slots of an algorithm, which may declare a plain one by its name alone."""
     return tuple(slot if isinstance(slot, Slot) else Slot(slot) for slot in declared)
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How a slot is stored: in the dtype of the arithmetic.
-
-    Args:
-        compute_dtype: the dtype of the arithmetic.
-    """
-
-    compute_dtype: str
-
-    def dtypes(self, name: str) -> dict[str, str]:
-        """By role, the dtypes of the variables that the slot of this name needs."""
-        return {name: self.compute_dtype}
-
-    def decode(self, name: str, values: Mapping[str, Any]):
-        """The slot as the rule reads it, from the values of its variables by role."""
-        return values[name]
-
-    def encode(self, name: str, tensor, noise: rounding.Noise) -> dict[str, Any]:
-        """The values of its variables by role, from the slot as the rule returns it."""
-        return {name: tensor}
-
-
-class BFloat16Codec(Codec):
-    """Stored in bfloat16, always with stochastic rounding."""
-
-    def dtypes(self, name):
-        return {name: "bfloat16"}
-
-    def decode(self, name, values):
-        return ops.cast(values[name], self.compute_dtype)
-
-    def encode(self, name, tensor, noise):
-        return {name: rounding.to_bfloat16(tensor, noise(name, tensor.shape))}
-
-
-CODECS = {"float32": Codec, "bfloat16": BFloat16Codec}

@@ -1,5 +1,6 @@
 """What belongs to one trained variable: what was decided for it at build, and what is kept for it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,10 @@ import numpy as np
 from keras import backend, ops
 
 from keras_adaptive.core import backends, groups, monitor, numerics, rows
-from keras_adaptive.core.slots import CODECS, Codec, Shape
+from keras_adaptive.core.codecs import CODECS, Codec, Shape
+
+# The literature on states of eight bits keeps smaller tensors, and embeddings, in float32.
+FEWEST_IN_EIGHT_BITS = 4096
 
 
 def path(variable) -> str:
@@ -121,6 +125,7 @@ def new(optimizer, index, variable, decision) -> VariableState:
     decay = optimizer.weight_decay if group is None or group.weight_decay is None else group.weight_decay
     shape, hyperparameters = tuple(decision["shape"]), groups.hyperparameters(optimizer, group)
     about = dict(optimizer.about(decision["path"], shape, hyperparameters))
+    chosen = _slot_dtype(optimizer, group, decision["path"], shape)
     multiplier = about.pop("learning_rate_multiplier", 1.0)
     elementwise = about.pop("elementwise", optimizer.elementwise)
     hyperparameters |= about
@@ -137,20 +142,34 @@ def new(optimizer, index, variable, decision) -> VariableState:
         overwrite=overwrite,
         counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.matches(decision["path"]),
         constraint=None if overwrite else getattr(variable, "constraint", None),
-        slots={} if overwrite else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters)),
+        slots={}
+        if overwrite
+        else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters, chosen)),
     )
     state.why_whole = rows.why_whole(optimizer, state, elementwise)
     return state
 
 
-def _slots(optimizer, shape, compute_dtype, hyperparameters):
+def _slots(optimizer, shape, compute_dtype, hyperparameters, chosen):
     """Name, shape and codec of the slots that exist."""
     for slot in optimizer.slots:
         of_slot = slot.shape_for(shape, hyperparameters)
         if of_slot is not None:
-            # What is not as large as the variable saves little, and may be what all of it is divided by.
-            stored = "float32" if slot.exact or of_slot != shape else optimizer.slot_dtype
-            yield slot.name, (of_slot, CODECS[stored](compute_dtype))
+            stored = slot.slot_dtype(chosen, of_slot == shape, hyperparameters)
+            yield slot.name, (of_slot, CODECS[stored](compute_dtype, slot.nonnegative))
+
+
+def _slot_dtype(optimizer, group, path, shape):
+    """What the slots of a variable are stored in: eight bits only where they save much and are known to do."""
+    if group is not None and group.slot_dtype is not None:
+        return group.slot_dtype
+    small = math.prod(shape) < FEWEST_IN_EIGHT_BITS
+    return "float32" if optimizer.slot_dtype == "int8" and (small or _is_embedding(path)) else optimizer.slot_dtype
+
+
+def _is_embedding(path):
+    """By the name of the variable or of its layer, which for layers that have no other name is that of their class."""
+    return any("embedding" in part.lower() for part in path.split("/")[-2:])
 
 
 def add_kept(optimizer, state):
@@ -165,8 +184,8 @@ def add_kept(optimizer, state):
         if slot.name in state.slots:
             shape, codec = state.slots[slot.name]
             initial = slot.initial_value(state.hyperparameters)
-            for role, dtype in codec.dtypes(slot.name).items():
-                state.kept[role] = _add_like(optimizer, state, role, initial=initial, dtype=dtype, shape=shape)
+            for role, part in codec.parts(slot.name, shape, initial).items():
+                state.kept[role] = _add_like(optimizer, state, role, part.initial, part.dtype, part.shape)
     if rows.is_dated(optimizer, state):
         state.kept[rows.AS_OF] = _add_like(optimizer, state, rows.AS_OF, dtype="int32", shape=state.shape[:1])
     if optimizer.use_ema:
@@ -194,5 +213,13 @@ def _add_like(optimizer, state, name, initial=0.0, dtype=None, shape=None):
 
 
 def constant(number):
-    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow."""
-    return lambda shape, dtype=None: ops.convert_to_tensor(np.full(shape, number), dtype=dtype)
+    """An initializer with all digits of the number; Keras's Constant rounds it to float32 on TensorFlow.
+
+    Codes are made as what they are: TensorFlow would convert other integers one by one.
+    """
+
+    def initializer(shape, dtype=None):
+        made = np.full(shape, number, dtype if dtype in ("int8", "uint8") else None)
+        return ops.convert_to_tensor(made, dtype=dtype)
+
+    return initializer

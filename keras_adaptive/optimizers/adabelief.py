@@ -5,6 +5,7 @@ from keras.ops import sqrt
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -44,7 +45,7 @@ class AdaBelief(AdaptiveOptimizer):
     """
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = ("m", "s")
+    slots = ("m", Slot("s", nonnegative=True))
     elementwise = True
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-16, **options):

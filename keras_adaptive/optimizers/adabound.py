@@ -6,6 +6,7 @@ from keras.ops import sqrt
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -56,7 +57,7 @@ class AdaBound(AdaptiveOptimizer):
         "gamma": checks.positive,
         "base_learning_rate": checks.positive,
     }
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
     def __init__(

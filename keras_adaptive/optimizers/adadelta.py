@@ -43,7 +43,7 @@ class Adadelta(AdaptiveOptimizer):
     """
 
     hyperparameters = {"rho": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = (Slot("a", idle="rho"), Slot("d", idle="rho"))
+    slots = (Slot("a", nonnegative=True, idle="rho"), Slot("d", nonnegative=True, idle="rho"))
     elementwise = True
 
     def __init__(self, learning_rate=1.0, rho=0.95, epsilon=1e-6, **options):

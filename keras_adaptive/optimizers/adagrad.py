@@ -47,7 +47,7 @@ class Adagrad(AdaptiveOptimizer):
         "epsilon_outside": checks.stabiliser,
         "initial_accumulator_value": checks.nonnegative,
     }
-    slots = (Slot("v", initial="initial_accumulator_value", idle=1.0),)
+    slots = (Slot("v", initial="initial_accumulator_value", nonnegative=True, idle=1.0),)
     elementwise = True
 
     def __init__(

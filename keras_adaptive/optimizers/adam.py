@@ -5,6 +5,7 @@ from keras.ops import sqrt
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -52,7 +53,7 @@ class Adam(AdaptiveOptimizer):
         "epsilon": checks.stabiliser,
         "epsilon_outside": checks.stabiliser,
     }
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
     def __init__(

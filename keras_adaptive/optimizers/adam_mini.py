@@ -70,7 +70,7 @@ class AdamMini(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "block": checks.one_of("auto", "element", "head", "neuron", "row", "tensor"),
     }
-    slots = ("m", Slot("v", shape=_of_blocks))
+    slots = ("m", Slot("v", shape=_of_blocks, nonnegative=True))
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, block="auto", **options):
         super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, block=block)

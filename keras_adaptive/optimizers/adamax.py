@@ -6,6 +6,7 @@ from keras.ops import abs
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -42,7 +43,7 @@ class Adamax(AdaptiveOptimizer):
     """
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = ("m", "u")
+    slots = ("m", Slot("u", nonnegative=True))
     elementwise = True
 
     def __init__(self, learning_rate=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-8, **options):

@@ -5,6 +5,7 @@ from keras.ops import equal, sqrt, where
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -55,7 +56,7 @@ class Adan(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "proximal": checks.flag,
     }
-    slots = ("p", "m", "v", "n")
+    slots = ("p", "m", "v", Slot("n", nonnegative=True))
     elementwise = True
     decay = "rule"
 

@@ -63,7 +63,7 @@ class AdEMAMix(AdaptiveOptimizer):
         "alpha_steps": checks.optional(checks.count),
         "beta_3_steps": checks.optional(checks.count),
     }
-    slots = (Slot("m", when="beta_1"), "n", "v")
+    slots = (Slot("m", when="beta_1"), "n", Slot("v", nonnegative=True))
     elementwise = True
 
     def __init__(

@@ -6,6 +6,7 @@ from keras.ops import equal, exp, log, sqrt, where
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -53,7 +54,7 @@ class Adopt(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "clip_exponent": checks.optional(checks.nonnegative),
     }
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.9999, epsilon=1e-6, clip_exponent=0.25, **options):
         super().__init__(

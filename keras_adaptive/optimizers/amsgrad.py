@@ -6,6 +6,7 @@ from keras.ops import sqrt
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -58,7 +59,7 @@ class Amsgrad(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "variant": checks.one_of("paper", "raw", "hat"),
     }
-    slots = ("m", "v", "x")
+    slots = ("m", Slot("v", nonnegative=True), Slot("x", nonnegative=True))
     elementwise = True
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, variant="paper", **options):

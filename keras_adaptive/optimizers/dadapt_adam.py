@@ -9,7 +9,7 @@ from keras.ops import sqrt
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum, minimum, quotient
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Scalar
+from keras_adaptive.core.slots import Scalar, Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -65,7 +65,7 @@ class DAdaptAdam(AdaptiveOptimizer):
         "growth_rate": checks.growth,
         "use_bias_correction": checks.flag,
     }
-    slots = ("m", "v", "s")
+    slots = ("m", Slot("v", nonnegative=True), "s")
     scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("numerator"))
     common_hyperparameters = ("d_0", "growth_rate")
     decay = "rule"

@@ -5,6 +5,7 @@ from keras.ops import abs, sign, sqrt
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -41,7 +42,7 @@ class Grams(AdaptiveOptimizer):
     """
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-6, **options):

@@ -6,6 +6,7 @@ from keras.ops import sqrt
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import debias, maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 from keras_adaptive.linalg import adapts, norm, trusted
 
 
@@ -63,7 +64,7 @@ class Lamb(AdaptiveOptimizer):
         "phi_upper": checks.optional(checks.positive),
         "exclude_vectors": checks.flag,
     }
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     decay = "rule"
 
     def __init__(

@@ -66,7 +66,7 @@ class Mars(AdaptiveOptimizer):
         "vector_beta_1": checks.fraction,
         "vector_beta_2": checks.fraction,
     }
-    slots = ("m", Slot("v", when="adam"), Slot("p", when="matrix"))
+    slots = ("m", Slot("v", when="adam", nonnegative=True), Slot("p", when="matrix"))
 
     def __init__(
         self,

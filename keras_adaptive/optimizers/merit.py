@@ -9,6 +9,7 @@ from keras.ops import sqrt
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import clip, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 from keras_adaptive.linalg import largest
 
 
@@ -54,7 +55,7 @@ class Merit(AdaptiveOptimizer):
     """
 
     hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     decay = "rule"
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-6, **options):

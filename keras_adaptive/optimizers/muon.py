@@ -80,7 +80,7 @@ class Muon(AdaptiveOptimizer):
         "output_axes": checks.auto_or(checks.count),
         **companions.HYPERPARAMETERS,
     }
-    slots = ("m", Slot("v", when="companion"))
+    slots = ("m", Slot("v", when="companion", nonnegative=True))
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Nadam(AdaptiveOptimizer):
         "momentum_decay": checks.nonnegative,
         "form": checks.one_of("full", "simple"),
     }
-    slots = ("m", "v", Slot("p", initial=1.0, shape=_of_full_form, exact=True))
+    slots = ("m", Slot("v", nonnegative=True), Slot("p", initial=1.0, shape=_of_full_form, exact=True))
     elementwise = True
 
     def __init__(

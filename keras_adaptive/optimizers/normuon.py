@@ -74,7 +74,7 @@ class NorMuon(AdaptiveOptimizer):
         "output_axes": checks.auto_or(checks.count),
         **companions.HYPERPARAMETERS,
     }
-    slots = ("m", Slot("v", shape=lambda shape, h: shape if h["companion"] else (h["columns"],)))
+    slots = ("m", Slot("v", shape=lambda shape, h: shape if h["companion"] else (h["columns"],), nonnegative=True))
 
     def __init__(
         self,

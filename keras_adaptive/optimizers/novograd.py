@@ -55,7 +55,7 @@ class Novograd(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "grad_averaging": checks.flag,
     }
-    slots = ("m", Slot("v", shape=lambda shape, h: ()))
+    slots = ("m", Slot("v", shape=lambda shape, h: (), nonnegative=True))
     decay = "rule"
 
     def __init__(self, learning_rate=0.001, beta_1=0.95, beta_2=0.98, epsilon=1e-8, grad_averaging=False, **options):

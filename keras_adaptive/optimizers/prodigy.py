@@ -73,7 +73,7 @@ class Prodigy(AdaptiveOptimizer):
         "use_bias_correction": checks.flag,
         "safeguard_warmup": checks.flag,
     }
-    slots = ("m", "v", "s", Slot("p_0", initial=THETA, exact=True))
+    slots = ("m", Slot("v", nonnegative=True), "s", Slot("p_0", initial=THETA, exact=True))
     scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("d_max", "d_0"), Scalar("numerator"))
     common_hyperparameters = ("beta_3", "d_0", "d_coefficient", "growth_rate", "safeguard_warmup")
     decay = "rule"

@@ -8,6 +8,7 @@ from keras.ops import expm1, sqrt, where
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import positive_part
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.slots import Slot
 
 AT_LEAST_4 = checks.Check("a finite real number, at least 4", checks.real, lambda x: 4.0 <= x < math.inf)
 
@@ -62,7 +63,7 @@ class RAdam(AdaptiveOptimizer):
         "threshold": AT_LEAST_4,
         "unrectified": checks.one_of("momentum", "skip"),
     }
-    slots = ("m", "v")
+    slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
     def __init__(

@@ -59,7 +59,12 @@ class RMSprop(AdaptiveOptimizer):
         "epsilon": checks.stabiliser,
         "epsilon_outside": checks.stabiliser,
     }
-    slots = (Slot("v", idle="rho"), Slot("m", when="centered", idle="rho"), Slot("b", when="momentum"))
+    slots = (
+        # Centered, v - m m would be what the rounding of both leaves.
+        Slot("v", fine="centered", nonnegative=True),
+        Slot("m", when="centered", fine=True),
+        Slot("b", when="momentum"),
+    )
     elementwise = True
 
     def __init__(

@@ -4,6 +4,7 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.slots import Slot
 from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
 
 
@@ -68,7 +69,7 @@ class ScheduleFreeAdamW(ScheduleFree):
         "weight_power": checks.nonnegative,
         "r": checks.nonnegative,
     }
-    slots = (*AVERAGING, "v")
+    slots = (*AVERAGING, Slot("v", nonnegative=True))
 
     def __init__(
         self,

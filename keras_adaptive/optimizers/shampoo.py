@@ -107,7 +107,7 @@ class Shampoo(AdaptiveOptimizer):
         Slot("H", shape=_packed),
         Slot("P", shape=_packed),
         Slot("m", when="beta_1"),
-        Slot("v", when="grafts_adam"),
+        Slot("v", when="grafts_adam", nonnegative=True),
         Slot("b", when="momentum"),
     )
 

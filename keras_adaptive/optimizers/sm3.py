@@ -49,7 +49,10 @@ class SM3(AdaptiveOptimizer):
     """
 
     hyperparameters = {"momentum": checks.fraction}
-    slots = (Slot("A", shape=lambda shape, h: (sum(shape),) if shape else ()), Slot("m", when="momentum"))
+    slots = (
+        Slot("A", shape=lambda shape, h: (sum(shape),) if shape else (), nonnegative=True),
+        Slot("m", when="momentum"),
+    )
 
     def __init__(self, learning_rate=0.1, momentum=0.9, **options):
         super().__init__(learning_rate, options, momentum=momentum)

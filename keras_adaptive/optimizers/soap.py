@@ -71,7 +71,7 @@ class Soap(AdaptiveOptimizer):
         "frequency": checks.count,
         "max_size": checks.count,
     }
-    slots = ("m", "v", Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
+    slots = ("m", Slot("v", nonnegative=True), Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
 
     def __init__(
         self,

@@ -55,7 +55,10 @@ class Yogi(AdaptiveOptimizer):
         "initial_momentum_value": checks.nonnegative,
         "debias": checks.flag,
     }
-    slots = (Slot("m", initial="initial_momentum_value"), Slot("v", initial="initial_accumulator_value"))
+    slots = (
+        Slot("m", initial="initial_momentum_value"),
+        Slot("v", initial="initial_accumulator_value", nonnegative=True),
+    )
     elementwise = True
 
     def __init__(

@@ -82,22 +82,33 @@ CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("large", "options"),
-    [("float32", {}), ("float32", CLIPPED), ("float32", {"slot_dtype": "bfloat16"}), ("bfloat16", ROUNDED)],
-    ids=["plain", "clipped", "slots", "slots-and-weights"],
+    [
+        ("float32", {}),
+        ("float32", CLIPPED),
+        ("float32", {"slot_dtype": "bfloat16"}),
+        ("bfloat16", ROUNDED),
+        ("float32", {"slot_dtype": "int8"}),
+    ],
+    ids=["plain", "clipped", "slots", "slots-and-weights", "eight-bits"],
     indirect=["large"],
 )
 def test_moves_what_it_must_and_no_more(case, options, large):
-    """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more."""
+    """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more.
+
+    The scales of eight bits are made in a pass of their own, before the first code is written.
+    """
     optimizer = case.make(**options)
     text = compiled(optimizer, [large])
     (state,) = optimizer.plan.states
     passes_over_g = 2 if "global_clipnorm" in options else 1
     floor = passes_over_g * stored_bytes(large) + 2 * sum(map(stored_bytes, (large, *state.kept.values())))
+    if {"int8", "uint8"} & {variable.dtype for variable in state.kept.values()}:
+        floor += stored_bytes(large) + sum(map(stored_bytes, state.kept.values()))
     assert hbm_bytes(text) == pytest.approx(floor, rel=0.02)
 
 
 def stored_bytes(variable):
-    return math.prod(variable.shape) * {"float32": 4, "bfloat16": 2}[variable.dtype]
+    return math.prod(variable.shape) * {"float32": 4, "bfloat16": 2, "int8": 1, "uint8": 1}[variable.dtype]
 
 
 @each

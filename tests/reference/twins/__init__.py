@@ -8,6 +8,7 @@ A coupled twin (`dadapt_adam`, `dog`, `dowg`, `prodigy`) takes and returns a lis
 
 from .adam_descendants import adam_mini, adan, ademamix, adopt, grams, mars
 from .adam_family import adabelief, adabound, adadelta, adamax, adamw, amsgrad, nadam, radam, yogi
+from .codes import decoded, neighbours
 from .large_batch import came, cowclip, lamb, lars, merit
 from .lecture import adagrad, adam, rmsprop, sgd
 from .matrices import companion, muon, newton_schulz, normuon, soap
@@ -34,6 +35,7 @@ __all__ = [
     "companion",
     "cowclip",
     "dadapt_adam",
+    "decoded",
     "dog",
     "dowg",
     "grams",
@@ -44,6 +46,7 @@ __all__ = [
     "merit",
     "muon",
     "nadam",
+    "neighbours",
     "newton_schulz",
     "normuon",
     "novograd",
