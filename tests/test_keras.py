@@ -5,9 +5,9 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from cases import each, each_and_keras
+from cases import each, each_and_keras, each_row
 from keras import ops
-from support import difference, value, values
+from support import Problem, difference, value, values
 
 RNG = np.random.default_rng(71)
 X, Y = RNG.normal(size=(22, 3)).astype("float32"), RNG.normal(size=(22, 1)).astype("float32")
@@ -193,6 +193,35 @@ def test_without_skip_nonfinite_it_shows(case):
     case.make().apply([ops.convert_to_tensor([np.nan, 1.0])], [variable])
     assert np.isnan(value(variable)[0])
     assert np.isfinite(value(variable)[1]) == case.elementwise
+
+
+@each_row
+@pytest.mark.parametrize("shape", [(4, 4), (2, 3, 2)])
+def test_without_skip_nonfinite_it_shows_in_a_matrix(case, shape):
+    variable, gradient = keras.Variable(np.ones(shape, "float32")), np.ones(shape, "float32")
+    gradient.flat[0] = np.nan
+    case.make().apply([ops.convert_to_tensor(gradient)], [variable])
+    assert np.isnan(value(variable).flat[0])
+
+
+@each_row
+def test_a_variable_whose_first_gradient_comes_later_moves_about_as_far(case):
+    """The number of the update is that of all variables; what a rule begins with begins with a variable's gradients."""
+    if case.coupled:
+        pytest.skip("the step of one variable depends on all of them")
+    problem, ways = Problem(seed=77, shapes=[(4, 4)], steps=24), []
+    for late in (0, 4):
+        (variable,), other = problem.variables("float32"), keras.Variable(1.0, name="other")
+        optimizer = case.make(learning_rate=0.01)
+        optimizer.build([variable, other])
+        for t in range(1 - late, 25):
+            if t < 1:
+                optimizer.apply([ops.ones(())], [other])
+                continue
+            gradient = ops.convert_to_tensor(problem.gradient(0)(t, value(variable)), dtype="float32")
+            optimizer.apply([gradient, ops.ones(())], [variable, other])
+        ways.append(np.linalg.norm(value(variable) - problem.start[0]))
+    assert 1 / 4 < ways[1] / ways[0] < 4
 
 
 @each
