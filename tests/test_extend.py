@@ -47,6 +47,8 @@ def put_together(model, optimizer):
         else:
             new.kept["born"] = optimizer.add_variable(shape=(), initializer="zeros", name="born")
             new.kept["born"].assign(ops.cast(model.optimizer.iterations, "float32"))
+    for name, variable in model.optimizer.common.items():
+        optimizer.common[name].assign(value(variable))
     optimizer.iterations.assign(int(value(model.optimizer.iterations)))
     model.compile(optimizer=optimizer, loss="mse")
 

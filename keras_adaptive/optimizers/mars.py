@@ -21,7 +21,7 @@ class Mars(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         variant "adamw": theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
         variant "lion":  theta_t = theta_{t-1} - eta_t sign(m_t)
-        and for biases and variables that have not two axes, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for beta_1,
+        and for variables without two axes and biases, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for beta_1,
         vector_beta_2 for beta_2, eta_t vector_learning_rate_multiplier for eta_t
 
     This is the authors' approximate form, in which d_t is the difference of two batches' gradients; the exact one needs
