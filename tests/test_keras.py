@@ -192,6 +192,25 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_counter(case, bad):
     assert int(value(optimizer.skipped_updates)) == 1
 
 
+@each_row
+def test_a_cautious_step_is_the_plain_one_where_it_goes_against_the_gradient(case, float64):
+    """From the same weights and slots, whichever step was taken before; enlarged by how few coordinates are left."""
+    case.needs("cautious")
+    problem = Problem(seed=78, shapes=[(4, 3), (7,)], steps=6)
+    plain, cautious = (case.make(0.1, weight_decay=None, cautious=given) for given in (False, True))
+    steps = {plain: problem.variables("float64"), cautious: problem.variables("float64")}
+    for t in range(1, 7):
+        gradients, taken = problem.gradients(t, problem.start), {}
+        for optimizer, variables in steps.items():
+            for variable, start in zip(variables, problem.start, strict=True):
+                variable.assign(start)
+            optimizer.apply([ops.convert_to_tensor(g) for g in gradients], variables)
+            taken[optimizer] = [a - value(v) for a, v in zip(problem.start, variables, strict=True)]
+        masks = [delta * g > 0 for delta, g in zip(taken[plain], gradients, strict=True)]
+        scaled = [d * m * (m.size / (m.sum() + 1)) for d, m in zip(taken[plain], masks, strict=True)]
+        assert difference(taken[cautious], scaled) <= 1e-14
+
+
 @each
 def test_without_skip_nonfinite_it_shows(case):
     variable = keras.Variable([1.0, 2.0])

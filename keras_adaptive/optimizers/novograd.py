@@ -37,8 +37,8 @@ class Novograd(AdaptiveOptimizer):
     Raises:
         ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
-    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen, arXiv 1905.11286,
-    2019.
+    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen,
+    arXiv 1905.11286, 2019.
 
     Example:
 

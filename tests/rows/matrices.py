@@ -2,6 +2,7 @@
 
 from reference import oracles_large as oracles
 from reference import twins
+from reference.exact_large import EXACT
 
 import keras_adaptive
 from rows.case import Case
@@ -36,6 +37,16 @@ ROWS = [
         arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9, "weight_decay": 0.1},
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
         wrong=WRONG_MUON,
+    ),
+    Case(
+        "muon-keras",
+        keras_adaptive.Muon,
+        twins.muon,
+        EXACT["muon-moonlight"][2],
+        {"scale": "moonlight"},
+        moves=0.01,
+        shapes=((4, 3), (3, 5), (4, 4)),
+        tolerance=(2e-6, "its momentum has another size beside the constant that is added to the norm"),
     ),
     Case(
         "muon",
