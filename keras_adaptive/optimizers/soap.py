@@ -21,7 +21,7 @@ def _of_axes(shape, h):
 class Soap(AdaptiveOptimizer):
     """SOAP: Adam in the basis of the eigenvectors of Shampoo's factors, which is renewed now and then.
 
-        The first update makes the basis and moves nothing: L_1 = (1 - shampoo_beta) G G^T for every axis, G = g_1
+        The first update makes the basis and takes no step: L_1 = (1 - shampoo_beta) G G^T for every axis, G = g_1
         with that axis as its rows, and Q_1 = the eigenvectors of L_1. From the second on, with k = t - 1:
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = m_1 = 0
         g'_t = g_t and m'_t = m_t, every axis multiplied by Q_{t-1}^T
