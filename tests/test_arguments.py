@@ -95,6 +95,7 @@ def test_any_real_learning_rate(case, rate):
 @each
 def test_a_learning_rate_set_later(case):
     """A wrong one leaves the old; a right one takes effect in what is already compiled."""
+    case.needs("first steps")
     variable, optimizer = keras.Variable([1.0, 2.0]), case.make(learning_rate=0.5)
     gradient = [ops.convert_to_tensor([1.0, -1.0])]
     optimizer.apply(gradient, [variable])

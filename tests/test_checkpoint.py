@@ -80,6 +80,7 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
 
 @each
 def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
+    case.needs("smoothness")
     case.needs_steps_of_its_own()
     first, second = trained(sequential(), case.make(**EVERYTHING), 6), sequential(head=2)
     give_weights(first, second)

@@ -28,6 +28,8 @@ def table(start, name="embeddings", dtype="float64"):
 @each
 def test_it_is_the_twin_before_that_of_the_rule(case, float64):
     """Of the table alone; a row that does not occur has no gradient. No rule knows a table by this name."""
+    case.needs("first steps")
+    case.needs("smoothness")
     problem, schedule = Problem(seed=81, shapes=[(ROWS, WIDTH)] * 2, steps=20, scale=3.0), Ramp(0.05)
     variables = [table(start, name) for start, name in zip(problem.start, ("table", "kernel"), strict=True)]
     optimizer = case.make(learning_rate=schedule, cowclip=CowClip("table", **CLIP))
@@ -100,6 +102,7 @@ def test_rows_of_a_sparse_gradient_are_counted(case, mode):
 @each
 def test_a_window_of_micro_batches_is_one_batch(case, float64):
     """Its mean gradient is clipped by the counts of all of it, window after window."""
+    case.needs("smoothness")
     rng, ends = np.random.default_rng(84), {}
     start, pushes = rng.normal(size=(ROWS, WIDTH)), 3.0 * rng.normal(size=(2, 3, ROWS, WIDTH))
     of_micro = rng.integers(0, 3, size=(2, 3, ROWS))

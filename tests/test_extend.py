@@ -56,6 +56,7 @@ def put_together(model, optimizer):
 @pytest.mark.parametrize("options", [EVERYTHING], ids=["everything"])
 @each_and_keras("Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
 def test_fit_frozen_extend_and_fit(case, options):
+    case.needs("first steps")
     model, by_hand = half_frozen(case.make(**options)), half_frozen(case.make(**options))
     fit(model)
     fit(by_hand)

@@ -61,6 +61,7 @@ def test_wrapped_by_the_loss_scale_optimizer(case):
 
 @each
 def test_mixed_float16_wraps_by_itself(case):
+    case.needs("smoothness")
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = fit(case.make())
@@ -122,6 +123,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 @each
 def test_a_missing_gradient_leaves_its_variable_alone(case):
     """With Keras's warning; and neither decay nor an average that began at zero moves it."""
+    case.needs("first steps")
     moved, alone = keras.Variable([1.0], name="moved"), keras.Variable([5.0], name="alone")
     optimizer = case.make(weight_decay=0.1, use_ema=True, ema_overwrite_frequency=1)
     for _ in range(2):
@@ -159,6 +161,7 @@ def test_a_float8_scale_takes_its_gradient_as_value(case, steps):
 
 @each
 def test_float8_training(case):
+    case.needs("first steps")
     layer = keras.layers.Dense(8, activation="tanh")
     model = keras.Sequential([keras.Input((16,)), layer, keras.layers.Dense(1)])
     layer.quantize("float8")
@@ -216,7 +219,7 @@ def test_without_skip_nonfinite_it_shows(case):
     variable = keras.Variable([1.0, 2.0])
     case.make().apply([ops.convert_to_tensor([np.nan, 1.0])], [variable])
     assert np.isnan(value(variable)[0])
-    assert np.isfinite(value(variable)[1]) == case.elementwise
+    assert np.isfinite(value(variable)[1]) or not case.elementwise
 
 
 @each_row
@@ -260,12 +263,13 @@ def test_decay_is_decoupled_and_of_the_old_weights(case):
         optimizer.exclude_from_weight_decay(var_names=["bias"])
         optimizer.apply([ops.convert_to_tensor(g, dtype="float32") for g in push], [decayed, excluded])
         ends[decay] = values([decayed, excluded])
-    assert difference([ends[None][0] - ends[0.2][0]], [0.1 * 0.2 * start[0]]) <= 1e-6
+    assert difference([ends[None][0] - ends[0.2][0]], [0.1 * case.vector_rate * 0.2 * start[0]]) <= 1e-6
     assert difference([ends[None][1]], [ends[0.2][1]]) == 0.0
 
 
 @each
 def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
+    case.needs("first steps")
     case.needs("use_ema")
     variable = keras.Variable([0.02, 3.0])
     variable.constraint = keras.constraints.NonNeg()
@@ -299,6 +303,7 @@ def test_update_step_is_the_step_of_one_variable(case):
 @each
 def test_some_of_the_variables(case):
     """A call with some of the variables leaves the others alone."""
+    case.needs("first steps")
     one, two = keras.Variable([1.0]), keras.Variable([1.0])
     optimizer = case.make()
     optimizer.build([one, two])

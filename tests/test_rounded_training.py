@@ -85,6 +85,9 @@ def test_training_in_bfloat16_follows_float32(case):
     Within 5 standard deviations of that, and less than a fifth of what the weights moved. The gradients are those of
     bfloat16 in both, and vary, so that no variance is zero.
     """
+    case.needs("first steps")
+    case.needs("smoothness")
+    case.needs("long vectors")
     steps, n, rng = 60, 2**14, np.random.default_rng(91)
     gradients = [(rng.normal(-1.0, 0.5, size=n)).astype(ml_dtypes.bfloat16).astype("float32") for _ in range(steps)]
     ends = {}
@@ -279,6 +282,7 @@ def test_an_average_of_rounded_weights_moves(case, average):
 
     From the first update on, which it begins with.
     """
+    case.needs("long vectors")
     case.needs("use_ema")
     weights = keras.Variable(np.ones(4096), dtype="bfloat16")
     optimizer = case.make(learning_rate=3e-3, weight_decay=None, use_ema=True, ema_momentum=0.9, **BOTH, **average)

@@ -26,8 +26,13 @@ class Case:
         shapes: of the variables that it is compared on; default: every kind.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
         stops: a learning rate of 0 stops it at once, because nothing that it keeps holds whole steps.
-        shared: a step has one length for all weights together, so that each of many moves less: what the learning rate
-            is multiplied by where there are many.
+        shared: what the learning rate of a long vector is multiplied by, where each of many weights moves less.
+        vector_rate: what the learning rate of a variable with fewer than two axes is multiplied by.
+        lacks: what most algorithms have, with the reason why this one has not; a test that rests on it `needs` it:
+            "first steps": the first updates move weights;
+            "rest": without a gradient nothing but decay moves a weight;
+            "smoothness": a small difference of a gradient is a small difference of the step;
+            "long vectors": a vector of thousands of elements is done in a moment.
         refuses: options that the class has no use for and refuses, with the reason; `make` leaves them out where a test
             turns them on besides, and a test that is about one `needs` it.
         tolerance: of the comparison with the oracle, where that is not exact, with the reason.
@@ -47,6 +52,8 @@ class Case:
     moves: float = 0.1
     stops: bool = True
     shared: float = 1.0
+    vector_rate: float = 1.0
+    lacks: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
     tolerance: tuple[float, str] = (1e-12, "exact")
 
@@ -60,10 +67,12 @@ class Case:
         refused |= {"ema_overwrite_frequency"} if "use_ema" in refused else set()
         return {name: option for name, option in options.items() if name not in refused}
 
-    def needs(self, option):
-        """Leaves the test out where it is about an option that the class refuses."""
-        if option in self.refuses:
-            pytest.skip(f"{self.optimizer.__name__} refuses {option}: {self.refuses[option]}")
+    def needs(self, what):
+        """Leaves the test out where it is about an option that the class refuses, or rests on what the row lacks."""
+        if what in self.refuses:
+            pytest.skip(f"{self.optimizer.__name__} refuses {what}: {self.refuses[what]}")
+        if what in self.lacks:
+            pytest.skip(f"{self.name} lacks {what}: {self.lacks[what]}")
 
     def needs_steps_of_its_own(self):
         """Leaves the test out where it compares a variable with itself among others."""

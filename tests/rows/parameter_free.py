@@ -70,6 +70,7 @@ ROWS = [
         coupled=True,
         elementwise=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "prodigy-safeguard",
@@ -80,6 +81,7 @@ ROWS = [
         coupled=True,
         elementwise=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is a small part of any distance"},
     ),
     Case(
         "prodigy-corrected",
@@ -99,6 +101,7 @@ ROWS = [
         coupled=True,
         stops=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dadapt-adam-corrected",
@@ -119,6 +122,7 @@ ROWS = [
         elementwise=False,
         moves=0.0,
         refuses=AVERAGES,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dog-decay",
@@ -140,6 +144,7 @@ ROWS = [
         elementwise=False,
         moves=0.0,
         refuses=AVERAGES,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dowg-distance",

@@ -119,6 +119,7 @@ ROWS = [
         twins.tiger,
         oracles.pytorch_optimizer("Tiger", weight_decay=0.1),
         {"parameter_scale": False, "weight_decay": 0.1},
+        lacks={"smoothness": "a step is a sign"},
     ),
     Case(
         "tiger",
