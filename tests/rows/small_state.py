@@ -83,6 +83,7 @@ ROWS = [
         oracles.pytorch_optimizer("NovoGrad", betas=(0.8, 0.99), grad_averaging=True, weight_decay=0.1),
         {"beta_1": 0.8, "beta_2": 0.99, "grad_averaging": True, "weight_decay": 0.1},
         moves=0.04,
+        shared=50.0,
     ),
     Whole(
         "novograd",
