@@ -9,6 +9,7 @@ from keras.ops import sqrt
 from keras_adaptive import matrices
 from keras_adaptive.core import checks
 from keras_adaptive.core.groups import Group
+from keras_adaptive.core.linalg import is_vector
 
 # What an optimizer with companions has among its own hyperparameters.
 HYPERPARAMETERS = {
@@ -23,7 +24,7 @@ HYPERPARAMETERS = {
 def about(path, shape, hyperparameters):
     """Whether a variable is a companion; if it is not, its columns as a matrix, and Muon's scale `s` of its step."""
     companion, empty = hyperparameters["companion"], math.prod(shape) == 0
-    if empty or companion is True or (companion == "auto" and len(shape) <= 1):
+    if empty or companion is True or (companion == "auto" and is_vector(path, shape)):
         multiplier = hyperparameters["companion_learning_rate_multiplier"]
         return {"companion": True, "elementwise": True, "learning_rate_multiplier": multiplier}
     columns = matrices.columns(path, shape, hyperparameters["output_axes"])
@@ -42,7 +43,7 @@ def companion_groups(model):
     """Groups that make the embeddings and the output layers of a model companions.
 
     Muon is for the matrices between: what an embedding's row or a class's column is moved by should not depend on the
-    others. Vectors are companions without a group. Which layers these are is seen in the model, not in names:
+    others. Vectors and biases are companions without a group. The layers are found by the model, not by names:
 
     - every Embedding at any depth (a tied one is the output layer besides), and of other layers whose class is called
       an embedding the weights that are their own, such as those of positions;

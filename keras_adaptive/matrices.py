@@ -11,8 +11,8 @@ from functools import cached_property
 from keras import ops
 
 from keras_adaptive.core import backends
+from keras_adaptive.core.linalg import rms
 from keras_adaptive.core.numerics import global_norm
-from keras_adaptive.linalg import rms
 
 # Attention's projections to the heads have kernels of shape (inputs, heads, size of a head).
 TO_HEADS = ("query", "key", "value")

@@ -101,6 +101,7 @@ def test_sparse_micro_batches_are_one_dense_batch(case):
 @each
 def test_accumulation_in_fit(case):
     """With fit: three micro-batches of 4 are one batch of 12."""
+    case.needs("smoothness")
     rng = np.random.default_rng(43)
     x, y = rng.normal(size=(24, 3)), rng.normal(size=(24, 1))
     ends = []

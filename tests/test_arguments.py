@@ -70,6 +70,8 @@ def refused(make, wrong):
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=str)
 @pytest.mark.quick
 def test_wrong_options(case, wrong):
+    if "use_ema" in wrong:
+        case.needs("use_ema")
     refused(lambda: case.make(**wrong), wrong)
 
 
@@ -97,6 +99,7 @@ def test_any_real_learning_rate(case, rate):
 @each
 def test_a_learning_rate_set_later(case):
     """A wrong one leaves the old; a right one takes effect in what is already compiled."""
+    case.needs("first steps")
     variable, optimizer = keras.Variable([1.0, 2.0]), case.make(learning_rate=0.5)
     gradient = [ops.convert_to_tensor([1.0, -1.0])]
     optimizer.apply(gradient, [variable])
@@ -109,7 +112,7 @@ def test_a_learning_rate_set_later(case):
     assert not case.stops or difference(values([variable]), before) == 0.0
     optimizer.learning_rate = 1
     optimizer.apply(gradient, [variable])
-    assert difference(values([variable]), before) > min(0.1, case.moves)
+    assert difference(values([variable]), before) > min(0.05, case.moves)
 
 
 @each

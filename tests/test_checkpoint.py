@@ -48,6 +48,7 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
 )
 def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
+    case.needs_steps_of_its_own()
     model = sequential()
     model.layers[0].trainable = False
     trained(model, case.make()).save_weights(tmp_path / "some.weights.h5")
@@ -78,6 +79,8 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
 
 @each_in_full
 def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
+    case.needs("smoothness")
+    case.needs_steps_of_its_own()
     first, second = trained(sequential(), case.make(**EVERYTHING), 6), sequential(head=2)
     give_weights(first, second)
     optimizer = case.make(**EVERYTHING)
@@ -91,7 +94,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     descend(first.optimizer, first.trainable_variables, 6, 10)
     assert difference(values(second.variables[:-2]), values(first.variables[:-2])) <= 1e-6
     assert difference(values(second.variables[-2:]), values(fresh)) <= 1e-6
-    averages = [[s.kept["average"] for s in o.plan.states[-2:]] for o in (optimizer, new)]
+    averages = [[s.kept[o.evaluation_slot or "average"] for s in o.plan.states[-2:]] for o in (optimizer, new)]
     assert difference(*map(values, averages)) <= 1e-6
     assert list(report.not_in_file) == [v.path for v in second.trainable_variables[-2:]]
     assert list(report.not_in_model) == [v.path for v in first.trainable_variables[-2:]]
@@ -130,6 +133,7 @@ def test_a_state_that_was_taken_stays_as_it_is(case):
 
 @each_in_full
 def test_options_that_differ_are_said(case):
+    case.needs("use_ema")
     first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True), 1)
     optimizer = case.make(gradient_accumulation_steps=2)
     optimizer.build(first.trainable_variables)
@@ -148,6 +152,7 @@ def test_options_that_differ_are_said(case):
 )
 def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_path):
     """Through NumPy's own file, which knows no bfloat16; the exact average is what counts."""
+    case.needs("use_ema")
     shapes = [(3, 4), (4,)]
     first, second = ([keras.Variable(np.ones(s), dtype=d, name=f"w{s}") for s in shapes] for d in (there, here))
     one, other = case.make(use_ema=True), case.make(use_ema=True)

@@ -46,6 +46,7 @@ def rows_of(values, ids, shape):
 @each_class
 def test_a_gradient_of_some_rows_is_the_dense_one(case):
     """One row occurs twice, and most do not."""
+    case.needs("first steps")
     rng, ends = np.random.default_rng(32), []
     start, steps = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
     for place in (0, 1):

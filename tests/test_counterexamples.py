@@ -113,6 +113,44 @@ def test_the_regret_vanishes_for_amsgrad_and_stays_for_adam(float64):
     assert vanishes < 0.015
 
 
+# The same authors' figure 1: f_t(x) = 1010 x in one of 101 steps, else -10 x; in every 101st, or in any by chance.
+
+
+def rare(cls, steps, slopes, **arguments):
+    """Where x is after so many steps from 0 with eta 0.5 / sqrt(t), and the average regret."""
+    optimizer = cls(keras_adaptive.InverseSquareRoot(0.5), beta_1=0.9, beta_2=0.99, **arguments)
+    return descended(optimizer, [np.zeros(np.shape(slopes)[1:])], slopes, steps)
+
+
+EVERY_101ST = np.array([1010.0] + [-10.0] * 100)
+
+
+def test_a_rare_large_slope_is_forgotten_by_adam(float64):
+    """It ends near 1, and its regret stays."""
+    (x,), (regret,) = rare(keras_adaptive.Adam, 100_000, EVERY_101ST, epsilon=0.0, epsilon_outside=1e-8)
+    assert x > 0.95
+    assert regret > 0.3
+
+
+def test_a_rare_large_slope_is_remembered_by_amsgrad_and_adopt(float64):
+    """To the digits that are known of this run."""
+    (x,), (regret,) = rare(keras_adaptive.Amsgrad, 100_000, EVERY_101ST)
+    assert (round(x, 4), round(regret, 4)) == (-0.9842, 0.1220)
+    (x,), (regret,) = rare(keras_adaptive.Adopt, 100_000, EVERY_101ST, epsilon=1e-8, clip_exponent=None)
+    assert (round(x, 3), round(regret, 4)) == (-1.0, 0.1472)
+
+
+@pytest.mark.full
+def test_where_it_comes_by_chance_adam_goes_astray_with_every_seed(float64):
+    """After a million steps; AMSGrad is on the way to the right side, with most of them."""
+    slopes = np.where(np.random.default_rng(0).uniform(size=(1_000_000, 16)) < 0.01, 1010.0, -10.0)
+    adam, _ = rare(keras_adaptive.Adam, 1_000_000, slopes, epsilon=0.0, epsilon_outside=1e-8)
+    amsgrad, _ = rare(keras_adaptive.Amsgrad, 1_000_000, slopes)
+    assert np.all(adam > 0.9)
+    assert np.mean(amsgrad) < -0.3
+    assert np.max(amsgrad) < np.min(adam)
+
+
 # Taniguchi et al.: the slope is k^2 in one of k steps, else -k, on average 1.
 
 BETAS = (0.1, 0.5, 0.9, 0.99, 0.999)

@@ -135,6 +135,7 @@ def test_its_catalogue_is_that_of_the_package():
     """What `python -m keras_adaptive list --markdown` prints."""
     found = README.split("<!-- catalogue -->\n")[1].split("<!-- end of catalogue -->")[0]
     assert found.strip() == markdown(catalogue())
+    assert [entry.name for entry in catalogue() if not entry.paper or not entry.year] == []
 
 
 @pytest.mark.quick

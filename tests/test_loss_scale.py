@@ -144,6 +144,7 @@ def test_a_sparse_gradient_is_unscaled(case):
 
 @each_in_full
 def test_a_float8_scale_is_not_unscaled(case):
+    case.needs("first steps")
     scale, weight = keras.Variable([3.0, 3.0]), keras.Variable([1.0, 1.0])
     scale.overwrite_with_gradient = True
     optimizer = scaled(case)
@@ -273,6 +274,8 @@ def test_in_fit(case):
 @each_in_full
 def test_mixed_float16_in_fit(case, mixed_float16):
     """The loss is so small that its gradients in float16 are zero without a scale."""
+    case.needs("rest")
+    case.needs("first steps")
     given = {"learning_rate": 1e6, "weight_decay": None}
     moved = []
     for optimizer in (scaled(case, **given), case.make(**given)):

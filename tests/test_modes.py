@@ -111,6 +111,8 @@ def test_the_update_is_one_compiled_program(case):
 
 @each
 def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
+    case.needs("first steps")
+
     class Rounded(keras.constraints.Constraint):
         def __call__(self, w):
             if keras.backend.backend() != "tensorflow":

@@ -91,6 +91,17 @@ def test_only_the_backends_folder_imports_a_backend(path):
     assert found <= {Path(path).stem}
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("path", source_files(PACKAGE / "core"))
+def test_the_core_stands_on_itself(path):
+    """It imports nothing of the package from outside of its folder."""
+    tree = ast.parse((PACKAGE / "core" / path).read_text(encoding="utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    ours = [module for module in modules if module.split(".")[0] == "keras_adaptive"]
+    assert all(module.startswith("keras_adaptive.core") for module in ours)
+
+
 def imported_at_once(path):
     """The top-level names that are imported as the file is read, by it or by another of the tests' files."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

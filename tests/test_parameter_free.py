@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 from reference import twins
+from reference.oracles_large import pytorch_optimizer
 from support import Problem, Ramp, difference, value, values
 
 import keras_adaptive
@@ -199,6 +200,18 @@ def test_d_never_falls_and_grows_no_faster_than_it_may(cls, growth, float64):
     # Prodigy takes its first estimate above d_0 whatever it is.
     first = 1 if cls is keras_adaptive.Prodigy else 0
     assert np.sum(ratios > growth + 1e-12) <= first
+
+
+@pytest.mark.parametrize("name", ["Prodigy", "DAdaptAdam"])
+def test_before_the_first_gradient_that_is_not_zero_nothing_decays(name, float64):
+    """Then the decay begins, for a variable without a gradient too."""
+    problem = Problem(seed=45, shapes=[(4, 3), (5,)], steps=12)
+    slopes = problem.gradients
+    problem.gradients = lambda t, thetas: [slopes(t, thetas)[0] * (t > 5), np.zeros(5)]
+    ours = problem.run(getattr(keras_adaptive, name)(learning_rate=1.0, d_0=0.1, weight_decay=0.1), "float64")
+    oracle = pytorch_optimizer(name, d0=0.1, weight_decay=0.1, weight_decouple=True)
+    assert difference(ours, problem.reference(oracle, lambda t: 1.0, coupled=True)) <= 1e-12
+    assert difference([ours[1]], [problem.start[1]]) > 0.05
 
 
 def test_a_group_cannot_change_what_holds_for_all_variables():

@@ -8,8 +8,7 @@ from reference import twins
 from support import MODES, Problem, Ramp, difference, in_mode, value
 
 import keras_adaptive
-from keras_adaptive import linalg
-from keras_adaptive.core import numerics
+from keras_adaptive.core import linalg, numerics
 
 # Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
 pytestmark = pytest.mark.on("torch")
@@ -77,6 +76,22 @@ def test_a_group_may_adapt_its_vectors(algorithm, float64):
     assert lengths[0] != pytest.approx(part, rel=1e-2)
 
 
+@pytest.mark.parametrize("ending", ["bias", "gamma", "beta", "scale"])
+@pytest.mark.parametrize("name", ["Lars", "Lamb", "Tiger", "Mars", "Muon", "NorMuon"])
+def test_biases_of_two_axes_are_vectors(name, ending, float64):
+    """Such as attention's and a GRU's, which begin at zero: a step in units of their norm would not move them."""
+    ends, gradients = [], np.random.default_rng(14).normal(size=(3, 2, 3))
+    for shape, path in [((2, 3), ending), ((6,), "vector"), ((2, 3), f"{ending}_kernel")]:
+        variable = keras.Variable(np.zeros(shape), dtype="float64", name=path)
+        optimizer = getattr(keras_adaptive, name)(0.1, weight_decay=0.1)
+        for gradient in gradients:
+            optimizer.apply([ops.convert_to_tensor(np.reshape(gradient, shape))], [variable])
+        ends.append(np.ravel(value(variable)))
+    assert difference(ends[:1], ends[1:2]) <= 1e-14
+    assert np.min(np.abs(ends[0])) > 0.0
+    assert difference(ends[2:], ends[1:2]) > 1e-4
+
+
 # Adafactor, SM3, Lion, Tiger
 
 
@@ -135,6 +150,72 @@ def test_tiger_measures_embeddings_row_by_row(float64):
         assert difference([ours[index]], [theirs]) <= 1e-13
 
 
+# Identities between classes
+
+
+def equal(*optimizers):
+    """That they lead the same way."""
+    problem = Problem(seed=15, shapes=[(5, 3), (4,)], steps=20)
+    ends = [problem.run(optimizer, "float64") for optimizer in optimizers]
+    assert difference(*ends) <= 1e-12
+    assert difference(ends[0], problem.start) > 1e-2
+
+
+def test_adamw_without_decay_is_adam(float64):
+    equal(keras_adaptive.AdamW(0.1, weight_decay=None), keras_adaptive.Adam(0.1, epsilon=0.0, epsilon_outside=1e-8))
+
+
+def test_adamw_with_the_coupled_decay_is_adam_with_the_penalty(float64):
+    coupled = {"weight_decay": 0.1, "weight_decay_mode": "coupled"}
+    equal(keras_adaptive.AdamW(0.1, **coupled), keras_adaptive.Adam(0.1, epsilon=0.0, epsilon_outside=1e-8, **coupled))
+
+
+def test_lion_with_equal_betas_is_tiger(float64):
+    lion = keras_adaptive.Lion(0.1, beta_1=0.9, beta_2=0.9, weight_decay=0.1)
+    equal(lion, keras_adaptive.Tiger(0.1, beta=0.9, parameter_scale=False, weight_decay=0.1))
+
+
+def test_ademamix_without_the_slow_average_is_adamw(float64):
+    equal(keras_adaptive.AdEMAMix(0.1, alpha=0.0, weight_decay=0.1), keras_adaptive.AdamW(0.1, weight_decay=0.1))
+
+
+def test_adam_mini_with_blocks_of_one_element_is_adamw(float64):
+    mini = keras_adaptive.AdamMini(0.1, block="element", weight_decay=0.1)
+    equal(mini, keras_adaptive.AdamW(0.1, weight_decay=0.1))
+
+
+def test_a_companion_of_muon_is_adamw(float64):
+    muon = keras_adaptive.Muon(0.2, companion=True, companion_learning_rate_multiplier=0.5, weight_decay=0.1)
+    equal(muon, keras_adaptive.AdamW(0.1, beta_1=0.9, beta_2=0.95, epsilon=1e-10, weight_decay=0.1))
+
+
+def test_lamb_without_a_ratio_is_adamw(float64):
+    """Of a step that is as long as the weights count for, the ratio is 1; the decay is in it."""
+    theta, gradient = pair(16)
+    adamw = {"learning_rate": 0.1, "epsilon": 1e-6, "weight_decay": 0.3}
+    _, expected = step(keras_adaptive.AdamW(**adamw), theta, gradient)
+    length = np.linalg.norm(expected) / 0.1
+    _, taken = step(keras_adaptive.Lamb(**adamw, phi_lower=length, phi_upper=length), theta, gradient)
+    np.testing.assert_allclose(taken, expected, rtol=1e-13)
+
+
+def test_radam_is_adam_times_its_rectification(float64):
+    """From the fifth update on, whatever the gradients are; the length of the average is 2 / (1 - beta_2) - 1 = 19."""
+    rng, one, two = np.random.default_rng(17), *(keras.Variable(np.zeros(4), dtype="float64") for _ in range(2))
+    radam = keras_adaptive.RAdam(1.0, beta_2=0.9, epsilon=1e-30)
+    adam = keras_adaptive.Adam(1.0, beta_2=0.9, epsilon=0.0, epsilon_outside=1e-30)
+    for t in range(1, 200):
+        before, gradient = (value(one), value(two)), ops.convert_to_tensor(rng.normal(size=4))
+        radam.apply([gradient], [one])
+        adam.apply([gradient], [two])
+        length = 19 - 2 * t * 0.9**t / (1 - 0.9**t)
+        if length > 4:
+            ratio = np.sqrt((length - 4) * (length - 2) * 19 / (15 * 17 * length))
+            steps = value(one) - before[0], value(two) - before[1]
+            np.testing.assert_allclose(steps[0], ratio * steps[1], rtol=1e-9, atol=1e-12)
+    assert ratio == pytest.approx(1.0, abs=1e-6)
+
+
 # State
 
 
@@ -148,6 +229,9 @@ def test_tiger_measures_embeddings_row_by_row(float64):
         ("Novograd", {}, 4),
         ("Lars", {}, 4),
         ("Came", {}, 4),
+        ("Muon", {}, 4),
+        ("NorMuon", {}, 4),
+        ("AdamMini", {}, 4),
         ("SM3", {}, 4),
         ("Adafactor", {"beta_1": 0.9}, 4),
         ("Lamb", {}, 8),

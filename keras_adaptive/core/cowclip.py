@@ -11,8 +11,8 @@ from keras import ops
 from keras_adaptive.core import backends, checks, rows
 from keras_adaptive.core.gradients import fits
 from keras_adaptive.core.groups import nearest
+from keras_adaptive.core.linalg import rms
 from keras_adaptive.core.numerics import maximum
-from keras_adaptive.linalg import rms
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")

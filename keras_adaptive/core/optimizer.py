@@ -73,7 +73,8 @@ class AdaptiveOptimizer(
             cowclip: None, or a `CowClip`, which clips the gradients of embedding tables row by row. Default None.
             cautious: take only those coordinates of the rule's step that go against the gradient, enlarged by how few
                 they are, delta <- delta M size / (sum(M) + 1) with M = 1 where delta g > 0, else 0 (Liang, Chen, Liu
-                and Liu, 2024). Default False.
+                and Liu, 2024). Weight decay stays outside, but for a class whose rule has its own place for it. Default
+                False.
             skip_nonfinite: leave out an update whose gradients hold an infinity or a NaN anywhere, on any replica, and
                 count it in `skipped_updates`. A window of accumulation is left out as a whole. Default False.
             sparse: for a gradient that holds some rows of a table, as TensorFlow's of an Embedding does; equal rows are

@@ -1,7 +1,7 @@
 """ADOPT."""
 
 import keras
-from keras.ops import equal, exp, log, sqrt, where
+from keras.ops import exp, log, sqrt, where
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.numerics import maximum, minimum
@@ -16,11 +16,11 @@ class Adopt(AdaptiveOptimizer):
         c_t = (t - 1)^clip_exponent
         n_t = g_t / max(sqrt(v_{t-1}), epsilon), each element clipped to [-c_t, c_t];  n_1 = 0
         m_t = beta_1 m_{t-1} + (1 - beta_1) n_t                               m_0 = 0
-        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t,  v_1 = g_1 g_1           v_0 = 0
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t,  v_1 = g_1 g_1           v_0 = -1, which stands for none
         theta_t = theta_{t-1} - eta_t m_t
 
-    The first update fills v and moves no weight, but for weight decay. It converges with every beta_2 without the clip;
-    the authors added the clip for the stability of the first steps.
+    The first gradient of a variable fills v and moves no weight, but for weight decay. It converges with every beta_2
+    without the clip; the authors added the clip for the stability of the first steps.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
@@ -54,7 +54,8 @@ class Adopt(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "clip_exponent": checks.optional(checks.nonnegative),
     }
-    slots = ("m", Slot("v", nonnegative=True))
+    # Eight bits have no number below zero for what has no negative ones.
+    slots = ("m", Slot("v", initial=-1.0, fine=True))
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.9999, epsilon=1e-6, clip_exponent=0.25, **options):
         super().__init__(
@@ -62,7 +63,7 @@ class Adopt(AdaptiveOptimizer):
         )
 
     def rule(self, h, theta, g, m, v):
-        first = equal(h.t, 1)
+        first = v < 0.0
         n = g / maximum(sqrt(v), h.epsilon)
         if h.clip_exponent is not None:
             c = exp(h.clip_exponent * log(maximum(h.t - 1, 1.0)))

@@ -4,8 +4,8 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.linalg import factored, factored_average, factors, rms_clip
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.linalg import factored, factored_average, factors, rms_clip
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")

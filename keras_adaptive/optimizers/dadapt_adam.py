@@ -22,13 +22,15 @@ class DAdaptAdam(AdaptiveOptimizer):
         v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
         s_t = beta_3 s_{t-1} + (1 - beta_3) delta_t g_t                       s_0 = 0, beta_3 = sqrt(beta_2)
         numerator_t = beta_3 numerator_{t-1} + (1 - beta_3) q_t
-        d_hat_t = numerator_t / ((1 - beta_3) sum(|s_t|))
+        denominator_t = (1 - beta_3) sum(|s_t|)
+        d_hat_t = numerator_t / denominator_t
         d_{t+1} = max(d_t, min(d_hat_t, growth_rate d_t))                     d_1 = d_0
         theta_t = theta_{t-1} - m_t / (sqrt(v_t) + epsilon) - delta_t lambda theta_{t-1}
 
     Sums are over all variables, and d is one number for all of them, which never falls; it stays as it is in an update
-    whose eta is 0. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's multiplier of it
-    counts in d as it does in the step. The weight decay lambda is part of the rule.
+    whose eta is 0. While all gradients are 0 from the beginning, so is denominator_t, and nothing moves: weights do not
+    even decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A
+    group's multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
@@ -40,8 +42,8 @@ class DAdaptAdam(AdaptiveOptimizer):
         use_bias_correction: correct for the start of the averages at zero, as Adam does. Default False.
         **options: Keras's own arguments and those of `AdaptiveOptimizer`.
 
-    Slots: m, v and s, of the variable's shape; for all variables together the numbers d, d_next (which is d_{t+1}) and
-    numerator.
+    Slots: m, v and s, of the variable's shape; for all variables together the numbers d, d_next (which is d_{t+1}),
+    numerator and denominator.
 
     Raises:
         ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
@@ -66,7 +68,7 @@ class DAdaptAdam(AdaptiveOptimizer):
         "use_bias_correction": checks.flag,
     }
     slots = ("m", Slot("v", nonnegative=True), "s")
-    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("numerator"))
+    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("numerator"), Scalar("denominator"))
     common_hyperparameters = ("d_0", "growth_rate")
     decay = "rule"
 
@@ -97,19 +99,22 @@ class DAdaptAdam(AdaptiveOptimizer):
         q = delta * ops.sum(g * (s / (sqrt(v) + h.epsilon)))
         return {"q": q, "denominator": ops.sum(ops.abs(self.next_s(h, delta, g, s)))}
 
-    def settle(self, h, sums, d, d_next, numerator):
+    def settle(self, h, sums, d, d_next, numerator, denominator):
         d, beta_3 = d_next, math.sqrt(h.beta_2)
         numerator = beta_3 * numerator + (1 - beta_3) * sums["q"]
-        d_hat = quotient(numerator, (1 - beta_3) * sums["denominator"])
+        denominator = (1 - beta_3) * sums["denominator"]
+        d_hat = quotient(numerator, denominator)
         grown = maximum(d, minimum(d_hat, h.growth_rate * d))
-        return {"d": d, "d_next": ops.where(h.eta > 0.0, grown, d), "numerator": numerator}
+        d_next = ops.where(h.eta > 0.0, grown, d)
+        return {"d": d, "d_next": d_next, "numerator": numerator, "denominator": denominator}
 
     def rule(self, h, theta, g, m, v, s):
         delta = self.delta(h, h.d)
         m = h.beta_1 * m + (1 - h.beta_1) * delta * g
         v = h.beta_2 * v + (1 - h.beta_2) * g * g
         s = self.next_s(h, delta, g, s)
-        return m / (sqrt(v) + h.epsilon) + delta * h.weight_decay * theta, (m, v, s)
+        step = m / (sqrt(v) + h.epsilon) + delta * h.weight_decay * theta
+        return ops.where(ops.equal(h.denominator, 0.0), ops.zeros_like(step), step), (m, v, s)
 
     def delta(self, h, d):
         delta = d * h.eta

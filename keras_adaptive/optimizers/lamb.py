@@ -4,10 +4,10 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.linalg import adapts, norm, trusted
 from keras_adaptive.core.numerics import debias, maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
-from keras_adaptive.linalg import adapts, norm, trusted
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -23,9 +23,10 @@ class Lamb(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t u_t,  weight_decay = 0                  of vectors, if exclude_vectors
 
     Norms are over the whole variable; where one of them is 0 their ratio is 1. Vectors are variables of at most one
-    axis. A matrix that is taken out of weight decay is still adapted. A matrix with weight decay and without gradient
-    has u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is. Keras's class
-    subtracts the decay from the weights beside the rule, where it is not part of u_t.
+    axis, and those whose name is bias, gamma, beta or scale: the biases of attention and of a GRU have two axes. A
+    matrix that is taken out of weight decay is still adapted. A matrix with weight decay and without gradient has
+    u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is. Keras's class subtracts
+    the decay from the weights beside the rule, where it is not part of u_t.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
@@ -35,7 +36,7 @@ class Lamb(AdaptiveOptimizer):
         debias: correct the averages for their start at zero. Default True.
         phi_lower: least size that a variable counts for, at least 0. Default 0.0.
         phi_upper: largest size that a variable counts for, at least phi_lower; None for no bound. Default None.
-        exclude_vectors: neither adapt nor decay variables of at most one axis. Default True.
+        exclude_vectors: neither adapt nor decay vectors. Default True.
         weight_decay: lambda, a number of at least 0, a LearningRateSchedule or None. Default 0.01.
         **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
 
@@ -99,7 +100,7 @@ class Lamb(AdaptiveOptimizer):
             )
 
     def about(self, path, shape, hyperparameters):
-        return {"adapt": adapts(shape, hyperparameters["exclude_vectors"])}
+        return {"adapt": adapts(path, shape, hyperparameters["exclude_vectors"])}
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

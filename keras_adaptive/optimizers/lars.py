@@ -3,9 +3,9 @@
 import keras
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.linalg import adapts, norm, trusted
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
-from keras_adaptive.linalg import adapts, norm, trusted
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -22,7 +22,8 @@ class Lars(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t q_t b_t                                 momentum_form "popular"
 
     Norms are over the whole variable. q_t is 1 where ||theta_{t-1}|| or what it is divided by is 0. Vectors are
-    variables of at most one axis. The paper has the sum and the classic momentum. The popular momentum is that of
+    variables of at most one axis, and those whose name is bias, gamma, beta or scale: the biases of attention and of a
+    GRU have two axes. The paper has the sum and the classic momentum. The popular momentum is that of
     torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of g_t and
     d_t. A matrix that is taken out of weight decay is still adapted.
 
@@ -32,7 +33,7 @@ class Lars(AdaptiveOptimizer):
         trust_coefficient: step of a variable with eta 1 in units of its norm, above 0. Default 0.001.
         form: "sum" or "norm", what the norm of the weights is divided by. Default "sum".
         momentum_form: "classic" or "popular": whether the velocity sums whole steps, or gradients. Default "classic".
-        exclude_vectors: neither adapt nor decay variables of at most one axis. Default True.
+        exclude_vectors: neither adapt nor decay vectors. Default True.
         weight_decay: lambda, a number of at least 0, a LearningRateSchedule or None. Default 0.0001.
         **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
 
@@ -84,7 +85,7 @@ class Lars(AdaptiveOptimizer):
         )
 
     def about(self, path, shape, hyperparameters):
-        return {"adapt": adapts(shape, hyperparameters["exclude_vectors"])}
+        return {"adapt": adapts(path, shape, hyperparameters["exclude_vectors"])}
 
     def rule(self, h, theta, g, b):
         if h.momentum_form == "popular":

@@ -1,10 +1,11 @@
 """MARS."""
 
 import keras
-from keras.ops import sign, sqrt
+from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import norm_clip
+from keras_adaptive.core.linalg import is_vector
+from keras_adaptive.core.numerics import norm_clip, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 
@@ -20,7 +21,7 @@ class Mars(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         variant "adamw": theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
         variant "lion":  theta_t = theta_{t-1} - eta_t sign(m_t)
-        and for variables that have not two axes, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for beta_1,
+        and for variables without two axes and biases, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for beta_1,
         vector_beta_2 for beta_2, eta_t vector_learning_rate_multiplier for eta_t
 
     This is the authors' approximate form, in which d_t is the difference of two batches' gradients; the exact one needs
@@ -95,7 +96,7 @@ class Mars(AdaptiveOptimizer):
         )
 
     def about(self, path, shape, hyperparameters):
-        if len(shape) == 2:
+        if len(shape) == 2 and not is_vector(path, shape):
             return {"matrix": True, "adam": hyperparameters["variant"] == "adamw"}
         return {
             "matrix": False,

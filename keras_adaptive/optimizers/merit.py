@@ -7,10 +7,10 @@ from keras import ops
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.linalg import largest
 from keras_adaptive.core.numerics import clip, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
-from keras_adaptive.linalg import largest
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")

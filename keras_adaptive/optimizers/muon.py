@@ -48,8 +48,9 @@ class Muon(AdaptiveOptimizer):
         companion_beta_1: as in AdamW, in [0, 1). Default 0.9.
         companion_beta_2: as in AdamW, in [0, 1). Default 0.95.
         companion_epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-10.
-        companion: which variables are companions: all (True), those with at most one axis ("auto"), or none (False; a
-            vector is a matrix of one row). `companion_groups` says it of embeddings and output layers. Default "auto".
+        companion: which variables are companions: all (True), those with at most one axis or the name bias, gamma, beta
+            or scale ("auto"), or none (False; a vector is a matrix of one row). `companion_groups` says it of
+            embeddings and output layers. Default "auto".
         output_axes: how many of the last axes are a kernel's outputs, at least 1, or "auto": 2 of a kernel with three
             axes in a layer that is called query, key or value, else 1. Default "auto".
         **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.

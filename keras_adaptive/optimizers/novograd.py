@@ -14,7 +14,7 @@ class Novograd(AdaptiveOptimizer):
     """NovoGrad: momentum of gradients that are divided by the norm of the whole variable's gradients.
 
         n_t = ||g_t||^2
-        v_t = beta_2 v_{t-1} + (1 - beta_2) n_t                               v_1 = n_1,  v_0 = 0 is not read
+        v_t = beta_2 v_{t-1} + (1 - beta_2) n_t                               v_1 = n_1,  v_0 = -1 stands for none
         u_t = g_t / (sqrt(v_t) + epsilon) + weight_decay theta_{t-1}
         m_t = beta_1 m_{t-1} + u_t                                            m_1 = u_1,  m_0 = 0 is not read
         m_t = beta_1 m_{t-1} + (1 - beta_1) u_t                               with grad_averaging
@@ -37,8 +37,8 @@ class Novograd(AdaptiveOptimizer):
     Raises:
         ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
-    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen, arXiv 1905.11286,
-    2019.
+    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen,
+    arXiv 1905.11286, 2019.
 
     Example:
 
@@ -55,7 +55,7 @@ class Novograd(AdaptiveOptimizer):
         "epsilon": checks.sole_stabiliser,
         "grad_averaging": checks.flag,
     }
-    slots = ("m", Slot("v", shape=lambda shape, h: (), nonnegative=True))
+    slots = ("m", Slot("v", initial=-1.0, shape=lambda shape, h: ()))
     decay = "rule"
 
     def __init__(self, learning_rate=0.001, beta_1=0.95, beta_2=0.98, epsilon=1e-8, grad_averaging=False, **options):
@@ -64,7 +64,7 @@ class Novograd(AdaptiveOptimizer):
         )
 
     def rule(self, h, theta, g, m, v):
-        first = ops.equal(h.t, 1)
+        first = v < 0.0
         n = ops.sum(g * g)
         v = ops.where(first, n, h.beta_2 * v + (1 - h.beta_2) * n)
         u = g / (sqrt(v) + h.epsilon) + h.weight_decay * theta

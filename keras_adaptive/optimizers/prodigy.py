@@ -22,15 +22,17 @@ class Prodigy(AdaptiveOptimizer):
         v_t = beta_2 v_{t-1} + (1 - beta_2) d_t^2 g_t g_t                     v_0 = 0
         s_t = beta_3 s_{t-1} + (d_t / d_0) delta_t g_t                        s_0 = 0;  d_t for delta_t with
                                                                               safeguard_warmup
-        d_hat_t = d_coefficient numerator_t / sum(|s_t|)
+        denominator_t = sum(|s_t|)
+        d_hat_t = d_coefficient numerator_t / denominator_t
         d_max_t = max(d_max_{t-1}, d_hat_t)                                   d_max_0 = d_0
         d_{t+1} = min(d_max_t, growth_rate d_t)                               d_1 = d_0, p_0 = theta_0
         theta_t = theta_{t-1} - delta_t (m_t / (sqrt(v_t) + d_{t+1} epsilon) + lambda theta_{t-1})
 
     Sums are over all variables, and d is one number for all of them. As long as d is d_0, it takes d_hat_t whatever
     growth_rate is. With safeguard_warmup s takes d_t in place of delta_t, so that a warm-up of eta does not make d_hat
-    too large. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's multiplier of it
-    counts in d as it does in the step. The weight decay lambda is part of the rule.
+    too large. While all gradients are 0 from the beginning, so is denominator_t, and nothing moves: weights do not even
+    decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's
+    multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
@@ -46,7 +48,7 @@ class Prodigy(AdaptiveOptimizer):
         **options: Keras's own arguments and those of `AdaptiveOptimizer`.
 
     Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic; for all variables
-    together the numbers d, d_next (which is d_{t+1}), d_max and numerator.
+    together the numbers d, d_next (which is d_{t+1}), d_max, numerator and denominator.
 
     Raises:
         ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
@@ -74,7 +76,13 @@ class Prodigy(AdaptiveOptimizer):
         "safeguard_warmup": checks.flag,
     }
     slots = ("m", Slot("v", nonnegative=True), "s", Slot("p_0", initial=THETA, exact=True))
-    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("d_max", "d_0"), Scalar("numerator"))
+    scalars = (
+        Scalar("d", "d_0"),
+        Scalar("d_next", "d_0"),
+        Scalar("d_max", "d_0"),
+        Scalar("numerator"),
+        Scalar("denominator"),
+    )
     common_hyperparameters = ("beta_3", "d_0", "d_coefficient", "growth_rate", "safeguard_warmup")
     decay = "rule"
 
@@ -112,20 +120,27 @@ class Prodigy(AdaptiveOptimizer):
         way = (d / h.d_0) * delta * ops.sum(g * (p_0 - theta))
         return {"numerator": way, "denominator": ops.sum(ops.abs(self.next_s(h, d, delta, g, s)))}
 
-    def settle(self, h, sums, d, d_next, d_max, numerator):
-        d = d_next
+    def settle(self, h, sums, d, d_next, d_max, numerator, denominator):
+        d, denominator = d_next, sums["denominator"]
         numerator = self.beta_3_of(h) * numerator + sums["numerator"]
-        d_hat = h.d_coefficient * quotient(numerator, sums["denominator"])
+        d_hat = h.d_coefficient * quotient(numerator, denominator)
         d_max = maximum(d_max, d_hat)
         largest = ops.where(ops.equal(d, constant(h.d_0, d.dtype)), maximum(d, d_hat), d) * h.growth_rate
-        return {"d": d, "d_next": minimum(d_max, largest), "d_max": d_max, "numerator": numerator}
+        return {
+            "d": d,
+            "d_next": minimum(d_max, largest),
+            "d_max": d_max,
+            "numerator": numerator,
+            "denominator": denominator,
+        }
 
     def rule(self, h, theta, g, m, v, s, p_0):
         d, delta = h.d, self.delta(h, h.d)
         m = h.beta_1 * m + (1 - h.beta_1) * d * g
         v = h.beta_2 * v + (1 - h.beta_2) * (d * g) * (d * g)
         s = self.next_s(h, d, delta, g, s)
-        return delta * (m / (sqrt(v) + h.d_next * h.epsilon) + h.weight_decay * theta), (m, v, s, p_0)
+        u = m / (sqrt(v) + h.d_next * h.epsilon) + h.weight_decay * theta
+        return delta * ops.where(ops.equal(h.denominator, 0.0), ops.zeros_like(u), u), (m, v, s, p_0)
 
     def delta(self, h, d):
         delta = d * h.eta

@@ -41,14 +41,13 @@ class Shampoo(AdaptiveOptimizer):
         v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t;  v_{t-1} + g_t g_t if beta_2 is 1              v_0 = 0
         p_t = M_t / (sqrt(v_t / (1 - beta_2^t)) + graft_epsilon) with graft "adam", else M_t
         U_t = M_t with every axis multiplied by P_t, and then by norm(p_t) / (norm(U_t) + 1e-16) of the block if graft
-        b_t = momentum b_{t-1} + (p_t before start, U_t from then on)                               b_0 = 0
+        b_t = momentum b_{t-1} + (p_t while P_t is 0, then U_t)                                     b_0 = 0
         theta_t = theta_{t-1} - eta_t b_t
         beta_3 (None) is beta_1, or beta_1^2 with nesterov; with merge_axes, neighbouring axes count as one
 
-    If beta_2 is 1 nothing is divided by 1 - beta_2^t. The
-    original is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4, frequency=1, graft=None)`, up to blocks. The factors of
-    small axes are small, so by default none are merged; the distributed implementation does merge_axes, and so do the
-    settings of `preset`.
+    If beta_2 is 1 nothing is divided by 1 - beta_2^t. The original is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4,
+    frequency=1, graft=None)`, up to blocks. The factors of small axes are small, so by default none are merged; the
+    distributed implementation does merge_axes, and so do the settings of `preset`.
 
     Args:
         learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
@@ -212,7 +211,8 @@ class Shampoo(AdaptiveOptimizer):
         U = p
         if h.blocks is not None:
             U, H, P = self.preconditioned(h, g, M, p, H, P, gathered, unbiased)
-            U = ops.where(h.t < h.start, p, U)
+            # Of a variable without a gradient at the start there are no roots until their next update.
+            U = ops.where(ops.all(ops.equal(P, 0.0)), p, U)
         b = h.momentum * b + U
         return h.eta * b, (H, P, m, v, b)
 

@@ -21,7 +21,7 @@ def _of_axes(shape, h):
 class Soap(AdaptiveOptimizer):
     """SOAP: Adam in the basis of the eigenvectors of Shampoo's factors, which is renewed now and then.
 
-        The first update makes the basis and moves nothing: L_1 = (1 - shampoo_beta) G G^T for every axis, G = g_1
+        The first update makes the basis and takes no step: L_1 = (1 - shampoo_beta) G G^T for every axis, G = g_1
         with that axis as its rows, and Q_1 = the eigenvectors of L_1. From the second on, with k = t - 1:
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = m_1 = 0
         g'_t = g_t and m'_t = m_t, every axis multiplied by Q_{t-1}^T
@@ -103,8 +103,10 @@ class Soap(AdaptiveOptimizer):
 
     def rule(self, h, theta, g, m, v, L, Q):
         lengths = [theta.shape[axis] for axis in h.axes]
+        # A variable whose first gradient comes later has no basis until then.
+        first = ops.all(ops.equal(Q, 0.0)) if h.axes else ops.equal(h.t, 1)
         L, Q = matrices.unpack(L, 1, lengths), matrices.unpack(Q, 1, lengths)
-        first, k = ops.equal(h.t, 1), maximum(h.t - 1, ops.ones_like(h.t))
+        k = maximum(h.t - 1, ops.ones_like(h.t))
 
         def turned(x, by):
             """x with its axes multiplied by these matrices."""
@@ -122,18 +124,15 @@ class Soap(AdaptiveOptimizer):
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
         L = [beta * old + (1 - beta) * matrices.gram(g[None], axis) for axis, old in zip(h.axes, L, strict=True)]
         if h.axes:
-            v, Q = h.every(h.frequency, lambda: self.renewed(h, first, v, L, Q), (v, Q))
+            made = lambda: (v, [matrices.eigenvectors(factor) for factor in L])  # noqa: E731
+            v, Q = ops.cond(first, made, lambda: h.every(h.frequency, lambda: self.renewed(h, v, L, Q), (v, Q)))
         return delta, (m, v, matrices.pack(L), matrices.pack(Q))
 
-    def renewed(self, h, first, v, L, Q):
+    def renewed(self, h, v, L, Q):
         """The bases of the factors, and v with its entries in their order."""
-
-        def iterated():
-            sorted_v, bases = v, []
-            for axis, factor, basis in zip(h.axes, L, Q, strict=True):
-                basis, order = matrices.power_iteration(factor, basis)
-                sorted_v = ops.take(sorted_v, order[0], axis=axis)
-                bases.append(basis)
-            return sorted_v, bases
-
-        return ops.cond(first, lambda: (v, [matrices.eigenvectors(factor) for factor in L]), iterated)
+        bases = []
+        for axis, factor, basis in zip(h.axes, L, Q, strict=True):
+            basis, order = matrices.power_iteration(factor, basis)
+            v = ops.take(v, order[0], axis=axis)
+            bases.append(basis)
+        return v, bases

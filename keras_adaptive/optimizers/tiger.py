@@ -3,9 +3,9 @@
 import keras
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.linalg import is_vector, rms
 from keras_adaptive.core.numerics import sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.linalg import rms
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -17,7 +17,8 @@ class Tiger(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta'_t (sign(m_t) + weight_decay theta_{t-1})
 
     With parameter_scale a variable with "embeddings" in its path has the root mean square of each row (over the last
-    axis), and a variable of at most one axis has eta'_t = eta_t / 2 and no decay. Such a scale is 0 for a matrix that
+    axis), and a variable of at most one axis, or whose name is bias, gamma, beta or scale, has eta'_t = eta_t / 2 and
+    no decay. The other scale is 0 for a matrix that
     begins at zero: it never moves, unless parameter_scale is off for its group. The author's own code lets weights
     shrink in an update with a NaN; here it is `skip_nonfinite` that leaves such an update out.
 
@@ -55,7 +56,7 @@ class Tiger(AdaptiveOptimizer):
         )
 
     def about(self, path, shape, hyperparameters):
-        return {"vector": len(shape) <= 1, "scale_axis": -1 if "embeddings" in path else None}
+        return {"vector": is_vector(path, shape), "scale_axis": -1 if "embeddings" in path else None}
 
     def rule(self, h, theta, g, m):
         m = h.beta * m + (1 - h.beta) * g

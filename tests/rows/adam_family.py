@@ -94,6 +94,7 @@ ROWS = [
         twins.radam,
         oracles.pytorch_optimizer("RAdam", betas=(0.9, 0.99), n_sma_threshold=4, degenerated_to_sgd=False),
         {"unrectified": "skip", "beta_2": 0.99},
+        lacks={"first steps": "it takes none"},
     ),
     Case(
         "radam-never",
@@ -128,6 +129,7 @@ ROWS = [
             {"initial_momentum_value": -0.1},
             {"debias": 1},
         ),
+        lacks={"rest": "its momentum begins above 0"},
     ),
     Case("yogi", keras_adaptive.Yogi, twins.yogi),
     Case(
@@ -194,8 +196,18 @@ ROWS = [
         oracles.optax("contrib.adopt", use_clipping=False),
         {"clip_exponent": None},
         wrong=(*WRONG_BETAS, *WRONG_EPSILON, {"clip_exponent": -0.25}, {"clip_exponent": "0.25"}),
+        lacks={
+            "first steps": "the first gradient makes none",
+            "smoothness": "a first gradient near 0 makes steps without bound",
+        },
     ),
-    Case("adopt", keras_adaptive.Adopt, twins.adopt, oracles.optax("contrib.adopt")),
+    Case(
+        "adopt",
+        keras_adaptive.Adopt,
+        twins.adopt,
+        oracles.optax("contrib.adopt"),
+        lacks={"first steps": "the first gradient makes none, and the clip bounds those that follow"},
+    ),
     Case("adopt-betas", keras_adaptive.Adopt, twins.adopt, oracles.optax("contrib.adopt", b1=0.8, b2=0.99), BETAS),
     Case(
         "mars-lion-matrices",
@@ -236,6 +248,7 @@ ROWS = [
             "vector_beta_2": 0.9,
             "weight_decay": 0.1,
         },
+        vector_rate=0.25,
     ),
     Case("mars", keras_adaptive.Mars, twins.mars),
     Case(
@@ -259,6 +272,7 @@ ROWS = [
         mini(lambda ndim: tuple(range(ndim))),
         None,
         {**BETAS, "block": "tensor"},
+        elementwise=False,
     ),
     Case(
         "adam-mini-element",

@@ -1,10 +1,11 @@
 """A row of the table of cases, and what several rows have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import pytest
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,15 @@ class Case:
         shapes: of the variables that it is compared on; default: every kind.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
         stops: a learning rate of 0 stops it at once, because nothing that it keeps holds whole steps.
-        refuses: options that the class has no use for and refuses; `make` leaves them out where a test turns them on.
+        shared: what the learning rate of a long vector is multiplied by, where each of many weights moves less.
+        vector_rate: what the learning rate of a variable with fewer than two axes is multiplied by.
+        lacks: what most algorithms have, with the reason why this one has not; a test that rests on it `needs` it:
+            "first steps": the first updates move weights;
+            "rest": without a gradient nothing but decay moves a weight;
+            "smoothness": a small difference of a gradient is a small difference of the step;
+            "long vectors": a vector of thousands of elements is done in a moment.
+        refuses: options that the class has no use for and refuses, with the reason; `make` leaves them out where a test
+            turns them on besides, and a test that is about one `needs` it.
         tolerance: of the comparison with the oracle, where that is not exact, with the reason.
     """
 
@@ -44,15 +53,33 @@ class Case:
     shapes: tuple[tuple[int, ...], ...] | None = None
     moves: float = 0.1
     stops: bool = True
-    refuses: tuple[str, ...] = ()
+    shared: float = 1.0
+    vector_rate: float = 1.0
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    refuses: Mapping[str, str] = field(default_factory=dict)
     tolerance: tuple[float, str] = (1e-12, "exact")
 
     def make(self, learning_rate=0.05, **options):
-        for name in self.refuses:
-            if options.get(name) is True:
-                del options[name]
-                options.pop("ema_overwrite_frequency", None) if name == "use_ema" else None
-        return self.optimizer(**{"learning_rate": learning_rate, **self.arguments, **self.of_class, **options})
+        given = {"learning_rate": learning_rate, **self.arguments, **self.of_class, **self.accepted(options)}
+        return self.optimizer(**given)
+
+    def accepted(self, options):
+        """Those of the options that the class does not refuse."""
+        refused = {name for name in self.refuses if options.get(name) is True}
+        refused |= {"ema_overwrite_frequency"} if "use_ema" in refused else set()
+        return {name: option for name, option in options.items() if name not in refused}
+
+    def needs(self, what):
+        """Leaves the test out where it is about an option that the class refuses, or rests on what the row lacks."""
+        if what in self.refuses:
+            pytest.skip(f"{self.optimizer.__name__} refuses {what}: {self.refuses[what]}")
+        if what in self.lacks:
+            pytest.skip(f"{self.name} lacks {what}: {self.lacks[what]}")
+
+    def needs_steps_of_its_own(self):
+        """Leaves the test out where it compares a variable with itself among others."""
+        if self.coupled:
+            pytest.skip("the step of one variable depends on all of them")
 
 
 WRONG_EPSILON = (

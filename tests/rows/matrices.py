@@ -2,12 +2,16 @@
 
 from reference import oracles_large as oracles
 from reference import twins
+from reference.exact_large import EXACT
 
 import keras_adaptive
 from rows.case import Case
 
 # Where a factor has not full rank, the eigenvectors of its null space are whatever rounding makes them.
 SQUARE = ((4, 4), (7,), (), (3, 0), (1,))
+OF_NULL_SPACE = "where a factor has not full rank, rounding decides on the eigenvectors of its null space"
+OF_VECTORS = "the factor of a vector has as many rows and columns"
+OF_COMPANIONS = "vectors have a small part of the learning rate"
 WRONG_COMPANION = (
     {"companion_learning_rate_multiplier": -0.1},
     {"companion_beta_1": 1.0},
@@ -36,6 +40,22 @@ ROWS = [
         arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9, "weight_decay": 0.1},
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
         wrong=WRONG_MUON,
+        vector_rate=0.015,
+        shared=50.0,
+        lacks={"first steps": OF_COMPANIONS},
+    ),
+    Case(
+        "muon-keras",
+        keras_adaptive.Muon,
+        twins.muon,
+        EXACT["muon-moonlight"][2],
+        {"scale": "moonlight"},
+        moves=0.01,
+        shapes=((4, 3), (3, 5), (4, 4)),
+        tolerance=(2e-6, "its momentum has another size beside the constant that is added to the norm"),
+        vector_rate=0.015,
+        shared=50.0,
+        lacks={"first steps": OF_COMPANIONS},
     ),
     Case(
         "muon",
@@ -53,6 +73,9 @@ ROWS = [
         arguments={"scale": "moonlight", "nesterov": False, "momentum": 0.9, "beta_2": 0.8, "weight_decay": 0.1},
         shapes=((4, 3), (3, 4), (5, 5), (7,), (), (3, 0)),
         wrong=({"beta_2": 1.0}, *WRONG_MUON),
+        vector_rate=0.015,
+        shared=50.0,
+        lacks={"first steps": OF_COMPANIONS},
     ),
     Case(
         "normuon",
@@ -83,6 +106,7 @@ ROWS = [
             {"frequency": 0},
             {"max_size": 0.5},
         ),
+        lacks={"smoothness": OF_NULL_SPACE},
     ),
     Case(
         "soap-every-axis",
@@ -94,6 +118,7 @@ ROWS = [
         moves=0.01,
         shapes=SQUARE,
         tolerance=(1e-6, "its bases after the first are float32"),
+        lacks={"smoothness": OF_NULL_SPACE},
     ),
     # The longest axis keeps the identity, so that the factors of the tests' matrices have full rank.
     Case(
@@ -131,6 +156,10 @@ ROWS = [
             {"root": 0},
             {"merge_axes": None},
         ),
+        lacks={
+            "smoothness": "the roots of its factors have no floor but epsilon",
+            "long vectors": OF_VECTORS,
+        },
     ),
     Case(
         "shampoo-sgd",
@@ -138,6 +167,7 @@ ROWS = [
         twins.shampoo,
         elementwise=False,
         arguments={"beta_1": 0.0, "beta_2": 1.0, "graft": "sgd", "frequency": 4, "start": 6, "epsilon": 1e-2},
+        lacks={"long vectors": OF_VECTORS},
     ),
     Case(
         "shampoo",

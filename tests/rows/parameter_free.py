@@ -6,7 +6,10 @@ from reference.oracles_large import optax, pytorch_optimizer, single
 import keras_adaptive
 from rows.case import Case
 
-AVERAGES = ("use_ema", "cautious")
+AVERAGES = {
+    "use_ema": "it keeps an average of the weights by its own rule",
+    "cautious": "its rule knows where the step ends",
+}
 FREE = {"warmup_steps": 7, "weight_power": 1.5, "r": 0.5}
 WRONG_FREE = ({"warmup_steps": -1}, {"warmup_steps": 2.5}, {"weight_power": -1.0}, {"r": -0.5}, {"r": float("inf")})
 WRONG_EPSILON = ({"epsilon": 0.0}, {"epsilon": -1e-8}, {"epsilon": float("nan")}, {"epsilon": 1e-50})
@@ -65,7 +68,9 @@ ROWS = [
             {"safeguard_warmup": "no"},
         ),
         coupled=True,
+        elementwise=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "prodigy-safeguard",
@@ -74,7 +79,9 @@ ROWS = [
         pytorch_optimizer("Prodigy", betas=(0.8, 0.99), beta3=0.9, d0=1e-2, d_coef=9.0, safeguard_warmup=True),
         {"beta_1": 0.8, "beta_2": 0.99, "beta_3": 0.9, "d_0": 1e-2, "d_coefficient": 9.0, "safeguard_warmup": True},
         coupled=True,
+        elementwise=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is a small part of any distance"},
     ),
     Case(
         "prodigy-corrected",
@@ -83,6 +90,7 @@ ROWS = [
         pytorch_optimizer("Prodigy", d0=0.5, d_coef=9.0, growth_rate=1.01, bias_correction=True),
         {"d_0": 0.5, "d_coefficient": 9.0, "growth_rate": 1.01, "use_bias_correction": True},
         coupled=True,
+        elementwise=False,
     ),
     Case(
         "dadapt-adam",
@@ -91,7 +99,9 @@ ROWS = [
         pytorch_optimizer("DAdaptAdam"),
         wrong=(*WRONG_EPSILON, *WRONG_ESTIMATE, {"beta_1": 1.0}, {"beta_2": -0.1}, {"use_bias_correction": 1}),
         coupled=True,
+        stops=False,
         moves=0.0,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dadapt-adam-corrected",
@@ -100,6 +110,7 @@ ROWS = [
         pytorch_optimizer("DAdaptAdam", betas=(0.8, 0.9), d0=1.0, growth_rate=1.01, bias_correction=True),
         {"beta_1": 0.8, "beta_2": 0.9, "d_0": 1.0, "growth_rate": 1.01, "use_bias_correction": True},
         coupled=True,
+        stops=False,
     ),
     Case(
         "dog",
@@ -108,8 +119,10 @@ ROWS = [
         optax("contrib.dog"),
         wrong=(*WRONG_EPSILON, *WRONG_AVERAGE, {"reps_rel": 0.0}, {"reps_rel": float("inf")}),
         coupled=True,
+        elementwise=False,
         moves=0.0,
         refuses=AVERAGES,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dog-decay",
@@ -118,6 +131,7 @@ ROWS = [
         optax("contrib.dog", init_step=("heuristic", 0.5), eps=0.1, weight_decay=0.1),
         {"reps_rel": 0.5, "epsilon": 0.1, "average_power": 2.0, "weight_decay": 0.1},
         coupled=True,
+        elementwise=False,
         refuses=AVERAGES,
     ),
     Case(
@@ -127,8 +141,10 @@ ROWS = [
         optax("contrib.dowg"),
         wrong=(*WRONG_EPSILON, *WRONG_AVERAGE, {"initial_distance": 0.0}, {"initial_distance": -1.0}),
         coupled=True,
+        elementwise=False,
         moves=0.0,
         refuses=AVERAGES,
+        lacks={"first steps": "its first estimate is far below any distance"},
     ),
     Case(
         "dowg-distance",
@@ -137,6 +153,8 @@ ROWS = [
         optax("contrib.dowg", init_estim_sq_dist=4.0, eps=0.1, weight_decay=0.1),
         {"initial_distance": 2.0, "epsilon": 0.1, "average_power": 2.0, "weight_decay": 0.1},
         coupled=True,
+        elementwise=False,
+        shared=100.0,
         refuses=AVERAGES,
     ),
 ]

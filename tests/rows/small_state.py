@@ -83,6 +83,7 @@ ROWS = [
         oracles.pytorch_optimizer("NovoGrad", betas=(0.8, 0.99), grad_averaging=True, weight_decay=0.1),
         {"beta_1": 0.8, "beta_2": 0.99, "grad_averaging": True, "weight_decay": 0.1},
         moves=0.04,
+        shared=50.0,
     ),
     Whole(
         "novograd",
@@ -119,6 +120,7 @@ ROWS = [
         twins.tiger,
         oracles.pytorch_optimizer("Tiger", weight_decay=0.1),
         {"parameter_scale": False, "weight_decay": 0.1},
+        lacks={"smoothness": "a step is a sign"},
     ),
     Case(
         "tiger",
