@@ -86,6 +86,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = Parser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     listing = commands.add_parser("list", help="a table of all optimizers")
@@ -96,7 +97,7 @@ def main(arguments=None):
     if given.command == "list":
         print((markdown if given.markdown else plain)(catalogue()))
         return 0
-    return command.run(bench, given)
+    return command.run(bench, given, arguments)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,10 @@ class Measurement:
     times: tuple[float, ...] = ()
     error: str = ""
 
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)
+
 
 def steps(specifications: list[Specification], workloads: list[Workload], repeats: int) -> int:
     """How often `measured` says that it is further."""
@@ -166,9 +170,13 @@ def _tried(contender, call):
         return call()
     # Whatever one contender, or the compiler of its backend, raises: it is a row of the table, and the others go on.
     except Exception as error:
-        text = " ".join(str(error).split())
-        contender.error = f"{type(error).__name__}: {text[:300]}"
+        contender.error = explained(error)
         return None
+
+
+def explained(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def state_bytes(optimizer) -> int:

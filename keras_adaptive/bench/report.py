@@ -71,11 +71,6 @@ def line(row) -> list[str]:
     return names + ["" if number is None else f"{number:{form}}" for number, form in numbers]
 
 
-def errors(rows) -> list[str]:
-    """A line for each that failed."""
-    return [f"{row.optimizer} by {row.by}, {row.workload}: {row.error}" for row in rows if row.error]
-
-
 def write_json(path: Path, about: dict, rows) -> None:
     """What was measured, and where and how."""
     content = {**about, "results": [asdict(row) for row in rows]}

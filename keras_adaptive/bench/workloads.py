@@ -33,10 +33,10 @@ class Workload:
     def parameters(self) -> int:
         return sum(map(math.prod, self.shapes.values()))
 
-    def variables(self):
-        """New variables, with the same values at every call."""
+    def variables(self, initializer=None):
+        """New variables, by the initializer, or else with the same normal numbers at every call."""
         return [
-            keras.Variable(keras.initializers.RandomNormal(stddev=0.02, seed=seed), shape=shape, name=name)
+            keras.Variable(initializer or keras.initializers.RandomNormal(0.0, 0.02, seed), shape=shape, name=name)
             for seed, (name, shape) in enumerate(self.shapes.items())
         ]
 
@@ -61,12 +61,12 @@ class Workload:
 
 
 def large(size: float) -> Workload:
-    return Workload("large", "one variable", {"kernel": (_scaled(16384, size), 1024)})
+    return Workload("large", "one variable", {"kernel": (scaled(16384, size), 1024)})
 
 
 def mixed(size: float) -> Workload:
     """The shapes of a transformer: with size 1, 12 layers of width 512 and 30,000 tokens."""
-    layers, width, tokens, places = _scaled(12, size), _scaled(512, size, 8), _scaled(30000, size), _scaled(512, size)
+    layers, width, tokens, places = scaled(12, size), scaled(512, size, 8), scaled(30000, size), scaled(512, size)
     shapes: dict[str, Shape] = {"token_embeddings": (tokens, width), "position_embeddings": (places, width)}
     for layer in range(layers):
         for part in ("query", "key", "value", "output"):
@@ -87,33 +87,23 @@ def _norm(name, width) -> dict[str, Shape]:
 
 
 def small(size: float) -> Workload:
-    pairs = range(_scaled(500, size))
+    pairs = range(scaled(500, size))
     shapes: dict[str, Shape] = {f"kernel_{pair}": (32, 32) for pair in pairs}
     shapes |= {f"bias_{pair}": (256,) for pair in pairs}
     return Workload("small", "small variables", shapes)
 
 
 def embedding(size: float) -> Workload:
-    rows, looked_up = _scaled(1_000_000, size), _scaled(4096, size)
+    rows, looked_up = scaled(1_000_000, size), scaled(4096, size)
     # Half of the lookups go to a twentieth of the rows, as words do.
     of_all, often = np.random.default_rng(0).random((2, looked_up))
     ids = (of_all * np.where(often < 0.5, max(rows // 20, 1), rows)).astype("int32")
     return Workload("embedding", f"an embedding table, looked up at {looked_up:,} ids", {"embeddings": (rows, 64)}, ids)
 
 
-def _scaled(length, size, least=1):
+def scaled(length, size, least=1) -> int:
+    """The length in a workload of that size."""
     return max(round(length * size), least)
 
 
 WORKLOADS: dict[str, Callable[[float], Workload]] = {made.__name__: made for made in (large, mixed, small, embedding)}
-
-
-def named(name: str, size: float) -> Workload:
-    """The workload of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in WORKLOADS:
-        raise ValueError(f"unknown workload; there are {', '.join(WORKLOADS)}. Received: {name!r}")
-    return WORKLOADS[name](size)
