@@ -104,7 +104,7 @@ def _measure(optimizers, chosen, given):
     about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
     with Bar(measure.steps(optimizers, chosen, given.repeats)) as bar:
-        rows = list(measure.measured(optimizers, chosen, given.repeats, bar.tick))
+        rows = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
     table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
     return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)
 
@@ -113,7 +113,7 @@ def _compile(optimizers, chosen, given):
     about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
     _say(about, chosen, dense=True)
     with Bar(tpu.steps(optimizers, chosen)) as bar:
-        rows = list(tpu.compiled(optimizers, chosen, bar.tick))
+        rows = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
 
@@ -124,6 +124,17 @@ def _say(about, chosen, dense):
         note = ", dense gradients" if workload.ids is not None and dense else ""
         variables = f"{len(workload.shapes)} variables, {workload.parameters:,} parameters"
         print(f"{workload.name}: {workload.what}; {variables}{note}", flush=True)
+
+
+def _until_interrupted(rows):
+    """All of them, or those that there were when the user had enough."""
+    found = []
+    try:
+        for row in rows:
+            found.append(row)
+    except KeyboardInterrupt:
+        print("\ninterrupted: this is what there was until then", file=sys.stderr)
+    return found
 
 
 def _report(about, rows, table, drawn, given):

@@ -95,9 +95,9 @@ def small(size: float) -> Workload:
 
 def embedding(size: float) -> Workload:
     rows, looked_up = scaled(1_000_000, size), scaled(4096, size)
-    # Half of the lookups go to a twentieth of the rows, as words do.
+    # Half of the lookups go to few rows, as those of words do.
     of_all, often = np.random.default_rng(0).random((2, looked_up))
-    ids = (of_all * np.where(often < 0.5, max(rows // 20, 1), rows)).astype("int32")
+    ids = (of_all * np.where(often < 0.5, max(rows // 500, 1), rows)).astype("int32")
     return Workload("embedding", f"an embedding table, looked up at {looked_up:,} ids", {"embeddings": (rows, 64)}, ids)
 
 

@@ -19,9 +19,12 @@ class Update:
             step()
             return tf.constant(True)
 
-        self.function = tf.function(done, jit_compile=jit_compile, autograph=False)
+        self.trace = tf.function(done, jit_compile=jit_compile, autograph=False).get_concrete_function
+        self.function = None
 
     def __call__(self):
+        if self.function is None:
+            self.function = self.trace()
         self.function()
         if _GPUS:
             tf.test.experimental.sync_devices()
