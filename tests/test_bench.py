@@ -233,20 +233,22 @@ def test_what_is_not_installed_is_named(capsys, monkeypatch):
         assert "Linux only" in refused(capsys, "--tpu-compile", "v5e") or "jax is not" in environment.missing()
 
 
-def test_what_fails_is_a_row_and_the_others_go_on(capsys, monkeypatch, tmp_path):
-    class Broken(keras.optimizers.SGD):
-        def build(self, variables):
-            raise MemoryError("no\nmore")
+@pytest.mark.parametrize(("broken", "status"), [(keras.optimizers.SGD, 0), (specification.CLASSES["SGD"], 1)], ids=str)
+def test_what_fails_is_a_row_and_the_others_go_on(broken, status, capsys, monkeypatch, tmp_path):
+    def fails(self, variables):
+        raise MemoryError("no\nmore")
 
-    monkeypatch.setattr(peers, "of_keras", lambda specified: Broken())
-    written = tmp_path / "bench.json"
-    assert run("--optimizers", "SGD", "--workloads", "large", "--output", str(written)) == 1
+    monkeypatch.setattr(broken, "build", fails)
+    written, drawn = tmp_path / "bench.json", tmp_path / "bench.png"
+    asked = ["--optimizers", "SGD", "--workloads", "large"]
+    assert run(*asked, "--output", str(written), "--picture", str(drawn)) == status
     printed, errors = capsys.readouterr()
     assert "failed" in printed
     assert "MemoryError: no more" in errors
-    by = {row["by"]: row for row in json.loads(written.read_text(encoding="utf-8"))["results"]}
-    assert by[measure.OURS]["milliseconds"] > 0
-    assert sum(bool(row["error"]) for row in by.values()) == len(backend.FORMS)
+    failed = [row for row in json.loads(written.read_text(encoding="utf-8"))["results"] if row["error"]]
+    assert len(failed) == (1 if status else len(backend.FORMS))
+    assert not any(row["times"] for row in failed)
+    assert drawn.exists()
 
 
 @pytest.mark.on("jax")

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from keras_adaptive.bench import clock, peers
+from keras_adaptive.bench.report import OURS
 from keras_adaptive.bench.specification import Specification
 from keras_adaptive.bench.workloads import Workload
 from keras_adaptive.core.backends import bench as backend
 from keras_adaptive.core.describe import stored_bytes
 
-OURS = "keras_adaptive"
 # It reads two arrays and writes one.
 TRIAD_BYTES = 12
 

@@ -12,6 +12,7 @@ import keras
 
 import keras_adaptive
 
+OURS = "keras_adaptive"
 _LIBRARIES = {
     "tensorflow": ("keras", "tensorflow"),
     "jax": ("keras", "jax", "jaxlib", "optax"),

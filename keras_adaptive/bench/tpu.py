@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import keras
 
 from keras_adaptive.bench import peers
-from keras_adaptive.bench.measure import OURS, explained, state_bytes
+from keras_adaptive.bench.measure import explained, state_bytes
+from keras_adaptive.bench.report import OURS
 from keras_adaptive.bench.traffic import hbm_bytes
 from keras_adaptive.bench.workloads import Workload, mixed, scaled
 

@@ -1,7 +1,6 @@
 """The memory of this process, and the name of its processor, where the system tells them."""
 
 import ctypes
-import gc
 import platform
 import re
 from pathlib import Path
@@ -11,7 +10,6 @@ _SYSTEM = Path("/proc/self")
 
 def extra_bytes(call):
     """How much more memory the process has at some time of the call than before it; None where no system says so."""
-    gc.collect()
     if not (_SYSTEM / "clear_refs").exists():
         return None
     # What the allocator holds back would hide what the call takes.
