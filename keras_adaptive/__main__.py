@@ -1,13 +1,15 @@
-"""`python -m keras_adaptive list`: the optimizers of the package as a table."""
+"""`python -m keras_adaptive`: `list` prints the optimizers of the package as a table, `bench` measures them."""
 
 import argparse
 import inspect
 import re
+import sys
 from dataclasses import astuple, dataclass
 
 import keras
 
 import keras_adaptive
+from keras_adaptive.bench import command
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
@@ -76,14 +78,27 @@ def plain(entries):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = Parser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     listing = commands.add_parser("list", help="a table of all optimizers")
     listing.add_argument("--markdown", action="store_true", help="as the README has it")
-    arguments = parser.parse_args()
-    print((markdown if arguments.markdown else plain)(catalogue()))
+    bench = commands.add_parser("bench", help="how fast updates are on this device")
+    command.add_arguments(bench)
+    given = parser.parse_args(arguments)
+    if given.command == "list":
+        print((markdown if given.markdown else plain)(catalogue()))
+        return 0
+    return command.run(bench, given, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -138,6 +138,7 @@ def test_importing_it_imports_nothing_that_keras_did_not():
 import sys, keras
 before = set(sys.modules)
 import keras_adaptive
+assert not any(name.startswith("keras_adaptive.") and "bench" in name for name in sys.modules)
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
 """
     done = fresh(code)

@@ -2,10 +2,11 @@
 
 import importlib.util
 import os
-import platform
-import sys
+import runpy
 
-from tpu.compiler import ENVIRONMENT
+# Not imported: importing the package imports Keras.
+(_PACKAGE,) = importlib.util.find_spec("keras_adaptive").submodule_search_locations
+_TPU = runpy.run_path(f"{_PACKAGE}/bench/environment.py")
 
 # For each world what its process is started with.
 WORLDS = {
@@ -15,8 +16,8 @@ WORLDS = {
     "jax": {"KERAS_BACKEND": "jax"},
     "jax-devices": {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
     "torch": {"KERAS_BACKEND": "torch"},
-    "tpu-jax": {"KERAS_BACKEND": "jax", **ENVIRONMENT},
-    "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **ENVIRONMENT},
+    "tpu-jax": {"KERAS_BACKEND": "jax", **_TPU["ENVIRONMENT"]},
+    "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **_TPU["ENVIRONMENT"]},
 }
 # Entered in the full run only.
 FULL = {"mirrored-4"}
@@ -39,10 +40,7 @@ def environment(world: str) -> dict[str, str]:
 
 def missing(world: str) -> str | None:
     """Why the world cannot be entered on this machine, or None."""
-    needed = [WORLDS[world]["KERAS_BACKEND"]]
-    if world.startswith("tpu"):
-        needed += ["jax", "libtpu"]
-        if platform.system() != "Linux":
-            return f"the TPU compiler exists for Linux only, and this is {sys.platform}"
-    absent = [name for name in needed if importlib.util.find_spec(name) is None]
-    return f"{absent[0]} is not installed" if absent else None
+    needed = WORLDS[world]["KERAS_BACKEND"]
+    if importlib.util.find_spec(needed) is None:
+        return f"{needed} is not installed"
+    return _TPU["missing"]() if world.startswith("tpu") else None

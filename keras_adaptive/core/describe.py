@@ -57,7 +57,7 @@ class Table:
                     learning_rate=eta * state.learning_rate_multiplier,
                     weight_decay=scheduled.get(state.scheduled_decay, state.weight_decay) or 0.0,
                     slots=tuple(kept),
-                    state_bytes=sum(map(_bytes, kept.values())),
+                    state_bytes=sum(map(stored_bytes, kept.values())),
                 )
             )
         return cls(tuple(rows))
@@ -103,6 +103,7 @@ def _text(value):
     return str(value)
 
 
-def _bytes(variable):
+def stored_bytes(variable):
+    """How many bytes a variable takes."""
     bits = re.search(r"\d+$", backend.standardize_dtype(variable.dtype))
     return math.prod(variable.shape) * (int(bits[0]) // 8 if bits else 1)

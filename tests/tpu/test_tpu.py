@@ -10,9 +10,9 @@ import worlds
 from cases import each
 from keras import ops
 
+from keras_adaptive.bench import tpu
+from keras_adaptive.bench.traffic import hbm_bytes
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from tpu.compiler import compiled
-from tpu.traffic import hbm_bytes
 
 pytestmark = pytest.mark.on("tpu-jax", "tpu-tensorflow")
 
@@ -46,6 +46,11 @@ def large(request):
     yield keras.Variable(ops.zeros((16384, 8192), dtype), dtype=dtype, name="large")
     # Optimizers are part of reference cycles, and large ones would add up.
     gc.collect()
+
+
+def compiled(optimizer, variables, **given):
+    """The text of the compiled program of one `apply`."""
+    return tpu.program(optimizer, variables, **given).text
 
 
 def made(case, options):

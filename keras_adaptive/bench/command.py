@@ -1,0 +1,149 @@
+"""The command: its arguments, and what it prints and writes."""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import keras
+
+from keras_adaptive.bench import environment, picture, report, specification, tpu, workloads
+from keras_adaptive.bench.progress import Bar
+
+DESCRIPTION = """
+Measures one update of each optimizer, as `fit` runs it on this device, in turns with Keras's own class and with optax
+or torch.optim. The floor is the time that the bytes which an update must move need at the bandwidth of a triad
+(a + s b) in the same rounds. Times are medians. On TensorFlow the embedding's gradient holds rows, and its floor is
+that of these rows.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
+    add = parser.add_argument
+    add("--optimizers", default="SGD,RMSprop,Adam", help="such as Adam,SGD:momentum=0.9, or all (default: %(default)s)")
+    add("--workloads", default="", help=f"some of: {','.join(workloads.WORKLOADS)} (default: all)")
+    add("--options", default="", help="arguments of all of them, such as slot_dtype=bfloat16,skip_nonfinite=True")
+    add("--repeats", type=_count, default=15, help="rounds, of which the median is taken (default: %(default)s)")
+    add("--size", type=_size, default=1.0, help="of the workloads; below 1 to try the command (default: %(default)s)")
+    add("--markdown", action="store_true", help="print the table as markdown")
+    add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
+    add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
+    add("--picture", type=_file, metavar="bench.png", help="draw them, which needs matplotlib")
+
+
+def _count(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Received: {text!r}")
+    return int(text)
+
+
+def _size(text):
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100. Received: {text!r}")
+    return size
+
+
+def _file(text):
+    if not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file in a folder that exists. Received: {text!r}")
+    return Path(text)
+
+
+def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
+    """Does what was asked for; the exit status: 1 if one of our updates failed. Wrong arguments end it with 2.
+
+    Args:
+        parser: says what is wrong.
+        given: what it made of the arguments.
+        arguments: the same as they were given, for a process with another environment.
+    """
+    known = tpu.WORKLOADS if given.tpu_compile else workloads.WORKLOADS
+    try:
+        options = specification.arguments(given.options.split(",") if given.options else [])
+        optimizers = specification.parse(given.optimizers, options)
+        chosen = _chosen(known, given)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.picture and importlib.util.find_spec("matplotlib") is None:
+        parser.error(f"argument --picture: matplotlib is not installed. Received: {str(given.picture)!r}")
+    if not given.tpu_compile:
+        return _measure(optimizers, chosen, given)
+    reason = environment.missing()
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        reason = f"the backend must be jax or tensorflow, and is {keras.backend.backend()}"
+    if reason:
+        parser.error(f"argument --tpu-compile: {reason}. Received: {given.tpu_compile!r}")
+    needed = environment.ENVIRONMENT | {"KERAS_BACKEND": keras.backend.backend()}
+    if needed.items() <= os.environ.items():
+        return _compile(optimizers, chosen, given)
+    # Keras, and the backend with it, was imported without that environment: this process begins anew with it.
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "keras_adaptive", *arguments]
+    return os.execve(sys.executable, command, {**os.environ, **needed})
+
+
+def _chosen(known, given):
+    """The workloads that were asked for, in that size."""
+    names = [name.strip() for name in given.workloads.split(",")] if given.workloads else list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"argument --workloads: there are {', '.join(known)}. Received: {unknown[0]!r}")
+    return [known[name](given.size) for name in names]
+
+
+def _measure(optimizers, chosen, given):
+    from keras_adaptive.bench import measure
+    from keras_adaptive.core.backends import bench as backend
+
+    about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
+    _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
+    with Bar(measure.steps(optimizers, chosen, given.repeats)) as bar:
+        rows = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
+    table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
+    return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)
+
+
+def _compile(optimizers, chosen, given):
+    about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
+    _say(about, chosen, dense=True)
+    with Bar(tpu.steps(optimizers, chosen)) as bar:
+        rows = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
+    table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
+    return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
+
+
+def _say(about, chosen, dense):
+    print(report.heading(about["machine"]))
+    for workload in chosen:
+        note = ", dense gradients" if workload.ids is not None and dense else ""
+        variables = f"{len(workload.shapes)} variables, {workload.parameters:,} parameters"
+        print(f"{workload.name}: {workload.what}; {variables}{note}", flush=True)
+
+
+def _until_interrupted(rows):
+    """All of them, or those that there were when the user had enough."""
+    found = []
+    try:
+        for row in rows:
+            found.append(row)
+    except KeyboardInterrupt:
+        print("\ninterrupted: this is what there was until then", file=sys.stderr)
+    return found
+
+
+def _report(about, rows, table, drawn, given):
+    print(table)
+    if given.output:
+        report.write_json(given.output, about, rows)
+    if given.picture:
+        picture.draw(given.picture, report.heading(about["machine"]), rows, *drawn)
+    for row in rows:
+        if row.error:
+            print(f"{row.optimizer} by {row.by}, {row.workload}: {row.error}", file=sys.stderr)
+    return int(any(row.failed for row in rows if row.by == report.OURS))

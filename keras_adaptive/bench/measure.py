@@ -1,0 +1,209 @@
+"""The measurement: optimizers of the package and their peers, update by update in turns, on each workload."""
+
+import gc
+import itertools
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from keras_adaptive.bench import clock, peers
+from keras_adaptive.bench.report import OURS
+from keras_adaptive.bench.specification import Specification
+from keras_adaptive.bench.workloads import Workload
+from keras_adaptive.core.backends import bench as backend
+from keras_adaptive.core.describe import stored_bytes
+
+# It reads two arrays and writes one.
+TRIAD_BYTES = 12
+
+
+@dataclass
+class Contender:
+    """Something that updates the variables of a workload, and what was measured of it.
+
+    Attributes:
+        label: whose it is, and how it runs.
+        update: takes one step.
+        state_bytes: a function to what it keeps between steps, once there was one.
+        compile_seconds: how much longer the first step took than a later one.
+        extra_bytes: what a step takes besides weights, gradients and state; None where that is not known.
+        times: the seconds of each round.
+        error: why there are no times.
+    """
+
+    label: str
+    update: Callable | None = None
+    state_bytes: Callable[[], int] | None = None
+    compile_seconds: float = 0.0
+    extra_bytes: int | None = None
+    times: list[float] = field(default_factory=list)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: an optimizer on a workload, or a peer of it.
+
+    Attributes:
+        workload: its name.
+        optimizer: the optimizer of the package, with its arguments.
+        by: "keras_adaptive", or whose update of that name it is.
+        milliseconds: the median of an update.
+        gigabytes_per_second: of a triad in the same rounds, on two arrays as large as the variables together.
+        floor_bytes: what the update must move at least.
+        floor_ratio: how many times as long as moving them takes it took, the median over the rounds.
+        ours_ratio: how many times as long as this one ours takes, the median over the rounds; None for ours.
+        state_bytes: what is kept between updates.
+        compile_seconds: how much longer the first update took.
+        extra_bytes: memory of an update besides weights, gradients and state; None where that is not known.
+        times: the seconds of each round.
+        error: why there is nothing else.
+    """
+
+    workload: str
+    optimizer: str
+    by: str
+    milliseconds: float | None = None
+    gigabytes_per_second: float | None = None
+    floor_bytes: int | None = None
+    floor_ratio: float | None = None
+    ours_ratio: float | None = None
+    state_bytes: int | None = None
+    compile_seconds: float | None = None
+    extra_bytes: int | None = None
+    times: tuple[float, ...] = ()
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)
+
+
+def steps(specifications: list[Specification], workloads: list[Workload], repeats: int) -> int:
+    """How often `measured` says that it is further."""
+    return len(workloads) * len(_groups(specifications)) * (1 + clock.WARM_UP + repeats)
+
+
+def measured(specifications, workloads, repeats, tick: Callable[[str], object]):
+    """Measurements of the optimizers, and of their peers, on the workloads.
+
+    Args:
+        specifications: the optimizers; those of one class that follow each other are measured in the same rounds.
+        workloads: the workloads.
+        repeats: how many rounds.
+        tick: called, with what is being measured, whenever a round is done.
+    """
+    for workload in workloads:
+        gradients = workload.gradients()
+        for group in _groups(specifications):
+            yield from _group(group, workload, gradients, repeats, tick)
+            gc.collect()
+
+
+def _groups(specifications):
+    return [list(group) for _, group in itertools.groupby(specifications, key=lambda one: one.name)]
+
+
+def _group(specifications, workload, gradients, repeats, tick):
+    def further():
+        tick(f"{specifications[0].name}, {workload.name}")
+
+    contenders: dict[tuple, Contender] = {}
+    rows = [_contenders(one, workload, gradients, contenders) for one in specifications]
+    for row in rows[1:]:
+        # Variants of a class are compared with the first.
+        row.append((str(specifications[0]), rows[0][0][1]))
+    triad = Contender("triad", backend.triad(workload.parameters))
+    ready = [triad, *(one for one in contenders.values() if not one.error)]
+    first = {id(one): _tried(one, lambda one=one: clock.seconds(one.update)) for one in ready}
+    further()
+    ready = [one for one in ready if not one.error]
+    for one, times in zip(ready, clock.rounds([one.update for one in ready], repeats, further), strict=True):
+        one.times = times
+        one.compile_seconds = max(first[id(one)] - statistics.median(times), 0.0)
+        one.extra_bytes = None if one is triad else _tried(one, one.update.extra_bytes)
+    for specification, row in zip(specifications, rows, strict=True):
+        (_, ours), *others = row
+        yield _measurement(workload, gradients, specification, OURS, ours, triad)
+        for label, peer in others:
+            yield _measurement(workload, gradients, specification, label, peer, triad, ours)
+
+
+def _contenders(specification, workload, gradients, known):
+    """Labels and contenders: ours, then its peers. Those in `known` are there already; new ones are added."""
+
+    def contender(label, key, make):
+        if key not in known:
+            one = known[key] = Contender(label)
+            made = _tried(one, make)
+            if made is not None:
+                one.update, one.state_bytes = made
+        return known[key].label, known[key]
+
+    def of_keras(optimizer, form):
+        variables = workload.variables()
+        optimizer.build(variables)
+        return backend.update(optimizer, variables, gradients, backend.FORMS[form]), lambda: state_bytes(optimizer)
+
+    in_fit = next(iter(backend.FORMS))
+    row = [contender(OURS, (OURS, str(specification)), lambda: of_keras(specification.make(), in_fit))]
+    theirs = peers.of_keras(specification)
+    if theirs is not None:
+        for form in backend.FORMS:
+            label = f"Keras {form}" if len(backend.FORMS) > 1 else "Keras"
+            key = (label, repr(sorted(theirs.get_config().items(), key=str)))
+            row.append(contender(label, key, lambda form=form: of_keras(peers.of_keras(specification), form)))
+    settings = peers.settings(specification)
+    if settings is not None and backend.other_library(specification.name):
+        label = backend.other_library(specification.name)
+
+        def of_another():
+            update = backend.other(specification.name, settings, workload.variables(), gradients)
+            return update, lambda: update.state_bytes
+
+        row.append(contender(label, (label, repr(sorted(settings.items()))), of_another))
+    return row
+
+
+def _tried(contender, call):
+    try:
+        return call()
+    # Whatever one contender, or the compiler of its backend, raises: it is a row of the table, and the others go on.
+    except Exception as error:
+        contender.error = explained(error)
+        return None
+
+
+def explained(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def state_bytes(optimizer) -> int:
+    """What a Keras optimizer keeps besides its learning rate and the number of updates."""
+    apart = {id(optimizer.iterations), id(optimizer.learning_rate)}
+    return sum(stored_bytes(variable) for variable in optimizer.variables if id(variable) not in apart)
+
+
+def _measurement(workload, gradients, specification, label, contender, triad, ours=None):
+    row = Measurement(workload.name, str(specification), label, error=contender.error)
+    if contender.error:
+        return row
+    bytes_per_second = [TRIAD_BYTES * workload.parameters / seconds for seconds in triad.times]
+    kept = contender.state_bytes()
+    floor_bytes = workload.floor_bytes(gradients, kept)
+    must_take = [floor_bytes / rate for rate in bytes_per_second]
+    return Measurement(
+        workload.name,
+        str(specification),
+        label,
+        milliseconds=1000 * statistics.median(contender.times),
+        gigabytes_per_second=statistics.median(bytes_per_second) / 1e9,
+        floor_bytes=floor_bytes,
+        floor_ratio=clock.ratio(contender.times, must_take),
+        ours_ratio=clock.ratio(ours.times, contender.times) if ours is not None and ours.times else None,
+        state_bytes=kept,
+        compile_seconds=contender.compile_seconds,
+        extra_bytes=contender.extra_bytes,
+        times=tuple(contender.times),
+    )

@@ -1,0 +1,78 @@
+"""What was measured, as a table, as JSON and as a picture."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+
+import keras_adaptive
+
+OURS = "keras_adaptive"
+_LIBRARIES = {
+    "tensorflow": ("keras", "tensorflow"),
+    "jax": ("keras", "jax", "jaxlib", "optax"),
+    "torch": ("keras", "torch"),
+}
+
+
+def machine(device: str) -> dict:
+    """Where it was measured: the device in words, the cores, the system, and the versions of what ran."""
+    backend = keras.backend.backend()
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES[backend] if importlib.util.find_spec(name)}
+    return {
+        "device": device,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "backend": backend,
+        "versions": {"keras_adaptive": keras_adaptive.__version__, **found},
+    }
+
+
+def heading(machine: dict) -> str:
+    """The machine in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    device, cores, python = machine["device"], machine["cores"], machine["python"]
+    return f"{device}, {cores} cores, Python {python}, {machine['backend']}: {versions}"
+
+
+def table(head, lines, markdown: bool = False) -> str:
+    """Lines of texts under a head, in columns or as markdown."""
+    if markdown:
+        return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in (head, *lines)
+    )
+
+
+HEAD = ("workload", "optimizer", "by", "ms", "x floor", "ours / it", "state MB", "compile s", "extra MB")
+
+
+def line(row) -> list[str]:
+    """A Measurement as a line of the table."""
+    names = [row.workload, row.optimizer, row.by]
+    if row.error:
+        return [*names, "failed", *[""] * (len(HEAD) - 4)]
+    extra = None if row.extra_bytes is None else row.extra_bytes / 1e6
+    numbers = (
+        (row.milliseconds, ".3g" if row.milliseconds < 100 else ".0f"),
+        (row.floor_ratio, ".2f"),
+        (row.ours_ratio, ".3f"),
+        (row.state_bytes / 1e6, ".1f"),
+        (row.compile_seconds, ".2f"),
+        (extra, ".1f"),
+    )
+    return names + ["" if number is None else f"{number:{form}}" for number, form in numbers]
+
+
+def write_json(path: Path, about: dict, rows) -> None:
+    """What was measured, and where and how."""
+    content = {**about, "results": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

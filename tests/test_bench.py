@@ -1,0 +1,272 @@
+"""`python -m keras_adaptive bench` on workloads so small that it takes no time; what it measures is not tested."""
+
+import importlib.util
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_adaptive.__main__ import main
+from keras_adaptive.bench import clock, environment, measure, peers, specification
+from keras_adaptive.bench.workloads import WORKLOADS, Workload
+from keras_adaptive.core.backends import bench as backend
+from keras_adaptive.core.backends.bench import process
+
+PNG = b"\x89PNG\r\n\x1a\n"
+# Bytes per parameter: g, theta and the slots are read, theta and the slots are written.
+FLOORS = {"SGD": 12, "SGD:momentum=0.9": 20, "Adam": 28}
+TINY = Workload("tiny", "a matrix and a vector", {"kernel": (8, 4), "bias": (4,)})
+
+
+def run(*arguments):
+    return main(["bench", "--size", "0.001", "--repeats", "2", *arguments])
+
+
+def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
+    written, drawn = tmp_path / "bench.json", tmp_path / "bench.png"
+    optimizers = ["SGD", "Adam"]
+    asked = ["--optimizers", ",".join(optimizers), "--workloads", "large,embedding"]
+    assert run(*asked, "--output", str(written), "--picture", str(drawn)) == 0
+    printed, progress = capsys.readouterr()
+    content = json.loads(written.read_text(encoding="utf-8"))
+    assert drawn.read_bytes().startswith(PNG)
+    assert content["machine"]["backend"] == keras.backend.backend()
+    assert content["machine"]["device"] in printed
+    assert {name: content[name] for name in ("repeats", "size")} == {"repeats": 2, "size": 0.001}
+    table = printed[printed.index("workload ") :].splitlines()[1:]
+    assert len(table) == len(content["results"])
+    assert progress.count("\r") > 2 * len(optimizers)
+    ours = [row for row in content["results"] if row["by"] == measure.OURS]
+    assert [(row["workload"], row["optimizer"]) for row in ours] == [
+        (workload, name) for workload in ("large", "embedding") for name in optimizers
+    ]
+    for row in content["results"]:
+        assert len(row["times"]) == 2
+        assert row["milliseconds"] == pytest.approx(1000 * statistics.median(row["times"]))
+        assert min(row["floor_ratio"], row["gigabytes_per_second"]) > 0
+        assert (row["ours_ratio"] is None) == (row["by"] == measure.OURS)
+        parameters = WORKLOADS[row["workload"]](0.001).parameters
+        if row["workload"] == "large":
+            assert row["floor_bytes"] == pytest.approx(FLOORS[row["optimizer"]] * parameters, rel=1e-3)
+    keras_has = {f"Keras {form}" for form in backend.FORMS} if len(backend.FORMS) > 1 else {"Keras"}
+    others = {backend.other_library(name) for name in optimizers} - {None}
+    assert {row["by"] for row in content["results"]} == {measure.OURS, *keras_has, *others}
+
+
+def test_options_are_for_all_and_variants_are_compared_with_the_first(tmp_path):
+    written = tmp_path / "bench.json"
+    variants = "Adam:slot_dtype=float32,Adam"
+    asked = ["--optimizers", variants, "--options", "slot_dtype=bfloat16", "--workloads", "large"]
+    assert run(*asked, "--output", str(written)) == 0
+    results = json.loads(written.read_text(encoding="utf-8"))["results"]
+    of = {(row["optimizer"], row["by"]): row for row in results}
+    first, second = ("Adam:slot_dtype=float32", "Adam:slot_dtype=bfloat16")
+    parameters = WORKLOADS["large"](0.001).parameters
+    assert of[first, measure.OURS]["floor_bytes"] == 28 * parameters
+    assert of[second, measure.OURS]["floor_bytes"] == 20 * parameters
+    assert of[second, first]["times"] == of[first, measure.OURS]["times"]
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_the_floor_is_what_the_state_takes(name):
+    (specified,) = specification.parse(name, {})
+    optimizer = specified.make()
+    optimizer.build(TINY.variables())
+    gradients = TINY.gradients()
+    assert TINY.floor_bytes(gradients, measure.state_bytes(optimizer)) == FLOORS[name] * TINY.parameters
+
+
+@pytest.mark.on("tensorflow")
+def test_the_floor_of_rows_is_that_of_the_rows():
+    table = Workload("table", "a table", {"embeddings": (100, 8)}, np.array([3, 5, 3, 7], "int32"))
+    (gradient,) = gradients = table.gradients()
+    assert gradient.values.shape == (4, 8)
+    values_and_ids, three_rows = 4 * (4 * 8 + 4), 3 * 8 * 4
+    slots = 2 * 4 * table.parameters
+    assert table.floor_bytes(gradients, slots) == values_and_ids + 2 * 3 * three_rows
+
+
+def test_some_ids_of_the_embedding_occur_more_than_once():
+    ids = WORKLOADS["embedding"](1.0).ids
+    assert len(ids) == 4096
+    assert 0.5 < len(np.unique(ids)) / len(ids) < 0.98
+
+
+def test_the_workloads_are_what_they_are_called():
+    sizes = {name: (len(made.shapes), made.parameters) for name, made in ((n, w(1.0)) for n, w in WORKLOADS.items())}
+    assert sizes["large"] == (1, 2**24)
+    assert sizes["mixed"][0] == pytest.approx(200, rel=0.05)
+    assert sizes["mixed"][1] == pytest.approx(50e6, rel=0.1)
+    assert sizes["small"][0] == 1000
+    assert sizes["embedding"] == (1, 64_000_000)
+
+
+# Peers
+
+KERAS_HAS = [name for name in specification.CLASSES if peers.of_keras(specification.Specification(name, {}))]
+ANOTHER_HAS = [name for name in specification.CLASSES if backend.other_library(name)]
+
+
+def test_the_classes_that_others_have_are_compared_with_them():
+    least = {"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion", "Adafactor", "Lamb"}
+    assert least <= set(KERAS_HAS)
+    if keras.backend.backend() == "jax" and importlib.util.find_spec("optax"):
+        assert least | {"ScheduleFreeAdamW", "Muon"} <= set(ANOTHER_HAS)
+    if keras.backend.backend() == "torch":
+        assert least - {"Lion", "Lamb"} <= set(ANOTHER_HAS)
+
+
+@pytest.mark.parametrize("name", KERAS_HAS)
+def test_keras_has_the_same_learning_rate_and_momenta(name):
+    ours = specification.Specification(name, {"learning_rate": 0.0625})
+    theirs = peers.of_keras(ours)
+    assert float(ops.convert_to_numpy(theirs.learning_rate)) == 0.0625
+    own = ours.make()
+    for matched in ("beta_1", "beta_2", "rho", "momentum", "nesterov"):
+        if hasattr(theirs, matched) and hasattr(own, matched):
+            assert getattr(theirs, matched) == getattr(own, matched)
+
+
+def test_what_the_user_asks_of_every_library_is_asked_of_the_peer():
+    asked = specification.Specification("Adam", {"global_clipnorm": 1.0, "slot_dtype": "bfloat16"})
+    assert peers.of_keras(asked).global_clipnorm == 1.0
+    assert peers.settings(asked) is None
+    assert peers.settings(specification.Specification("Adam", {"slot_dtype": "bfloat16"}))["beta_2"] == 0.999
+
+
+@pytest.mark.on("jax", "torch")
+@pytest.mark.parametrize("name", ANOTHER_HAS)
+def test_the_other_library_takes_a_step(name):
+    matrix = Workload("matrix", "a matrix", {"kernel": (8, 4)})
+    settings = peers.settings(specification.Specification(name, {}))
+    update = backend.other(name, settings, matrix.variables(), matrix.gradients())
+    update()
+    update()
+    assert update.state_bytes >= 0
+
+
+@pytest.mark.parametrize("form", backend.FORMS)
+def test_an_update_takes_a_step_at_each_call(form):
+    optimizer, variables = specification.CLASSES["Adam"](), TINY.variables()
+    optimizer.build(variables)
+    update = backend.update(optimizer, variables, TINY.gradients(), backend.FORMS[form])
+    for _ in range(3):
+        update()
+    state = update.kept[0] if keras.backend.backend() == "jax" else optimizer.variables
+    (place,) = (place for place, variable in enumerate(optimizer.variables) if variable is optimizer.iterations)
+    assert int(ops.convert_to_numpy(state[place])) == 3
+    extra = update.extra_bytes()
+    assert extra is None or extra >= 0
+
+
+# The clock
+
+
+def test_calls_take_turns_and_warm_up_is_left_out():
+    made: list[int] = []
+    ticks: list[int] = []
+    times = clock.rounds([lambda: made.append(0), lambda: made.append(1)], 2, lambda: ticks.append(len(made)))
+    assert made == [0, 1, 1, 0] * (clock.WARM_UP // 2 + 1)
+    assert ticks == [2, 4, 6, 8]
+    assert [len(of_one) for of_one in times] == [2, 2]
+
+
+def test_a_ratio_is_of_the_same_round():
+    assert clock.ratio([2.0, 20.0, 9.0], [1.0, 10.0, 3.0]) == 2.0
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="this system does not say how much memory is used"
+)
+def test_memory_that_is_given_back_is_seen():
+    assert 60e6 < process.extra_bytes(lambda: np.ones(8_000_000).sum()) < 120e6
+    assert process.extra_bytes(lambda: None) < 10e6
+
+
+# What goes wrong
+
+
+def refused(capsys, *arguments):
+    """The one line that it says."""
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--optimizers", "Adam,rmspop"], "nearest names are RMSprop"),
+        (["--optimizers", "qqqq"], "unknown optimizer"),
+        (["--optimizers", "Adam:beta_1"], "name=value"),
+        (["--optimizers", "Adam:beta_1=2"], "beta_1"),
+        (["--options", "no_option=1"], "no_option"),
+        (["--workloads", "large,huge"], "mixed"),
+        (["--repeats", "0"], "at least 1"),
+        (["--size", "nan"], "above 0"),
+        (["--output", "/no/such/folder/bench.json"], "folder"),
+        (["--tpu-compile", "v1"], "v5e"),
+        (["--tpu-compile", "v5e", "--workloads", "embedding"], "large, mixed"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused_in_one_line(arguments, says, capsys):
+    assert says in refused(capsys, *arguments)
+
+
+def test_what_is_not_installed_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "matplotlib is not installed" in refused(capsys, "--picture", "bench.png")
+    if keras.backend.backend() == "torch":
+        assert "the backend must be jax or tensorflow" in refused(capsys, "--tpu-compile", "v5e")
+    else:
+        assert "Linux only" in refused(capsys, "--tpu-compile", "v5e") or "jax is not" in environment.missing()
+
+
+@pytest.mark.parametrize(("broken", "status"), [(keras.optimizers.SGD, 0), (specification.CLASSES["SGD"], 1)], ids=str)
+def test_what_fails_is_a_row_and_the_others_go_on(broken, status, capsys, monkeypatch, tmp_path):
+    def fails(self, variables):
+        raise MemoryError("no\nmore")
+
+    monkeypatch.setattr(broken, "build", fails)
+    written, drawn = tmp_path / "bench.json", tmp_path / "bench.png"
+    asked = ["--optimizers", "SGD", "--workloads", "large"]
+    assert run(*asked, "--output", str(written), "--picture", str(drawn)) == status
+    printed, errors = capsys.readouterr()
+    assert "failed" in printed
+    assert "MemoryError: no more" in errors
+    failed = [row for row in json.loads(written.read_text(encoding="utf-8"))["results"] if row["error"]]
+    assert len(failed) == (1 if status else len(backend.FORMS))
+    assert not any(row["times"] for row in failed)
+    assert drawn.exists()
+
+
+@pytest.mark.on("jax")
+def test_the_tpu_compiler_is_asked_in_a_process_of_its_own(tmp_path):
+    if environment.missing():
+        pytest.skip(environment.missing())
+    written = tmp_path / "bench.json"
+    asked = ["--tpu-compile", "v5e", "--size", "0.01", "--workloads", "large", "--optimizers", "SGD"]
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_adaptive", "bench", *asked, "--output", str(written)],
+        cwd=Path(__file__).parents[1],
+        env={name: value for name, value in os.environ.items() if name not in environment.ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(written.read_text(encoding="utf-8"))["results"]:
+        assert row["hbm_bytes"] == pytest.approx(12.0, rel=0.01)
+        assert math.isclose(row["floor_bytes"], 12.0)
+        assert row["compile_seconds"] > 0
