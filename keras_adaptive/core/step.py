@@ -68,14 +68,16 @@ def apply(optimizer, gradients, counts):
 
 def finite(optimizer, gradients):
     """One boolean: no element of any gradient is infinite or NaN."""
-    by_rows = [gradient.values for gradient in gradients if isinstance(gradient, rows.Rows)]
+    tables = [gradient.values for gradient in gradients if isinstance(gradient, rows.Rows)]
     dense = [g for g in gradients if g is not None and not isinstance(g, rows.Rows)]
     check = numerics.all_finite
     if optimizer.jit_update is not False:
         check = backends.jitted(optimizer.plan.cache, "finite", check)
     # What is compiled for a number of rows would be compiled anew for any other.
-    checked = [check(dense)] * bool(dense) + [numerics.all_finite(by_rows)] * bool(by_rows)
-    return checked[0] if len(checked) == 1 else ops.logical_and(*checked)
+    if not tables:
+        return check(dense)
+    of_tables = numerics.all_finite(tables)
+    return ops.logical_and(check(dense), of_tables) if dense else of_tables
 
 
 def accumulated(optimizer, plan, gradients, counts, finite):
