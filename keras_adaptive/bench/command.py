@@ -63,29 +63,33 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: l
         given: what it made of the arguments.
         arguments: the same as they were given, for a process with another environment.
     """
-    known = tpu.WORKLOADS if given.tpu_compile else workloads.WORKLOADS
     try:
+        chosen = _chosen(tpu.WORKLOADS if given.tpu_compile else workloads.WORKLOADS, given)
+        if given.picture and importlib.util.find_spec("matplotlib") is None:
+            raise ValueError(f"argument --picture: matplotlib is not installed. Received: {str(given.picture)!r}")
+        if given.tpu_compile:
+            _enter_environment(given, arguments)
         options = specification.arguments(given.options.split(",") if given.options else [])
         optimizers = specification.parse(given.optimizers, options)
-        chosen = _chosen(known, given)
     except ValueError as error:
         parser.error(str(error))
-    if given.picture and importlib.util.find_spec("matplotlib") is None:
-        parser.error(f"argument --picture: matplotlib is not installed. Received: {str(given.picture)!r}")
-    if not given.tpu_compile:
-        return _measure(optimizers, chosen, given)
-    reason = environment.missing()
-    if keras.backend.backend() not in ("tensorflow", "jax"):
-        reason = f"the backend must be jax or tensorflow, and is {keras.backend.backend()}"
+    return (_compile if given.tpu_compile else _measure)(optimizers, chosen, given)
+
+
+def _enter_environment(given, arguments):
+    """Begins this process anew with the TPU compiler's environment: Keras, and its backend, was imported without it.
+
+    No variable has been made yet: that would look for a TPU.
+    """
+    backend, reason = keras.backend.backend(), environment.missing()
+    if backend not in ("tensorflow", "jax"):
+        reason = f"the backend must be jax or tensorflow, and is {backend}"
     if reason:
-        parser.error(f"argument --tpu-compile: {reason}. Received: {given.tpu_compile!r}")
-    needed = environment.ENVIRONMENT | {"KERAS_BACKEND": keras.backend.backend()}
-    if needed.items() <= os.environ.items():
-        return _compile(optimizers, chosen, given)
-    # Keras, and the backend with it, was imported without that environment: this process begins anew with it.
-    sys.stdout.flush()
-    command = [sys.executable, "-m", "keras_adaptive", *arguments]
-    return os.execve(sys.executable, command, {**os.environ, **needed})
+        raise ValueError(f"argument --tpu-compile: {reason}. Received: {given.tpu_compile!r}")
+    needed = environment.ENVIRONMENT | {"KERAS_BACKEND": backend}
+    if not needed.items() <= os.environ.items():
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, "-m", "keras_adaptive", *arguments], {**os.environ, **needed})
 
 
 def _chosen(known, given):
