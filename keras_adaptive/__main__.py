@@ -27,7 +27,8 @@ class Entry:
         paper, year: authors and venue of the first source in its docstring.
         slots: the letters of what it keeps for a matrix.
         bytes_per_parameter: how many bytes of state it keeps for a parameter of a large float32 matrix, measured.
-        sparse: whether rows that a sparse gradient does not have are left alone.
+        sparse: whether an update of some rows of a table reads and writes these rows alone: always, with
+            sparse="lazy", or never.
     """
 
     name: str
@@ -59,8 +60,17 @@ def _entry(cls):
         year=source[2] if source else "",
         slots=", ".join(row.slots),
         bytes_per_parameter=f"{row.state_bytes / (MATRIX[0] * MATRIX[1]):.2g}",
-        sparse="as a dense gradient",
+        sparse=_of_rows(optimizer),
     )
+
+
+def _of_rows(optimizer):
+    if not optimizer.elementwise:
+        return "all rows"
+    (state,) = optimizer.plan.states
+    slots = [slot for slot in optimizer.slots if slot.name in state.slots]
+    stand = all(slot.idle is not None for slot in slots) and not state.weight_decay
+    return "those rows" if stand else "those rows if lazy"
 
 
 def markdown(entries):

@@ -43,8 +43,14 @@ def program(optimizer, variables, rows=None):
         return [jax.ShapeDtypeStruct(v.shape, v.value.dtype, sharding=sharding) for v in variables]
 
     optimizer.build(variables)
-    step = jax.jit(lambda kept, grads, thetas: optimizer.stateless_apply(kept, grads, thetas), donate_argnums=(0, 2))
-    lowered = step.lower(described(optimizer.variables), described(variables), described(variables))
+
+    def step(thetas, kept, grads):
+        return optimizer.stateless_apply(kept, grads, thetas)
+
+    # Given back in the order in which they are donated, as Keras's trainer does: the compiler is told that each result
+    # takes the first buffer of its size, and where that is another variable's it needs a copy.
+    given = (described(variables), described(optimizer.variables), described(variables))
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*given)
     begun = time.perf_counter()
     executable = lowered.compile()
     seconds = time.perf_counter() - begun
