@@ -159,6 +159,26 @@ def test_repeated_rows_are_summed(case, among):
     assert difference(*ends) <= 2e-6
 
 
+@each_in_full
+def test_lazy_rows_are_those_of_any_replica(case):
+    """Each of them writes the rows of all, against one device that has them all, and no other row."""
+    rng = np.random.default_rng(83)
+    table, ids = rng.normal(size=(7, 3)), rng.integers(0, 5, size=(5, COUNT, 4)).astype("int32")
+    rows = rng.normal(size=(*ids.shape, 3)).astype("float32")
+
+    def gradients(thetas, ids, rows):
+        return [tf.IndexedSlices(rows, ids, tf.constant(table.shape))]
+
+    loop = Loop(lambda: case.make(sparse="lazy", global_clipnorm=1.0), [table], True, gradients)
+    alone, theta = case.make(sparse="lazy", global_clipnorm=1.0), keras.Variable(table, dtype="float32")
+    for its_ids, its_rows in zip(ids, rows, strict=True):
+        loop.step(its_ids, its_rows)
+        alone.apply(gradients(None, tf.reshape(its_ids, [-1]), tf.reshape(its_rows, [-1, 3])), [theta])
+    (end,) = loop.ends()
+    assert difference([end], values([theta])) <= 2e-6
+    assert difference([end[5:]], [table[5:].astype("float32")]) == 0.0 < difference([end[:5]], [table[:5]])
+
+
 @each
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")

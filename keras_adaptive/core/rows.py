@@ -105,13 +105,13 @@ def why_whole(optimizer, state, elementwise):
     if any(slot.idle is None for slot in slots):
         return f"{type(optimizer).__name__} moves rows without a gradient too"
     if any(isinstance(slot.idle, str) for slot in slots) and not _dates_rows(state):
-        return "it is not known by its name"
+        return "its name does not say that it is a table of embeddings"
     return None
 
 
 def _dates_rows(state):
     """Whether it is noted of each row which update its slots are of: of the tables of Keras's layers, by their name."""
-    return state.path.rsplit("/")[-1].endswith("embeddings")
+    return state.path.split(":")[0].endswith("embeddings")
 
 
 def is_dated(optimizer, state):

@@ -61,8 +61,8 @@ class RMSprop(AdaptiveOptimizer):
     }
     slots = (
         # Centered, v - m m would be what the rounding of both leaves.
-        Slot("v", fine="centered", nonnegative=True),
-        Slot("m", when="centered", fine=True),
+        Slot("v", fine="centered", nonnegative=True, idle="rho"),
+        Slot("m", when="centered", fine=True, idle="rho"),
         Slot("b", when="momentum"),
     )
     elementwise = True

@@ -45,14 +45,19 @@ def raw(variable):
 
 
 def read(variable, ids=None):
-    return raw(variable).read_value() if ids is None else raw(variable).sparse_read(ids)
+    variable = raw(variable)
+    if ids is None:
+        return variable.read_value()
+    # By its handle, which of a mirrored variable is that of this replica.
+    return tf.raw_ops.ResourceGather(resource=variable.handle, indices=ids, dtype=variable.dtype)
 
 
 def assign(variable, value, ids=None):
+    variable = raw(variable)
     if ids is None:
-        raw(variable).assign(value)
+        variable.assign(value)
     else:
-        raw(variable).scatter_update(tf.IndexedSlices(value, ids))
+        tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=ids, updates=value)
 
 
 def is_sparse(gradient):
