@@ -30,12 +30,16 @@ class Update:
             tf.test.experimental.sync_devices()
 
     def extra_bytes(self):
-        if not _GPUS:
+        # Its allocator keeps what is given back, so the process itself would not show what a step takes.
+        device = "GPU:0" if _GPUS else "CPU:0"
+        try:
+            tf.config.experimental.reset_memory_stats(device)
+        except ValueError:
+            # A TensorFlow that does not count on CPUs.
             return process.extra_bytes(self)
-        tf.config.experimental.reset_memory_stats("GPU:0")
-        before = tf.config.experimental.get_memory_info("GPU:0")["current"]
+        before = tf.config.experimental.get_memory_info(device)["current"]
         self()
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
+        return tf.config.experimental.get_memory_info(device)["peak"] - before
 
 
 def device():
