@@ -15,14 +15,18 @@ _MATCHED = ("beta_1", "beta_2", "rho", "momentum", "nesterov", "centered")
 _OWN = ("slot_dtype", "sparse", "jit_update", "stochastic_rounding", "seed", "skip_nonfinite", "monitor")
 
 
+def class_of_keras(name):
+    """Keras's own class for the optimizer of that name, or None."""
+    return getattr(keras.optimizers, _KERAS.get(name, (name, {}))[0], None)
+
+
 def of_keras(specification):
     """Keras's own optimizer of that name, or None.
 
     Options of Keras (clipping, decay and the like) are passed on where the user gave them; else Keras has its defaults,
     so its Lamb does not decay.
     """
-    name, besides = _KERAS.get(specification.name, (specification.name, {}))
-    cls = getattr(keras.optimizers, name, None)
+    cls, (_, besides) = class_of_keras(specification.name), _KERAS.get(specification.name, ("", {}))
     if cls is None:
         return None
     ours, accepted = specification.make(), inspect.signature(cls).parameters
