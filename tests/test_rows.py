@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, ROWS, every_class
+from cases import CASES, ROWS, every_class, is_last
 from support import difference, in_mode, values
 
 pytestmark = pytest.mark.on("tensorflow")
@@ -62,10 +62,13 @@ def by_rows(optimizer):
 
 def chosen(condition):
     """The rows of the table for which it holds; those of the catalogue are part of the full run."""
+
+    def marks(case):
+        if case not in CASES:
+            yield pytest.mark.full if is_last(case) else pytest.mark.variant
+
     rows = [case for case in ROWS if condition(case) and "cautious" not in case.arguments]
-    return pytest.mark.parametrize(
-        "case", [pytest.param(case, id=case.name, marks=[pytest.mark.full] * (case not in CASES)) for case in rows]
-    )
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=list(marks(case))) for case in rows])
 
 
 STANDING = chosen(lambda case: case.stands)
