@@ -31,16 +31,14 @@ def norm(x, axis=None):
     size, nothing = ops.abs(x), ops.zeros_like(x)
     large, small = size > far, size < 1 / far
 
-    def of_those(values, unit):
-        return unit * sqrt(ops.sum(ops.square(values / unit), axis=axis, keepdims=axis is not None))
+    def of_those(chosen, unit):
+        # Scaled inside of the `where`: outside, XLA may square the unit alone, which is infinite or 0.
+        squares = ops.square(ops.where(chosen, x / unit, nothing))
+        return unit * sqrt(ops.sum(squares, axis=axis, keepdims=axis is not None))
 
     # NaN is neither large nor small, and stays.
-    between = ops.where(ops.logical_or(large, small), nothing, x)
-    parts = [
-        of_those(ops.where(large, x, nothing), scale),
-        of_those(between, 1.0),
-        of_those(ops.where(small, x, nothing), 1 / scale),
-    ]
+    between = ops.logical_not(ops.logical_or(large, small))
+    parts = [of_those(large, scale), of_those(between, 1.0), of_those(small, 1 / scale)]
     most = maximum(maximum(parts[0], parts[1]), parts[2])
     unit = ops.where(most > 0.0, most, ops.ones_like(most))
     return unit * sqrt(sum(ops.square(part / unit) for part in parts))
