@@ -27,7 +27,7 @@ def rows(variants=False, everywhere=False, in_full=False):
     Args:
         variants: run all rows of a class; otherwise the others than the last are a run of their own.
         everywhere: run the catalogue too; otherwise that has to be asked for.
-        in_full: where each row has to be compiled first, run the others than `CASE` in the full run only.
+        in_full: where each row has to be compiled first, run the others than `CASE` in TensorFlow's full run only.
     """
     table = ROWS if everywhere or WHOLE else CASES
     later = in_full and not (QUICKEST or WHOLE)
@@ -36,7 +36,7 @@ def rows(variants=False, everywhere=False, in_full=False):
         if not variants and not is_last(case):
             yield pytest.mark.variant
         if later and case is not CASE:
-            yield pytest.mark.full
+            yield pytest.mark.variant if worlds.current() == "jax" else pytest.mark.full
 
     return [pytest.param(case, id=case.name, marks=list(marks(case))) for case in table]
 
