@@ -265,8 +265,8 @@ def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
     """What is assigned for one variable; slots that were saved with another `slot_dtype` as this one has them."""
     for name, (shape, codec) in state.slots.items():
         if name in saved:
-            given = codecs.recoded(codec, name, shape, saved)
-            saved = {role: array for role, array in saved.items() if role not in (name, f"{name}_scale")} | given
+            of_slot = codecs.recoded(codec, name, shape, saved)
+            saved = {role: array for role, array in saved.items() if role not in (name, f"{name}_scale")} | of_slot
     # The average of bfloat16 weights is kept exactly too; that of others is exact.
     for role, other in (("average", "exact_average"), ("exact_average", "average")):
         if other in saved and (role not in saved or other == "exact_average"):
