@@ -111,8 +111,12 @@ def test_moves_what_it_must_and_no_more(case, options, large):
     coded = {"int8", "uint8"} & set(slots)
     if coded:
         floor += stored_bytes(large) + sum(map(stored_bytes, state.kept.values()))
-    # Where some slots are codes and some are not, the compiler moves 3 of 46 bytes more than it must.
-    assert hbm_bytes(text) == pytest.approx(floor, rel=0.08 if coded and "float32" in slots else 0.02)
+    moved = hbm_bytes(text)
+    if coded and "float32" in slots:
+        # The second pass reads only some of the slots that are not codes; which ones, the compiler decides.
+        assert moved <= 1.08 * floor
+    else:
+        assert moved == pytest.approx(floor, rel=0.02)
 
 
 def stored_bytes(variable):
