@@ -60,17 +60,17 @@ def _entry(cls):
         year=source[2] if source else "",
         slots=", ".join(row.slots),
         bytes_per_parameter=f"{row.state_bytes / (MATRIX[0] * MATRIX[1]):.2g}",
-        sparse=_of_rows(optimizer),
+        sparse=_of_rows(cls),
     )
 
 
-def _of_rows(optimizer):
-    if not optimizer.elementwise:
-        return "all rows"
-    (state,) = optimizer.plan.states
-    slots = [slot for slot in optimizer.slots if slot.name in state.slots]
-    stand = all(slot.idle is not None for slot in slots) and not state.weight_decay
-    return "those rows" if stand else "those rows if lazy"
+def _of_rows(cls):
+    for sparse, text in (("exact", "those rows"), ("lazy", "those rows if lazy")):
+        optimizer = cls(sparse=sparse)
+        optimizer.build([keras.Variable(keras.ops.zeros((4, 2)), name="embeddings")])
+        if optimizer.plan.states[0].why_whole is None:
+            return text
+    return "all rows"
 
 
 def markdown(entries):

@@ -60,6 +60,10 @@ def by_rows(optimizer):
     return state.by_rows
 
 
+def fades(case):
+    return any(isinstance(slot.idle, str) for slot in case.optimizer.slots)
+
+
 def chosen(condition):
     """The rows of the table for which it holds; those of the catalogue are part of the full run."""
 
@@ -72,7 +76,9 @@ def chosen(condition):
 
 
 STANDING = chosen(lambda case: case.stands)
-FADING = chosen(lambda case: case.stands and any(isinstance(slot.idle, str) for slot in case.optimizer.slots))
+FADING = chosen(lambda case: case.stands and fades(case))
+# Those that go on from Keras's own class.
+FOLLOWING = chosen(lambda case: case in CASES and case.stands and fades(case))
 LAZY = chosen(lambda case: case.optimizer.elementwise)
 
 
@@ -128,8 +134,7 @@ def test_rows_whole_tables_and_no_gradient_may_follow_each_other(case, slot_dtyp
                 optimizer.apply([form and form(ids, rows), keras.ops.ones((WIDTH, 1))], variables)
         ends.append(values(variables))
     # A slot in bfloat16 that fades is rounded at other times.
-    fades = any(isinstance(slot.idle, str) for slot in optimizer.slots)
-    assert difference(*ends) <= (0.02 if slot_dtype == "bfloat16" and fades else 2e-6)
+    assert difference(*ends) <= (0.02 if slot_dtype == "bfloat16" and fades(case) else 2e-6)
 
 
 @LAZY
@@ -252,3 +257,32 @@ def test_a_ragged_batch_is_not_compiled_anew(case):
         step(tf.range(size), tf.ones((size, WIDTH)))
     assert np.isfinite(values([theta])[0]).all()
     assert optimizer.iterations.numpy() == 4
+
+
+@FOLLOWING
+def test_what_fades_goes_on_from_keras(case):
+    """After many updates by Keras's own class no row has missed one; against an update that keeps no note of that."""
+    ends = []
+    for options in ({}, {"monitor": True}):
+        theirs, optimizer, theta = getattr(keras.optimizers, case.optimizer.__name__)(), case.make(**options), table()
+        for _ in range(40):
+            theirs.apply([keras.ops.ones((HEIGHT, WIDTH))], [theta])
+        optimizer.continue_from(theirs)
+        for ids, rows in batches(8, 2):
+            optimizer.apply([sparse(ids, rows)], [theta])
+        ends.append(values([theta]))
+    assert difference(*ends) <= 2e-6
+
+
+@FADING
+def test_a_table_that_is_added_later_has_missed_nothing(case):
+    ends = []
+    for form in (sparse, dense):
+        optimizer, theta, other = case.make(), table(), head()
+        for _ in range(5):
+            optimizer.apply([keras.ops.ones((WIDTH, 1))], [other])
+        optimizer.extend([other, theta])
+        for ids, rows in batches(9, 4):
+            optimizer.apply([keras.ops.ones((WIDTH, 1)), form(ids, rows)], [other, theta])
+        ends.append(values([theta]))
+    assert difference(*ends) <= 2e-6

@@ -126,14 +126,9 @@ def update_one(optimizer, state, gradient, variable, eta):
     gradient = rows.combined(gradient, state)
     clock = Clock(**numbers(optimizer, eta), **counts)
     variables = state.variables | {"theta": variable}
-    ids = gradient.ids if isinstance(gradient, rows.Rows) else None
-    of_role = {role: ids if len(kept.shape) else None for role, kept in variables.items()}
-    values = {role: backends.read(kept, of_role[role]) for role, kept in variables.items()}
     gradients = [gradient if s is state else None for s in optimizer.plan.states]
-    shared, _ = optimizer.plan.update.measure(gradients, clock, [values] * len(gradients), {})
-    for role, value in optimizer.plan.update.one(state, clock, shared, gradient, values).items():
-        if value is not values[role]:
-            backends.assign(variables[role], value, of_role[role])
+    shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), {})
+    optimizer.plan.update.carry_out(state, clock, shared, gradient, variables)
 
 
 class Plan:

@@ -6,7 +6,7 @@ faster. The order of the stages is that of core/step.py.
 
 from keras import ops
 
-from keras_adaptive.core import monitor, numerics, rounding, rows
+from keras_adaptive.core import backends, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 from keras_adaptive.core.slots import THETA
 
@@ -64,11 +64,24 @@ class Transaction:
         ]
         return new, common, shared
 
-    def apart(self, gradients):
-        """The gradients with the norms of those that some rows of a table have, and these by their places."""
-        by_rows = {place: g for place, g in enumerate(gradients) if isinstance(g, rows.Rows)}
-        norms = {place: rows.Norm(self.norm(gradient)) for place, gradient in by_rows.items()}
-        return [norms.get(place, gradient) for place, gradient in enumerate(gradients)], by_rows
+    def carry_out(self, state, clock, shared, gradient, variables):
+        """Reads, computes and assigns what belongs to one variable, or to the rows of it that have a gradient."""
+        rows_alone = isinstance(gradient, rows.Rows)
+        # What has no axis, such as the number of the update that the variable was added at, has no rows either.
+        ids = {role: gradient.ids if rows_alone and len(kept.shape) else None for role, kept in variables.items()}
+        old = {role: backends.read(kept, ids[role]) for role, kept in variables.items()}
+        new = self.one(state, clock, shared, gradient, old)
+        for role, kept in variables.items():
+            if new[role] is not old[role]:
+                backends.assign(kept, new[role], ids[role])
+
+    def tables(self, gradients):
+        """By their places, the gradients of some rows of a table."""
+        return {place: gradient for place, gradient in enumerate(gradients) if isinstance(gradient, rows.Rows)}
+
+    def without_rows(self, gradients):
+        """The gradients, with their norm alone in the place of those of some rows."""
+        return [rows.Norm(self.norm(g)) if isinstance(g, rows.Rows) else g for g in gradients]
 
     def norm(self, gradient):
         """The norm of some rows, if `measure` asks for it."""

@@ -171,16 +171,17 @@ def transact(transaction, go, gradients, scalars):
     if tf.distribute.has_strategy():
         _transact_replicated(transaction, go, gradients, scalars, variables, common)
     else:
-        whole = _whole(transaction)
-        gradients, by_rows = transaction.apart(gradients)
+        whole, tables = _whole(transaction), transaction.tables(gradients)
 
-        def update(variables, gradients, scalars, common, by_rows):
-            dense = [{} if place in by_rows else of_one for place, of_one in enumerate(variables)]
+        def update(variables, gradients, scalars, common, tables):
+            dense = [{} if place in tables else of_one for place, of_one in enumerate(variables)]
             shared = whole(dense, gradients, scalars, common)
-            for place, gradient in by_rows.items():
-                _of_rows(transaction, transaction.states[place])(variables[place], gradient, scalars, shared)
+            for place, gradient in tables.items():
+                _one(transaction, transaction.states[place], compiled=False)(
+                    variables[place], gradient, scalars, shared
+                )
 
-        _if(go, update, variables, gradients, scalars, common, by_rows)
+        _if(go, update, variables, transaction.without_rows(gradients), scalars, common, tables)
 
 
 def _whole(transaction):
@@ -197,34 +198,18 @@ def _whole(transaction):
     return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
 
 
-def _of_rows(transaction, state):
-    """The transaction as a function of the rows of one table that have a gradient."""
+def _one(transaction, state, compiled):
+    """The transaction as a function of one variable, or of the rows of it that have a gradient."""
 
-    def of_rows(variables, gradient, scalars, shared):
-        ids = {role: gradient.ids if variable.shape.rank else None for role, variable in variables.items()}
-        old = {role: read(variable, ids[role]) for role, variable in variables.items()}
-        new = transaction.one(state, transaction.clock(scalars), shared, gradient, old)
-        for role, variable in variables.items():
-            if new[role] is not old[role]:
-                assign(variable, new[role], ids[role])
+    def one(variables, gradient, scalars, shared):
+        transaction.carry_out(state, transaction.clock(scalars), shared, gradient, variables)
 
-    return of_rows
-
-
-def _single(transaction, state):
-    """The transaction as a function of one variable."""
-
-    def single(variables, gradient, scalars, shared):
-        old = _read(variables)
-        clock = transaction.clock(scalars)
-        _assign(variables, old, transaction.one(state, clock, shared, gradient, old))
-
-    return jitted(transaction.cache, state.index, single) if transaction.compilable else single
+    return jitted(transaction.cache, state.index, one) if compiled else one
 
 
 def _transact_replicated(transaction, go, gradients, scalars, variables, common):
     old = _read(common)
-    _, by_rows = transaction.apart(gradients)
+    tables = transaction.tables(gradients)
     # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
     values = [_read(of_one) if common else {} for of_one in variables]
     shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
@@ -236,7 +221,7 @@ def _transact_replicated(transaction, go, gradients, scalars, variables, common)
             _if(go, single, of_one, gradient, scalars, shared)
 
         for place, (state, of_one, gradient) in enumerate(zip(transaction.states, variables, gradients, strict=True)):
-            single = (_of_rows if place in by_rows else _single)(transaction, state)
+            single = _one(transaction, state, compiled=transaction.compilable and place not in tables)
             first = next(iter(of_one.values()))
             arguments = (of_one, single, go, gradient, scalars, shared)
             strategy.extended.update(first, on_one_replica, args=arguments, group=False)
