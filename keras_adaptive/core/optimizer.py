@@ -45,10 +45,10 @@ class AdaptiveOptimizer(
     and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
     variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
     variables, and `common_hyperparameters` names those that no group can change; `elementwise = True` says that each
-    element's step depends on nothing but its own gradients, so that some rows of a table can be updated alone
-    (`about` may say so of one variable); `decay = "rule"` says that the rule
-    applies `h.weight_decay` itself; `evaluation_slot` names the slot with the weights that a model is evaluated at, if
-    those are others than it is trained at, and `training_weights` gives these from the slots, where it can.
+    element's step depends on nothing but its own gradients, so that some rows of a table can be updated alone (`about`
+    may say so of one variable); `decay = "rule"` says that the rule applies `h.weight_decay` itself; `evaluation_slot`
+    names the slot with the weights that a model is evaluated at, if those are others than it is trained at, and
+    `training_weights` gives these from the slots, where it can.
 
     Args:
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
@@ -87,8 +87,8 @@ class AdaptiveOptimizer(
                 over the whole table then, as it does with all other algorithms. "lazy": only the rows that the
                 gradient holds are read and written, weights and slots. While a row has no gradient, its momentum moves
                 it no further, it is not decayed and its averages do not fade; t and eta are those of the whole step.
-                Refused by `apply` where the algorithm or an option is about all rows. A dense gradient, the only kind
-                that JAX and Keras's torch have, holds all rows.
+                Refused by `apply` where the algorithm or an option is about all rows, slots in eight bits with their
+                scales among them. A dense gradient, the only kind that JAX and Keras's torch have, holds all rows.
             jit_update: TensorFlow only: run the update as one program that XLA compiles, inside whatever graph calls
                 it. "auto" (default): unless a variable has a constraint that is not Keras's own, which may hold what
                 XLA refuses. True, False: always, never. In a step that is compiled as a whole it has no effect, nor
