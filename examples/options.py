@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-PACKAGES = ("keras", "tensorflow_datasets", "sklearn", "matplotlib")
+# What every example needs besides keras_adaptive, and the extra that brings it.
+PACKAGES = {"keras": "examples", "sklearn": "examples", "matplotlib": "examples"}
 PRECISIONS = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
 SLOT_DTYPES = ("float32", "bfloat16", "int8")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
@@ -22,26 +23,34 @@ def refuse(message: str) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with the options that every training script takes, and errors of one line."""
+    """A parser with the options that every example takes, and errors of one line.
 
-    def __init__(self, description, batch_size, epochs, output):
+    `packages` are those that this example needs besides PACKAGES, each with the extra that brings it.
+    """
+
+    def __init__(self, description, output, **packages):
         super().__init__(description=description, allow_abbrev=False)
-        option = self.option
-        option("--optimizer", "NAME", "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ...", default="Adam")
-        option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=_rate)
-        option("--batch-size", "N", "examples in a step, on all replicas together", type=_count, default=batch_size)
-        option("--epochs", "N", "passes over the training data", type=_count, default=epochs)
-        option("--seed", "N", "of the first weights, the order of the data and the rounding", type=_seed, default=1)
-        text = "bfloat16 is for weights too; mixed keeps the weights in float32"
-        option("--precision", None, text, choices=PRECISIONS, default="float32")
-        text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
-        option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
+        self.packages = PACKAGES | packages
+        text = "of the first weights, the order of the data and the rounding"
+        self.option("--seed", "N", text, type=_seed, default=1)
         text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
         text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"
-        option("--strategy", None, text, choices=STRATEGIES, default="auto")
-        option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=_count)
-        option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
-        option("--output", "FILE.png", "the picture of the learning curves", type=Path, default=output)
+        self.option("--strategy", None, text, choices=STRATEGIES, default="auto")
+        self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
+        self.option("--output", "FILE.png", "the picture", type=Path, default=output)
+
+    def training(self, batch_size, epochs, optimizer="Adam"):
+        """Adds the options of an example that trains one model with one optimizer."""
+        text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
+        self.option("--optimizer", "NAME", text, default=optimizer)
+        self.option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=rate)
+        text = "examples in a step, on all replicas together"
+        self.option("--batch-size", "N", text, type=count, default=batch_size)
+        self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
+        text = "bfloat16 is for weights too; mixed keeps the weights in float32"
+        self.option("--precision", None, text, choices=PRECISIONS, default="float32")
+        text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
+        self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
 
     def option(self, flag, metavar, text, default=None, **how):
         """`add_argument`, with the default shown in the help if there is one."""
@@ -54,10 +63,11 @@ class Parser(argparse.ArgumentParser):
     def parse(self):
         """The arguments, checked as far as that goes without Keras, which takes seconds to import."""
         arguments = self.parse_args()
-        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            refuse(f'{missing[0]} is not installed. Run: pip install -e ".[examples]"')
-        check_batch(arguments.batch_size, arguments.replicas or 1)
+        for package, extra in self.packages.items():
+            if importlib.util.find_spec(package) is None:
+                refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
+        if "batch_size" in arguments:
+            check_batch(arguments.batch_size, arguments.replicas or 1)
         if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
@@ -113,6 +123,6 @@ def _number(kind, accepted, holds):
     return convert
 
 
-_count = _number(int, "a whole number, at least 1", lambda n: n >= 1)
+count = _number(int, "a whole number, at least 1", lambda n: n >= 1)
 _seed = _number(int, "a whole number from 0 to 4294967295", lambda n: 0 <= n < 2**32)
-_rate = _number(float, "a finite real number, at least 0", lambda x: 0.0 <= x < math.inf)
+rate = _number(float, "a finite real number, at least 0", lambda x: 0.0 <= x < math.inf)

@@ -1,5 +1,6 @@
 """What the examples leave behind: one line in the terminal and a picture of the learning curves."""
 
+import keras
 import matplotlib
 
 matplotlib.use("Agg")
@@ -7,8 +8,16 @@ from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
 
 
-def print_result(**facts):
-    """One line of name=value."""
+def print_result(optimizer, devices, seconds, **facts):
+    """One line of name=value: with what, where and how long it was trained, and what came of it."""
+    facts = {
+        "optimizer": type(optimizer).__name__,
+        "backend": keras.backend.backend(),
+        "strategy": devices.strategy,
+        "replicas": devices.replicas,
+        "steps": int(optimizer.iterations.numpy()),
+        "seconds": f"{seconds:.1f}",
+    } | facts
     print(" ".join(f"{name}={value}" for name, value in facts.items()))
 
 

@@ -2,9 +2,9 @@
 
 `choose_backend` comes before Keras is imported and `start` after it:
 
-    strategies.choose_backend(strategy="mirrored", replicas=2)
+    strategies.choose_backend(arguments.strategy, arguments.replicas)
     import keras
-    devices = strategies.start(strategy="mirrored", replicas=2)
+    devices = strategies.start(arguments)
     with devices.scope:
         ...  # build and compile the model
 """
@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from options import refuse
+from options import check_batch, refuse
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -80,11 +80,18 @@ def _is_worker(config):
         return False
 
 
-def start(strategy, replicas):
-    """Takes the devices into use. Call it once, before any tensor is made."""
+def start(arguments):
+    """Takes the devices into use and sets the seed and the precision. Call it once, before any tensor is made."""
     import keras
 
-    return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](strategy, replicas)
+    begin = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    devices = begin(arguments.strategy, arguments.replicas)
+    keras.utils.set_random_seed(arguments.seed)
+    if "precision" in arguments:
+        keras.config.set_dtype_policy(arguments.precision)
+    if "batch_size" in arguments:
+        check_batch(arguments.batch_size, devices.replicas)
+    return devices
 
 
 def _tensorflow(strategy, replicas):

@@ -8,9 +8,10 @@ With Keras's progress bar, then one line of results and a picture of the learnin
 """
 
 import time
+from pathlib import Path
 
 import strategies
-from options import Parser, check_batch, find_optimizer, optimizer_arguments, refuse
+from options import Parser, find_optimizer, optimizer_arguments, refuse
 
 
 def network(shape, classes):
@@ -34,8 +35,10 @@ def network(shape, classes):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], batch_size=32, epochs=20, output="train_image.png")
+    parser = Parser(__doc__.split("\n")[0], "train_image.png", tensorflow_datasets="examples")
+    parser.training(batch_size=32, epochs=20)
     parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
+    parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
     arguments = parser.parse()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
@@ -45,14 +48,11 @@ def main():
     import report
 
     optimizer_class = find_optimizer(arguments.optimizer)
-    devices = strategies.start(arguments.strategy, arguments.replicas)
-    check_batch(arguments.batch_size, devices.replicas)
+    devices = strategies.start(arguments)
     images = data.load_images(arguments.dataset, arguments.data_dir)
     if arguments.batch_size > len(images.train[0]):
         refuse(f"--batch-size must be at most {len(images.train[0])} here. Received: {arguments.batch_size}")
 
-    keras.utils.set_random_seed(arguments.seed)
-    keras.config.set_dtype_policy(arguments.precision)
     with devices.scope:
         optimizer = optimizer_class(**optimizer_arguments(arguments))
         model = network(images.train[0].shape[1:], images.classes)
@@ -79,15 +79,7 @@ def main():
     title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"
     report.draw_curves(arguments.output, history, title)
     print(f"learning curves: {arguments.output}")
-    report.print_result(
-        optimizer=name,
-        backend=keras.backend.backend(),
-        strategy=devices.strategy,
-        replicas=devices.replicas,
-        steps=int(optimizer.iterations.numpy()),
-        seconds=f"{seconds:.1f}",
-        test_accuracy=f"{accuracy:.4f}",
-    )
+    report.print_result(optimizer, devices, seconds, test_accuracy=f"{accuracy:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""How tests of examples run them: in an empty folder, with one folder of prepared data for all."""
+
+import pytest
+import scripts
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where the digits are prepared, once for all runs."""
+    return tmp_path_factory.mktemp("tensorflow_datasets")
+
+
+@pytest.fixture
+def run(tmp_path, data_dir):
+    """Runs a script once: `run("train_image.py", "--epochs", 2, backend="jax")`."""
+
+    def one(script, *arguments, backend="tensorflow", **environment):
+        configuration = {"TFDS_DATA_DIR": str(data_dir), **environment}
+        (done,) = scripts.run_at_once(script, [configuration], arguments, tmp_path, backend)
+        return done
+
+    return one

@@ -1,0 +1,48 @@
+"""The examples as a user runs them: as processes, by what they print and write."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# What the world of the tests sets, or this machine, and the script decides.
+NOT_A_USERS = ("XLA_FLAGS", "NPROC", "JAX_ENABLE_X64")
+
+
+def run_at_once(script, configurations, arguments, folder, backend="tensorflow"):
+    """Runs a file of examples/ in that folder, with the package of this checkout, in one process per configuration."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_A_USERS}
+    environment |= {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Else torch's threads wait for each other where several processes share two cores.
+    environment |= {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
+
+    def one(configuration):
+        return subprocess.run(
+            command, env=environment | configuration, cwd=folder, capture_output=True, text=True, timeout=900
+        )
+
+    with ThreadPoolExecutor(len(configurations)) as threads:
+        return list(threads.map(one, configurations))
+
+
+def result_of(done):
+    """The facts of the last line."""
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return dict(pair.split("=") for pair in done.stdout.splitlines()[-1].split())
+
+
+def is_picture(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+
+
+def refused(done, message):
+    """Exit code 2, and nothing of ours but one line; TensorFlow's own lines come before it."""
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-4000:]
+    *others, last = done.stderr.splitlines()
+    script = Path(done.args[1]).name
+    assert last.startswith(f"{script}: ")
+    assert message in last
+    assert not [line for line in others if line.startswith((script, "Traceback", "usage"))]
