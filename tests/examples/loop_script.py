@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import strategies
 from options import Parser
 
+# ruff: noqa: E402 (Keras takes its backend when it is imported)
 arguments = Parser("A test.", "unused.png").parse()
 strategies.choose_backend(arguments.strategy, arguments.replicas)
 
