@@ -1,5 +1,6 @@
 """Text without a download: the help on Python's language, which the standard library carries, or a file."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -29,6 +30,15 @@ def bigram_bits(train, test):
     """The same where it has its frequency after the byte before it; a pair never seen counts as one more."""
     counts = np.bincount(256 * train[:-1].astype(int) + train[1:], minlength=256 * 256).reshape(256, 256) + 1.0
     return -np.log2(counts / counts.sum(axis=1, keepdims=True))[test[:-1], test[1:]].mean()
+
+
+def load_words(path=None, most=None):
+    """The text as numbers of words, the most frequent word being 0, and the list of words; only the most frequent."""
+    found = re.findall(r"[a-z_]+", load_text(path).tobytes().decode(errors="replace").lower())
+    words, numbers, counts = np.unique(found, return_inverse=True, return_counts=True)
+    by_frequency = np.argsort(-counts, kind="stable")
+    rank = np.argsort(by_frequency)[numbers]
+    return rank[rank < (most or len(words))], [str(words[i]) for i in by_frequency[:most]]
 
 
 class Windows(keras.utils.PyDataset):
