@@ -28,7 +28,7 @@ def network(rows, size):
     from keras import Model, backend, initializers, layers, ops
 
     class Table(layers.Embedding):
-        """Keras's layer copies the whole table on TensorFlow, once rows of it have been updated; this reads its rows."""
+        """Keras's layer copies the whole table on TensorFlow once rows of it have been updated; this reads rows."""
 
         def call(self, ids):
             if backend.backend() != "tensorflow":
@@ -187,8 +187,8 @@ def main():
         refuse(f"--text must have more than {2 * WINDOW} words. Received: {len(words)}")
     if devices.is_chief:
         sparse = keras.backend.backend() == "tensorflow"
-        kind = "hold the rows of a batch" if sparse else "are dense: this backend makes no others"
-        print(f"{len(words)} words, {len(vocabulary)} different; {arguments.rows} rows in a table, whose gradients {kind}")
+        kind = "hold the rows of a batch" if sparse else "are dense, as all are on this backend"
+        print(f"{len(words)} words, {len(vocabulary)} different; gradients of {arguments.rows} rows {kind}")
 
     times, errors = {}, {}
     begin = time.perf_counter()

@@ -92,8 +92,8 @@ def main():
         refuse(f"--text must have more than {10 * arguments.context} bytes here. Received: {len(everything)}")
     unigram, bigram = text.unigram_bits(train, test), text.bigram_bits(train, test)
     if devices.is_chief:
-        print(f"{len(train)} bytes to learn from, {len(test)} held out; their bits per byte: 8 if all bytes were alike,")
-        print(f"{unigram:.3f} by the frequency of each byte, {bigram:.3f} by its frequency after the byte before it")
+        print(f"{len(train)} bytes to learn from, {len(test)} held out. Bits per byte of these by the frequency of")
+        print(f"each byte: {unigram:.3f}; by its frequency after the byte before it: {bigram:.3f}")
 
     with devices.scope:
         model = network(arguments.context)

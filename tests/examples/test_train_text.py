@@ -7,7 +7,7 @@ import pytest
 from scripts import ROOT, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
-SHORT = ["--steps", 24, "--batch-size", 16, "--context", 32, "--evaluations", 2]
+SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, repli
     result = result_of(done)
     assert 2 < float(result["bits_per_byte"]) < float(result["unigram"])
     assert 3 < float(result["bigram"]) < float(result["unigram"]) < 5
-    facts = {"optimizer": "AdamW", "backend": backend, "strategy": strategy, "replicas": replicas, "steps": "24"}
+    facts = {"optimizer": "AdamW", "backend": backend, "strategy": strategy, "replicas": replicas, "steps": "60"}
     assert result.items() >= facts.items()
     assert "━━━" in done.stdout, "Keras's progress bar"
     assert is_picture(tmp_path / "train_text.png")
