@@ -59,7 +59,7 @@ class Windows(keras.utils.PyDataset):
 
 
 def in_windows(text, context):
-    """The text in windows side by side, each with the bytes that follow its own; what is left at the end is left out."""
+    """The text in windows side by side, each with the bytes that follow its own; not what is left at the end."""
     count = (len(text) - 1) // context
     inputs, targets = text[: count * context], text[1 : count * context + 1]
     return inputs.reshape(count, context).astype("int32"), targets.reshape(count, context).astype("int32")

@@ -8,7 +8,7 @@ Skip-gram with negative samples on real text, whose frequent words are many time
 rows than the text has words, as tables of hashed ids do. On TensorFlow the gradient of an embedding holds the rows of a
 batch alone: lazy updates leave all others as they are, and Keras's Adam adds up the squares of what repeated rows have
 each instead of squaring their sum. JAX and torch make dense gradients, where neither happens.
-A line for each optimizer, then one line of results and a picture.
+Two lines for each optimizer, then one line of results and a picture.
 """
 
 import time
@@ -114,17 +114,8 @@ def by_powers_of_two(counts, off):
     return 1.5 * 2.0**present, np.array([off[exponents == each].mean() for each in present])
 
 
-def neighbours(table, words, number=6):
-    """For some of the frequent words, those whose embeddings point in the most similar directions."""
-    table = table[: min(len(words), 2000)]
-    table = table / np.linalg.norm(table, axis=1, keepdims=True)
-    for i in range(20, len(table), max(1, len(table) // 6)):
-        near = np.argsort(-(table @ table[i]))[1 : number + 1]
-        yield words[i], [words[j] for j in near]
-
-
 def trained(kind, devices, words, vocabulary, arguments):
-    """The model and its optimizer, the milliseconds of a step, the errors by count, and the last loss."""
+    """The optimizer, the milliseconds of a step, the errors by count, and the last loss."""
     import keras
     import loop
 
@@ -145,7 +136,7 @@ def trained(kind, devices, words, vocabulary, arguments):
         before = time.perf_counter()
         loss = float(step(batch))
         seconds.append(time.perf_counter() - before)
-    return model, optimizer, 1000 * np.median(seconds), errors, loss
+    return optimizer, 1000 * np.median(seconds), errors, loss
 
 
 def draw(path, times, errors, title):
@@ -193,7 +184,7 @@ def main():
     times, errors = {}, {}
     begin = time.perf_counter()
     for kind, name in OPTIMIZERS.items():
-        model, optimizer, times[kind], errors[kind], loss = trained(kind, devices, words, len(vocabulary), arguments)
+        optimizer, times[kind], errors[kind], loss = trained(kind, devices, words, len(vocabulary), arguments)
         if devices.is_chief:
             print(f"{name}: {times[kind]:.1f} ms a step, loss {loss:.3f}; after {CHECKED} steps a row that repeats")
             print(f"    is off by {of_repeated(*errors[kind]):.1e} learning rates in the mean", flush=True)
@@ -201,8 +192,6 @@ def main():
 
     if not devices.is_chief:
         return
-    for word, near in neighbours(model.get_weights()[0], vocabulary):
-        print(f"near {word}: {', '.join(near)}")
     title = f"Adam on tables of {arguments.rows} rows, {keras.backend.backend()}"
     draw(arguments.output, times, errors, title)
     print(f"times and errors: {arguments.output}")

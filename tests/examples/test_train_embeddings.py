@@ -1,7 +1,6 @@
 """Word embeddings by three Adams: their time, and their errors against float64."""
 
 import importlib.util
-import re
 
 import pytest
 from scripts import is_picture, refused, result_of
@@ -35,7 +34,6 @@ def test_times_and_errors(run, tmp_path, backend, arguments, strategy, replicas)
     sparse = backend == "tensorflow"
     assert errors["keras"] > 0.5 if sparse else errors["keras"] < 1e-2
     assert ("hold the rows of a batch" if sparse else "are dense") in done.stdout
-    assert len(re.findall("^near .*: ", done.stdout, re.MULTILINE)) >= 6
     assert is_picture(tmp_path / "train_embeddings.png")
 
 
