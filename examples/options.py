@@ -40,17 +40,27 @@ class Parser(argparse.ArgumentParser):
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
     def training(self, batch_size, epochs, optimizer="Adam"):
-        """Adds the options of an example that trains one model with one optimizer."""
-        text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
-        self.option("--optimizer", "NAME", text, default=optimizer)
-        self.option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=rate)
-        text = "examples in a step, on all replicas together"
-        self.option("--batch-size", "N", text, type=count, default=batch_size)
+        """Adds the options of an example that trains one model with one optimizer by `fit`."""
+        self.one_optimizer(batch_size, "examples in a step, on all replicas together", optimizer)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
+        self.precision()
+
+    def precision(self):
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
         self.option("--precision", None, text, choices=PRECISIONS, default="float32")
+
+    def one_optimizer(self, batch_size, what_is_a_batch, optimizer="Adam", own_rate="that of the class"):
+        """Adds the options of an example that trains with one optimizer."""
+        text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
+        self.option("--optimizer", "NAME", text, default=optimizer)
+        self.option("--learning-rate", "RATE", f"0 or more (default: {own_rate})", type=rate)
+        self.option("--batch-size", "N", what_is_a_batch, type=count, default=batch_size)
         text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
+
+    def text(self):
+        text = "to learn from (default: the help on Python's language, which Python carries)"
+        self.option("--text", "FILE", text, type=Path)
 
     def option(self, flag, metavar, text, default=None, **how):
         """`add_argument`, with the default shown in the help if there is one."""
@@ -100,10 +110,11 @@ def optimizer_arguments(arguments):
     chosen = {"slot_dtype": arguments.slot_dtype, "seed": arguments.seed}
     if arguments.learning_rate is not None:
         chosen["learning_rate"] = arguments.learning_rate
-    if arguments.precision == "bfloat16":
+    precision = getattr(arguments, "precision", "float32")
+    if precision == "bfloat16":
         # Rounded to the nearest, most steps are too small to change a bfloat16 weight.
         chosen["stochastic_rounding"] = True
-    if arguments.precision == "mixed_float16":
+    if precision == "mixed_float16":
         chosen["loss_scale_factor"] = "dynamic"
     return chosen
 

@@ -1,5 +1,7 @@
 """What the examples leave behind: one line in the terminal and a picture of the learning curves."""
 
+import contextlib
+
 import keras
 import matplotlib
 
@@ -21,19 +23,27 @@ def print_result(optimizer, devices, seconds, **facts):
     print(" ".join(f"{name}={value}" for name, value in facts.items()))
 
 
-def draw_curves(path, history, title):
-    """Loss and accuracy by epoch, in training and in the test, from what `fit` returns."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        for key, label, colour in ((name, "training", "tab:blue"), (f"val_{name}", "test", "tab:orange")):
-            epochs = range(1, len(history[key]) + 1)
-            axis.plot(epochs, history[key], color=colour, label=label, marker="o", markersize=3)
-        axis.set(xlabel="epoch", title=name)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+@contextlib.contextmanager
+def picture(path, title, panels=1, size=(10, 4)):
+    """A figure of some panels in a row, to draw in; it is saved at the end."""
+    figure, axes = pyplot.subplots(1, panels, figsize=size, layout="constrained", squeeze=False)
+    yield axes[0]
+    for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(which="both", alpha=0.25)
-    axes[0].set_yscale("log")
-    axes[1].legend(loc="lower right", frameon=False)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def draw_curves(path, history, title):
+    """Loss and accuracy by epoch, in training and in the test, from what `fit` returns."""
+    with picture(path, title, panels=2) as axes:
+        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+            for key, label, colour in ((name, "training", "tab:blue"), (f"val_{name}", "test", "tab:orange")):
+                epochs = range(1, len(history[key]) + 1)
+                axis.plot(epochs, history[key], color=colour, label=label, marker="o", markersize=3)
+            axis.set(xlabel="epoch", title=name)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0].set_yscale("log")
+        axes[1].legend(loc="lower right", frameon=False)

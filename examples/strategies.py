@@ -136,7 +136,21 @@ def _replicated(strategy, replicas):
     found = strategy.num_replicas_in_sync
     if replicas not in (None, found):
         refuse(f"this machine's devices make {found} replicas. Received: --replicas {replicas}")
-    return Devices(type(strategy).__name__, found, strategy.scope())
+    return Devices(type(strategy).__name__, found, _Scope(strategy))
+
+
+class _Scope(contextlib.AbstractContextManager):
+    """The strategy's scope, which can be entered again after it was left; TensorFlow's cannot."""
+
+    def __init__(self, strategy):
+        self.strategy, self.entered = strategy, []
+
+    def __enter__(self):
+        self.entered.append(self.strategy.scope())
+        return self.entered[-1].__enter__()
+
+    def __exit__(self, *error):
+        return self.entered.pop().__exit__(*error)
 
 
 def _jax(strategy, replicas):
