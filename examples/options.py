@@ -43,6 +43,9 @@ class Parser(argparse.ArgumentParser):
         """Adds the options of an example that trains one model with one optimizer by `fit`."""
         self.one_optimizer(batch_size, "examples in a step, on all replicas together", optimizer)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
+        self.precision()
+
+    def precision(self):
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
         self.option("--precision", None, text, choices=PRECISIONS, default="float32")
 

@@ -1,0 +1,55 @@
+"""Text without a download: the help on Python's language, which the standard library carries, or a file."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from options import refuse
+
+
+def load_text(path=None):
+    """The bytes of a file, by default those of `pydoc_data.topics`, as an array of uint8."""
+    if path is None:
+        from pydoc_data.topics import topics
+
+        return np.frombuffer("\n".join(topics[name] for name in sorted(topics)).encode(), "uint8")
+    try:
+        return np.frombuffer(Path(path).read_bytes(), "uint8")
+    except OSError as error:
+        refuse(f"--text must be a file that can be read. Received: {path}: {error.strerror}")
+
+
+def unigram_bits(train, test):
+    """Bits per byte of the test text where every byte has its frequency in the training text, whatever came before."""
+    counts = np.bincount(train, minlength=256) + 1.0
+    return -np.log2(counts / counts.sum())[test].mean()
+
+
+def bigram_bits(train, test):
+    """The same where it has its frequency after the byte before it; a pair never seen counts as one more."""
+    counts = np.bincount(256 * train[:-1].astype(int) + train[1:], minlength=256 * 256).reshape(256, 256) + 1.0
+    return -np.log2(counts / counts.sum(axis=1, keepdims=True))[test[:-1], test[1:]].mean()
+
+
+class Windows(keras.utils.PyDataset):
+    """Batches of windows of the text from random places, each with the bytes that follow its own: one epoch of them."""
+
+    def __init__(self, text, context, batch_size, steps, seed):
+        super().__init__()
+        self.text, self.context, self.batch_size, self.steps = text, context, batch_size, steps
+        self.random = np.random.default_rng(seed)
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        starts = self.random.integers(len(self.text) - self.context, size=(self.batch_size, 1))
+        windows = self.text[starts + np.arange(self.context + 1)].astype("int32")
+        return windows[:, :-1], windows[:, 1:]
+
+
+def in_windows(text, context):
+    """The whole text, but for what is left at its end: windows side by side, each with the bytes that follow its own."""
+    count = (len(text) - 1) // context
+    inputs, targets = text[: count * context], text[1 : count * context + 1]
+    return inputs.reshape(count, context).astype("int32"), targets.reshape(count, context).astype("int32")
