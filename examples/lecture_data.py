@@ -1,21 +1,21 @@
 """The lecture's claims about data: words rare and frequent, text, reinforcement learning, images in large batches."""
 
 import re
+from pydoc_data.topics import topics
 
 import keras
 import numpy as np
 import text
 import train_cartpole
 import train_text
-from lecture_lab import COLOURS, Claim, accuracy, band, batches, best, panels, spread, train
-from pydoc_data.topics import topics
+from lecture_lab import COLOURS, Claim, accuracy, band, batches, best, panels, rate_of, spread, train
 from sklearn.datasets import load_digits
 
 import keras_adaptive
 
 
 class RareWords(Claim):
-    """The first letter of the next word, from an embedding of this word: a row of the table moves when its word comes."""
+    """The next word's first letter, from an embedding of this word: a row of the table moves when its word comes."""
 
     says = "Rare features get larger updates and move faster with AdaGrad and RMSprop"
     measured = "the embeddings of words, in a text with its own frequencies: how far the rows of words that occur once "
@@ -32,11 +32,11 @@ class RareWords(Claim):
         letters = np.array([ord(word[0]) - ord("a") for word in words], "int32")
         groups = np.digitize(counts, self.edges) - 1
         found = [self._moved(lab, name, ids[:-1].astype("int32"), letters[1:], groups) for name in self.grids]
-        names = ("rates", "distance", "loss")
-        return {name: np.array([each[name] for each in found]) for name in names} | {"words": np.bincount(groups)}
+        numbers = {f"{name} rates": each["rates"] for name, each in zip(self.grids, found, strict=True)}
+        return numbers | {key: np.array([each[key] for each in found]) for key in ("chosen", "distance", "loss")}
 
     def _moved(self, lab, name, ids, letters, groups):
-        """For the rate with the least loss: how far the rows of each group moved, and the losses after them, by seed."""
+        """For the rate with the least loss: how far the rows of each group moved, and the losses after it."""
         rates, steps = lab.rates(*self.grids[name]), lab.few(2 * len(ids) // 512, 10)
         count = len(self.edges)
         occurrences = np.bincount(groups[ids], minlength=count)
@@ -60,15 +60,15 @@ class RareWords(Claim):
 
         found = lab.over(name, rates, run)
         chosen = best(np.einsum("rgs,g->rs", found[:, 1], occurrences), highest=False)
-        return {"rates": rates[chosen], "distance": found[chosen, 0], "loss": found[chosen, 1]}
+        return {"rates": rates, "chosen": chosen, "distance": found[chosen, 0], "loss": found[chosen, 1]}
 
     def judge(self, numbers):
         share = numbers["distance"][:, 0] / numbers["distance"][:, -1]
         loss = numbers["loss"][:, 0]
-        text = [
-            f"{name}: {spread(share[i])}, loss {spread(loss[i])} (η = {numbers['rates'][i]:.2g})"
-            for i, name in enumerate(self.grids)
-        ]
+        text = []
+        for i, name in enumerate(self.grids):
+            rate = rate_of(numbers[f"{name} rates"], numbers["chosen"][i])
+            text.append(f"{name}: {spread(share[i])}, loss {spread(loss[i])} {rate}")
         return "; ".join(text), bool((share[1:] > share[0]).all() and (loss[1:] < loss[0]).all())
 
     def draw(self, figure, numbers):
@@ -85,8 +85,8 @@ class TextAndControl(Claim):
     """The transformer of train_text.py, made small, and the policy gradient of train_cartpole.py."""
 
     says = "Adam works well for text and for reinforcement learning"
-    measured = "bits per byte of a small transformer's last 30 of 150 batches, and CartPole's mean return over the last "
-    measured += "7 of 30 updates, each optimizer at its best learning rate"
+    measured = "bits per byte of a small transformer's last 30 of 150 batches, and CartPole's mean return over the "
+    measured += "last 7 of 30 updates, each optimizer at its best learning rate"
     criterion = "Adam: fewer bits and a higher return than SGD, in every seed"
     optimizers = ("SGD", "Adam")
     text_grids, control_grids = ((-1, 0.5), (-3, -1.5)), ((-1.5, 0.5), (-2.5, -0.5))
@@ -130,18 +130,15 @@ class TextAndControl(Claim):
         return lab.over(f"CartPole, {optimizer.__name__}", rates, run)
 
     def judge(self, numbers):
-        bits, returns, parts = {}, {}, []
+        bits, returns, of_bits, of_returns = {}, {}, [], []
         for name in self.optimizers:
             of_text, of_control = numbers[f"{name} bits"], numbers[f"{name} returns"]
             first, second = best(of_text, highest=False), best(of_control)
             bits[name], returns[name] = of_text[first], of_control[second]
-            rates = numbers[f"{name} text rates"][first], numbers[f"{name} control rates"][second]
-            parts.append(
-                f"{name}: {spread(bits[name])} bits (η = {rates[0]:.2g}), return {spread(returns[name], 0)} "
-                f"(η = {rates[1]:.2g})"
-            )
+            of_bits.append(f"{name} {spread(bits[name])} {rate_of(numbers[f'{name} text rates'], first)}")
+            of_returns.append(f"{name} {spread(returns[name], 0)} {rate_of(numbers[f'{name} control rates'], second)}")
         better = (bits["Adam"] < bits["SGD"]).all() and (returns["Adam"] > returns["SGD"]).all()
-        return "; ".join(parts), bool(better)
+        return f"bits: {', '.join(of_bits)}; return: {', '.join(of_returns)}", bool(better)
 
     def draw(self, figure, numbers):
         left, right = panels(figure, 2)
@@ -160,7 +157,8 @@ class LargeBatch(Claim):
     says = "Adam misses the accuracy that images in large batches should reach; Lars and Lamb do not"
     measured = "test accuracy of a small convolutional network on digits after 20 epochs, in batches of 1408, each "
     measured += "optimizer at its best learning rate"
-    criterion = "Adam below the target, Adam's accuracy in batches of 32 less one point, and Lars or Lamb not, in every seed"
+    criterion = "Adam below the target, Adam's accuracy in batches of 32 less one point, and Lars or Lamb not, in "
+    criterion += "every seed"
     optimizers = ("Adam", "Lars", "Lamb")
     grids = ((-3.5, 0), (-0.5, 3), (-2.5, 1))
     small, large = 32, 1408
@@ -169,7 +167,8 @@ class LargeBatch(Claim):
     def measure(self, lab):
         numbers = {}
         images, labels = load_digits(return_X_y=True)
-        images, test = (images / 16).astype("float32").reshape(-1, 8, 8, 1), np.arange(len(images)) % 5 == 0
+        images, labels = (images / 16).astype("float32").reshape(-1, 8, 8, 1)[:1792], labels[:1792]
+        test = np.arange(1792) % 5 == 0
         split = [(images[chosen], labels[chosen].astype("int32")) for chosen in (~test, test)]
         for name, grid in zip(self.optimizers, self.grids, strict=True):
             step = lab.step(_convolutions, getattr(keras_adaptive, name))
@@ -203,8 +202,8 @@ class LargeBatch(Claim):
         for name in self.optimizers:
             chosen = best(numbers[name])
             reached[name] = numbers[name][chosen]
-            rate = numbers[f"{name} rates"][chosen]
-            parts.append(f"{name} {spread(100 * reached[name], 1)} % (η = {rate:.2g})")
+            rate = rate_of(numbers[f"{name} rates"], chosen)
+            parts.append(f"{name} {spread(100 * reached[name], 1)} % {rate}")
         others = any((reached[name] >= target).all() for name in ("Lars", "Lamb"))
         return "; ".join(parts), bool((reached["Adam"] < target).all() and others)
 

@@ -120,6 +120,11 @@ def best(values, highest=True):
     return int(means.argmax() if highest else means.argmin())
 
 
+def rate_of(rates, index):
+    """The one that was chosen, and from where to where the others go."""
+    return f"(η = {rates[index]:.2g}, of {rates[0]:.2g} to {rates[-1]:.2g})"
+
+
 def spread(values, digits=2):
     """Mean and standard deviation over the seeds."""
     return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"

@@ -53,9 +53,7 @@ class LearningRates(Claim):
         good = reached >= reached.max(axis=(1, 2), keepdims=True) - 0.03
         each = np.log10(numbers["rates"][1] / numbers["rates"][0])
         sgd, adagrad = np.moveaxis(good.sum(axis=2) * each, 1, 0)
-        text = [
-            f"{task}: {spread(adagrad[i], 1)} (SGD {spread(sgd[i], 1)})" for i, task in enumerate(self.tasks)
-        ]
+        text = [f"{task}: {spread(adagrad[i], 1)} (SGD {spread(sgd[i], 1)})" for i, task in enumerate(self.tasks)]
         for_all = good.all(axis=0).sum(axis=1) * each
         text.append(f"one rate good for all three: {spread(for_all[1], 1)} (SGD {spread(for_all[0], 1)})")
         return "decades: " + "; ".join(text), bool((adagrad > sgd).all())
@@ -75,10 +73,10 @@ class VanishingSteps(Claim):
     """The classes of the digits get new numbers every 300 steps, so that there is always something to learn."""
 
     says = "AdaGrad's sum makes its steps shrink towards zero until nothing more is learnt; RMSprop mends that"
-    measured = "digits whose classes are renumbered every 300 steps, at the default learning rates: the power of t with "
-    measured += "which the size of a step changes, and the losses at the end of the first and of the last period"
-    criterion = "AdaGrad: a power below -0.25 and a last loss above twice the first; RMSprop: a power above -0.25 and a "
-    criterion += "last loss below half of AdaGrad's; in every seed"
+    measured = "digits whose classes are renumbered every 300 steps, at the default learning rates: the power of t "
+    measured += "with which the size of a step changes, and the losses at the end of the first and of the last period"
+    criterion = "AdaGrad: a power below -0.25 and a last loss above twice the first; RMSprop: a power above -0.25 "
+    criterion += "and a last loss below half of AdaGrad's; in every seed"
     optimizers = (keras_adaptive.Adagrad, keras_adaptive.RMSprop)
     every = 10  # steps of which one is measured
 
@@ -151,7 +149,7 @@ class Smoothness(Claim):
     measured = "L = |change of the gradient| / |change of the weights| for every step of gradient descent on a network "
     measured += "of tanh units, and f(θ') ≤ f(θ) + <∇f(θ), θ' - θ> + L/2 |θ' - θ|² with the largest L of the path"
     criterion = "the bound holds in 99 of 100 steps of every path; the loss never rises where η L ≤ 1 all along, and "
-    criterion += "rises where η is above 4 / L of the first step; in every seed"
+    criterion += "rises where η is above 4 / L of the first step at the smallest η; in every seed"
 
     def measure(self, lab):
         rates, steps = lab.rates(-2, 1), lab.few(200, 12)
@@ -186,10 +184,10 @@ class Smoothness(Claim):
         holds = (after <= numbers["bound"] + slack).mean(axis=1)
         rises = (after > before + slack).any(axis=1)
         small = rates * smoothness.max(axis=1) <= 1
-        large = rates * smoothness[:, 0] > 4
+        large = rates * smoothness[0, 0] > 4
         text = f"largest L at the smallest η {spread(smoothness[0].max(axis=0))}; the bound holds in at least "
-        text += f"{holds.min():.1%} of the steps of a path; of {small.sum()} paths with η L ≤ 1 {(rises & small).sum()} "
-        text += f"rise, of {large.sum()} with η above 4 / L {(rises & large).sum()}"
+        text += f"{holds.min():.1%} of the steps of a path; of {small.sum()} paths with η L ≤ 1 "
+        text += f"{(rises & small).sum()} rise, of {large.sum()} with η above 4 / L {(rises & large).sum()} do"
         held = holds.min() >= 0.99 and small.any(axis=0).all() and large.any(axis=0).all()
         return text, bool(held and not rises[small].any() and rises[large].all())
 
