@@ -65,6 +65,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help=text)
     parser.option("--readme", "FILE.md", f"put the table between its lines {BLOCK[0]} and {BLOCK[1]}", type=Path)
     arguments = parser.parse()
+    if arguments.readme and arguments.claims:
+        refuse(f"--readme needs all claims. Received: --claims {' '.join(map(str, arguments.claims))}")
     if arguments.readme:
         check_readme(arguments.readme)
     strategies.choose_backend(arguments.strategy, arguments.replicas)

@@ -167,9 +167,8 @@ class LargeBatch(Claim):
     def measure(self, lab):
         numbers = {}
         images, labels = load_digits(return_X_y=True)
-        images, labels = (images / 16).astype("float32").reshape(-1, 8, 8, 1)[:1792], labels[:1792]
-        test = np.arange(1792) % 5 == 0
-        split = [(images[chosen], labels[chosen].astype("int32")) for chosen in (~test, test)]
+        images, order = (images / 16).astype("float32").reshape(-1, 8, 8, 1), np.random.default_rng(0).permutation(1792)
+        split = [(images[some], labels[some].astype("int32")) for some in np.split(order, [self.large])]
         for name, grid in zip(self.optimizers, self.grids, strict=True):
             step = lab.step(_convolutions, getattr(keras_adaptive, name))
             numbers[f"{name} rates"] = lab.rates(*grid)
