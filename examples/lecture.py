@@ -10,6 +10,7 @@ computed from the measured numbers. A line of progress for each optimizer; then 
 
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import strategies
 from options import Parser, count, refuse
@@ -17,19 +18,58 @@ from options import Parser, count, refuse
 BLOCK = "<!-- lecture -->", "<!-- /lecture -->"
 
 
-def verdict(reproduced):
-    return "reproduced" if reproduced else "not reproduced at this size"
+class Finding(NamedTuple):
+    """A claim by its number, what was measured, that in a few words, and whether the criterion holds."""
+
+    number: int
+    claim: Any
+    numbers: dict
+    found: str
+    reproduced: bool
+
+    @property
+    def verdict(self):
+        return "reproduced" if self.reproduced else "not reproduced at this size"
 
 
-def table(findings, how):
-    """Markdown: the verdicts, and below what was measured. `findings` are (number, claim, found, reproduced)."""
+def measure(number, lab):
+    """The finding on one claim."""
+    from lecture_claims import CLAIMS
+
+    claim = CLAIMS[number]
+    numbers = claim.measure(lab)
+    return Finding(number, claim, numbers, *claim.judge(numbers))
+
+
+def table(findings, lab):
+    """Markdown: the verdicts, and below them how they came about."""
+    import keras
+
     rows = ["| | The lecture says | Found | Verdict |", "|---|---|---|---|"]
-    for number, claim, found, reproduced in findings:
-        rows.append(f"| {number} | {claim.says} | {found.replace('|', chr(92) + '|')} | **{verdict(reproduced)}** |")
-    rows += ["", f"{how}", ""]
-    for number, claim, *_ in findings:
-        rows.append(f"{number}. Measured: {claim.measured}. Reproduced if: {claim.criterion}.")
+    for each in findings:
+        found = each.found.replace("|", "\\|")
+        rows.append(f"| {each.number} | {each.claim.says} | {found} | **{each.verdict}** |")
+    how = (
+        f"Written by `examples/lecture.py`: mean ± standard deviation over {len(lab.seeds)} seeds, from {lab.seeds[0]} "
+    )
+    how += f"on; two η to the decade; backend {keras.backend.backend()}, strategy {lab.devices.strategy}, replicas "
+    how += f"{lab.devices.replicas}." + (" Only a quick try, which decides nothing." if lab.quick else "")
+    rows += ["", how, ""]
+    for each in findings:
+        rows.append(f"{each.number}. Measured: {each.claim.measured}. Reproduced if: {each.claim.criterion}.")
     return "\n".join(rows)
+
+
+def draw(findings):
+    """A figure with a row of panels for each claim."""
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(10, 3.3 * len(findings)), layout="constrained")
+    rows = figure.subfigures(len(findings), 1, squeeze=False)[:, 0]
+    for row, each in zip(rows, findings, strict=True):
+        each.claim.draw(row, each.numbers)
+        row.suptitle(f"{each.number}. {each.claim.says}: {each.verdict}", fontsize="medium")
+    return figure
 
 
 def replaced(text, block):
@@ -42,18 +82,6 @@ def replaced(text, block):
 def check_readme(path):
     if not path.is_file() or not all(mark in path.read_text("utf-8") for mark in BLOCK):
         refuse(f"--readme must be a file with the lines {BLOCK[0]} and {BLOCK[1]}. Received: {path}")
-
-
-def draw(measured):
-    """A figure with a row of panels for each claim; `measured` are (number, claim, numbers, reproduced)."""
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(figsize=(10, 3.3 * len(measured)), layout="constrained")
-    rows = figure.subfigures(len(measured), 1, squeeze=False)[:, 0]
-    for row, (number, claim, numbers, reproduced) in zip(rows, measured, strict=True):
-        claim.draw(row, numbers)
-        row.suptitle(f"{number}. {claim.says}: {verdict(reproduced)}", fontsize="medium")
-    return figure
 
 
 def main():
@@ -78,40 +106,27 @@ def main():
     devices = strategies.start(arguments)
     if 32 % devices.replicas:
         refuse(f"--replicas must divide 32, the smallest batch here. Received: {devices.replicas}")
-    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    lab = Lab(devices, seeds, arguments.quick)
+    lab = Lab(devices, range(arguments.seed, arguments.seed + arguments.seeds), arguments.quick)
     begin = time.perf_counter()
-    measured = []
+    findings = []
     for number in sorted(set(arguments.claims or CLAIMS)):
-        claim = CLAIMS[number]
         if devices.is_chief:
-            print(f"{number}. {claim.says}", flush=True)
-        numbers = claim.measure(lab)
-        measured.append((number, claim, numbers, *claim.judge(numbers)))
+            print(f"{number}. {CLAIMS[number].says}", flush=True)
+        findings.append(measure(number, lab))
     seconds = time.perf_counter() - begin
     if not devices.is_chief:
         return
 
-    facts = report.where(devices)
-    how = f"Mean ± standard deviation over {len(seeds)} seeds, from {seeds[0]} on; a grid of η has two to the decade. "
-    how += f"Written by `examples/lecture.py` on the backend {facts['backend']}, strategy {devices.strategy}, "
-    how += f"replicas {devices.replicas}, in {seconds:.0f} seconds."
-    how += " Only a quick try, which decides nothing." if arguments.quick else ""
-    block = table([(number, claim, found, holds) for number, claim, _, found, holds in measured], how)
+    block = table(findings, lab)
     print(block)
     if arguments.readme:
-        text = arguments.readme.read_text("utf-8")
-        arguments.readme.write_text(replaced(text, block), "utf-8")
-    figure = draw([(number, claim, numbers, holds) for number, claim, numbers, _, holds in measured])
-    figure.savefig(arguments.output, dpi=80)
+        arguments.readme.write_text(replaced(arguments.readme.read_text("utf-8"), block), "utf-8")
+    draw(findings).savefig(arguments.output, dpi=80)
     print(f"the measurements: {arguments.output}")
-    held = [number for number, *_, holds in measured if holds]
-    missed = [number for number, *_, holds in measured if not holds]
-    report.print_facts(
-        {"claims": len(measured), "reproduced": len(held), "not_reproduced": ",".join(map(str, missed)) or "none"}
-        | facts
-        | {"seeds": len(seeds), "seconds": f"{seconds:.1f}"}
-    )
+    missed = ",".join(str(each.number) for each in findings if not each.reproduced) or "none"
+    facts = {"claims": len(findings), "reproduced": sum(each.reproduced for each in findings)}
+    facts |= {"not_reproduced": missed} | report.where(devices)
+    report.print_facts(facts | {"seeds": len(lab.seeds), "seconds": f"{seconds:.1f}"})
 
 
 if __name__ == "__main__":
