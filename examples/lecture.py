@@ -50,10 +50,9 @@ def table(findings, lab):
         found = each.found.replace("|", "\\|")
         rows.append(f"| {each.number} | {each.claim.says} | {found} | **{each.verdict}** |")
     how = f"Written by `examples/lecture.py`: mean ± standard deviation over {len(lab.seeds)} seeds, from "
-    how += (
-        f"{lab.seeds[0]} on; two η to the decade; backend {keras.backend.backend()}, strategy {lab.devices.strategy}, "
-    )
-    how += f"replicas {lab.devices.replicas}." + (" Only a quick try, which decides nothing." if lab.quick else "")
+    how += f"{lab.seeds[0]} on; two η to the decade; backend {keras.backend.backend()}, strategy "
+    how += f"{lab.devices.strategy}, replicas {lab.devices.replicas}."
+    how += " Only a quick try, which decides nothing." if lab.quick else ""
     rows += ["", how, ""]
     for each in findings:
         rows.append(f"{each.number}. Measured: {each.claim.measured}. Reproduced if: {each.claim.criterion}.")
