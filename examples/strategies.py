@@ -136,7 +136,21 @@ def _replicated(strategy, replicas):
     found = strategy.num_replicas_in_sync
     if replicas not in (None, found):
         refuse(f"this machine's devices make {found} replicas. Received: --replicas {replicas}")
-    return Devices(type(strategy).__name__, found, strategy.scope())
+    return Devices(type(strategy).__name__, found, Scope(strategy))
+
+
+class Scope(contextlib.AbstractContextManager):
+    """The scope of a strategy, to enter as often as one likes: what `strategy.scope()` gives can be entered once."""
+
+    def __init__(self, strategy):
+        self.strategy, self.entered = strategy, []
+
+    def __enter__(self):
+        self.entered.append(self.strategy.scope())
+        return self.entered[-1].__enter__()
+
+    def __exit__(self, *error):
+        return self.entered.pop().__exit__(*error)
 
 
 def _jax(strategy, replicas):
