@@ -68,7 +68,7 @@ class RareWords(Claim):
         text = []
         for i, name in enumerate(self.grids):
             rate = rate_of(numbers[f"{name} rates"], numbers["chosen"][i])
-            text.append(f"{name}: {spread(share[i])}, loss {spread(loss[i])} {rate}")
+            text.append(f"{name}: share {spread(share[i])}, loss {spread(loss[i])} {rate}")
         return "; ".join(text), bool((share[1:] > share[0]).all() and (loss[1:] < loss[0]).all())
 
     def draw(self, figure, numbers):
@@ -76,8 +76,8 @@ class RareWords(Claim):
         for i, name in enumerate(self.grids):
             band(left, self.edges, numbers["distance"][i], name, color=COLOURS[name], marker="o", markersize=3)
             band(right, self.edges, numbers["loss"][i], name, color=COLOURS[name], marker="o", markersize=3)
-        left.set(xscale="log", yscale="log", xlabel="occurrences of the word, at least", title="how far its row moves")
-        right.set(xscale="log", xlabel="occurrences of the word, at least", title="loss after it")
+        left.set(xscale="log", yscale="log", xlabel="occurrences of the word, at least", title="how far the row of a word moves")
+        right.set(xscale="log", xlabel="occurrences of the word, at least", title="loss after the word")
         right.legend(frameon=False)
 
 

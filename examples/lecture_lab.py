@@ -122,7 +122,8 @@ def best(values, highest=True):
 
 def rate_of(rates, index):
     """The one that was chosen, and from where to where the others go."""
-    return f"(η = {rates[index]:.2g}, of {rates[0]:.2g} to {rates[-1]:.2g})"
+    chosen, first, last = (f"{float(f'{rate:.2g}'):g}" for rate in (rates[index], rates[0], rates[-1]))
+    return f"(η = {chosen}, of {first} to {last})"
 
 
 def spread(values, digits=2):

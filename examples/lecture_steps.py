@@ -200,7 +200,7 @@ class Smoothness(Claim):
             band(right, steps, numbers["before"][i], f"η = {rate:.2g}", color=colour)
         left.set(xscale="log", xlabel="step", yscale="log", title="L, from the gradients at both ends of a step")
         right.set(xscale="log", xlabel="step", yscale="log", title="loss")
-        right.legend(frameon=False, fontsize="small")
+        left.legend(frameon=False, fontsize="small", loc="lower left")
 
 
 def _flat(variables):
