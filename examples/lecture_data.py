@@ -76,8 +76,10 @@ class RareWords(Claim):
         for i, name in enumerate(self.grids):
             band(left, self.edges, numbers["distance"][i], name, color=COLOURS[name], marker="o", markersize=3)
             band(right, self.edges, numbers["loss"][i], name, color=COLOURS[name], marker="o", markersize=3)
-        left.set(xscale="log", yscale="log", xlabel="occurrences of the word, at least", title="how far the row of a word moves")
-        right.set(xscale="log", xlabel="occurrences of the word, at least", title="loss after the word")
+        for axis in (left, right):
+            axis.set(xscale="log", xlabel="occurrences of the word, at least")
+        left.set(yscale="log", title="how far the row of a word moves")
+        right.set_title("loss after the word")
         right.legend(frameon=False)
 
 
