@@ -58,6 +58,10 @@ class Parser(argparse.ArgumentParser):
         text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
 
+    def text(self):
+        text = "to learn from (default: the help on Python's language, which Python carries)"
+        self.option("--text", "FILE", text, type=Path)
+
     def option(self, flag, metavar, text, default=None, **how):
         """`add_argument`, with the default shown in the help if there is one."""
         text += "" if default is None else " (default: %(default)s)"

@@ -1,5 +1,6 @@
 """Text without a download: the help on Python's language, which the standard library carries, or a file."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -31,6 +32,15 @@ def bigram_bits(train, test):
     return -np.log2(counts / counts.sum(axis=1, keepdims=True))[test[:-1], test[1:]].mean()
 
 
+def load_words(path=None, most=None):
+    """The text as numbers of words, the most frequent word being 0, and the list of words; only the most frequent."""
+    found = re.findall(r"[a-z_]+", load_text(path).tobytes().decode(errors="replace").lower())
+    words, numbers, counts = np.unique(found, return_inverse=True, return_counts=True)
+    by_frequency = np.argsort(-counts, kind="stable")
+    rank = np.argsort(by_frequency)[numbers]
+    return rank[rank < (most or len(words))], [str(words[i]) for i in by_frequency[:most]]
+
+
 class Windows(keras.utils.PyDataset):
     """Batches of windows of the text from random places, each with the bytes that follow its own: one epoch of them."""
 
@@ -49,7 +59,7 @@ class Windows(keras.utils.PyDataset):
 
 
 def in_windows(text, context):
-    """The whole text, but for what is left at its end: windows side by side, each with the bytes that follow its own."""
+    """The text in windows side by side, each with the bytes that follow its own; not what is left at the end."""
     count = (len(text) - 1) // context
     inputs, targets = text[: count * context], text[1 : count * context + 1]
     return inputs.reshape(count, context).astype("int32"), targets.reshape(count, context).astype("int32")

@@ -11,7 +11,6 @@ With Keras's progress bar, then one line of results and a picture of the bits pe
 
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import strategies
@@ -49,7 +48,7 @@ def preset(name, model, steps, **given):
     import keras_adaptive
     from keras_adaptive import PolynomialDecay, WarmupSchedule, companion_groups, no_decay_on_vectors
 
-    rates = {"adamw": 0.003, "muon": 0.02, "soap": 0.003, "schedule-free": 0.005}
+    rates = {"adamw": 0.01, "muon": 0.1, "soap": 0.01, "schedule-free": 0.01}
     eta, warmup = given.pop("learning_rate", rates[name]), max(1, steps // 10)
     own = {"weight_decay": 0.1, "groups": [no_decay_on_vectors()]}
     if name == "schedule-free":
@@ -69,7 +68,7 @@ def main():
     parser.precision()
     text = "an optimizer with its settings, when no --optimizer is named: adamw unless this says another"
     parser.option("--preset", None, text, choices=list(PRESETS))
-    parser.option("--text", "FILE", "to learn from (default: the help on Python's language)", type=Path)
+    parser.text()
     parser.option("--context", "N", "bytes in a window", type=count, default=64)
     parser.option("--steps", "N", "updates", type=count, default=600)
     parser.option("--evaluations", "N", "how often the text held out is looked at", type=count, default=10)
@@ -93,8 +92,8 @@ def main():
         refuse(f"--text must have more than {10 * arguments.context} bytes here. Received: {len(everything)}")
     unigram, bigram = text.unigram_bits(train, test), text.bigram_bits(train, test)
     if devices.is_chief:
-        print(f"{len(train)} bytes to learn from, {len(test)} held out; their bits per byte: 8 if all bytes were alike,")
-        print(f"{unigram:.3f} by the frequency of each byte, {bigram:.3f} by its frequency after the byte before it")
+        print(f"{len(train)} bytes to learn from, {len(test)} held out. Bits per byte of these by the frequency of")
+        print(f"each byte: {unigram:.3f}; by its frequency after the byte before it: {bigram:.3f}")
 
     with devices.scope:
         model = network(arguments.context)

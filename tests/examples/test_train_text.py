@@ -1,0 +1,78 @@
+"""A byte-level language model, and its presets."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from scripts import ROOT, is_picture, refused, result_of
+
+pytestmark = pytest.mark.on("tensorflow")
+SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "strategy", "replicas"),
+    [
+        ("tensorflow", [], "cpu", "1"),
+        ("jax", ["--replicas", 2], "DataParallel", "2"),
+        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
+        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.full),
+    ],
+)
+def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
+    """After so few steps it knows more than the frequency of each byte."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = run("train_text.py", *SHORT, *arguments, backend=backend)
+    result = result_of(done)
+    assert 2 < float(result["bits_per_byte"]) < float(result["unigram"])
+    assert 3 < float(result["bigram"]) < float(result["unigram"]) < 5
+    facts = {"optimizer": "AdamW", "backend": backend, "strategy": strategy, "replicas": replicas, "steps": "60"}
+    assert result.items() >= facts.items()
+    assert "━━━" in done.stdout, "Keras's progress bar"
+    assert is_picture(tmp_path / "train_text.png")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("arguments", "optimizer"),
+    [
+        (["--preset", "muon"], "Muon"),
+        (["--preset", "soap"], "Soap"),
+        (["--preset", "schedule-free", "--learning-rate", 0.02], "ScheduleFreeAdamW"),
+        (["--optimizer", "rmsprop", "--text", ROOT / "README.md"], "RMSprop"),
+    ],
+)
+def test_presets_and_others(run, arguments, optimizer):
+    result = result_of(run("train_text.py", *SHORT, *arguments, backend="jax"))
+    assert result["optimizer"] == optimizer
+    assert float(result["bits_per_byte"]) < 5
+
+
+def test_the_frequencies_of_bytes(monkeypatch):
+    """Of a text that alternates: one bit by single bytes and none by pairs, but for pairs that count as seen once."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import text
+
+    alternating = np.frombuffer(b"ab" * 100_000, "uint8")
+    assert text.unigram_bits(alternating, alternating) == pytest.approx(1, abs=0.01)
+    assert text.bigram_bits(alternating, alternating) == pytest.approx(0, abs=0.01)
+    inputs, targets = text.in_windows(np.arange(11, dtype="uint8"), 4)
+    np.testing.assert_array_equal(inputs, [[0, 1, 2, 3], [4, 5, 6, 7]])
+    np.testing.assert_array_equal(targets, inputs + 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "adam"], "argument --preset: invalid choice: 'adam'"),
+        (["--preset", "muon", "--optimizer", "Adam"], "--preset is an optimizer already"),
+        (["--text", "missing.txt"], "--text must be a file that can be read. Received: missing.txt"),
+        (["--context", 50000], "--text must have more than 500000 bytes here. Received: "),
+        (["--optimizer", "Addam"], "unknown --optimizer 'Addam'; the nearest names are Adam, "),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(run, arguments, message):
+    refused(run("train_text.py", *arguments), message)
