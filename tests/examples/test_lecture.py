@@ -15,6 +15,7 @@ def block(text):
     return text.split("<!-- lecture -->\n")[1].split("<!-- /lecture -->")[0]
 
 
+@pytest.mark.full
 def test_every_claim_is_measured(run, tmp_path):
     """In a quick try; the table goes between its marks, and nothing else changes."""
     readme = tmp_path / "README.md"
@@ -46,6 +47,7 @@ def test_every_claim_is_measured(run, tmp_path):
         pytest.param("tensorflow", [], [1, 2, 3, 5, 6], "cpu", "1", marks=pytest.mark.full),
         # Sparse gradients, the slots' values and `predict` on two replicas; each step takes seconds to trace.
         pytest.param("tensorflow", ["--replicas", 2], [2, 4, 6], "MirroredStrategy", "2", marks=pytest.mark.full),
+        ("jax", ["--strategy", "mirrored", "--replicas", 2], [3, 6], "DataParallel", "2"),
         pytest.param("jax", ["--strategy", "cpu"], [3, 4], "cpu", "1", marks=pytest.mark.full),
         pytest.param("torch", [], [4], "cpu", "1", marks=pytest.mark.full),
     ],
