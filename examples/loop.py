@@ -9,6 +9,8 @@ For examples that `fit` does not fit. The same step on TensorFlow, JAX and torch
         loss = step(inputs, targets)
 """
 
+import functools
+
 import keras
 from keras import ops
 
@@ -85,7 +87,7 @@ class Step:
             outputs, others = model.stateless_call(trainable, others, batch[0], training=True)
             return ops.mean(self.losses(outputs, *batch[1:])), others
 
-        @jax.jit(donate_argnums=0)
+        @functools.partial(jax.jit, donate_argnums=0)  # Colab's JAX 0.7.2 has no jit(donate_argnums=0)
         def on_all(values, batch):
             trainable, others, slots = values
             (loss, others), gradients = jax.value_and_grad(mean_loss, has_aux=True)(trainable, others, batch)

@@ -12,14 +12,17 @@ from matplotlib.ticker import MaxNLocator
 
 def print_result(optimizer, devices, seconds, **facts):
     """One line of name=value: with what, where and how long it was trained, and what came of it."""
-    facts = {
-        "optimizer": type(optimizer).__name__,
-        "backend": keras.backend.backend(),
-        "strategy": devices.strategy,
-        "replicas": devices.replicas,
-        "steps": int(optimizer.iterations.numpy()),
-        "seconds": f"{seconds:.1f}",
-    } | facts
+    found = where(devices) | {"steps": int(optimizer.iterations.numpy()), "seconds": f"{seconds:.1f}"}
+    print_facts({"optimizer": type(optimizer).__name__} | found | facts)
+
+
+def where(devices):
+    """The backend, and the devices that `strategies.start` found."""
+    return {"backend": keras.backend.backend(), "strategy": devices.strategy, "replicas": devices.replicas}
+
+
+def print_facts(facts):
+    """One line of name=value."""
     print(" ".join(f"{name}={value}" for name, value in facts.items()))
 
 

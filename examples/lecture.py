@@ -1,0 +1,132 @@
+"""Measures each claim of the lecture "Optimizers for Deep Neural Networks", over several seeds, with a verdict.
+
+    python examples/lecture.py
+    python examples/lecture.py --claims 1 3 --seeds 3
+    KERAS_BACKEND=jax python examples/lecture.py --quick --strategy mirrored --replicas 2
+
+A claim is reproduced if a criterion holds that stands in its class, in lecture_steps.py or lecture_data.py: it is
+computed from the measured numbers. A line of progress for each optimizer; then the table, a picture and one line.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import strategies
+from options import Parser, count, refuse
+
+BLOCK = "<!-- lecture -->", "<!-- /lecture -->"
+
+
+class Finding(NamedTuple):
+    """A claim by its number, what was measured, that in a few words, and whether the criterion holds."""
+
+    number: int
+    claim: Any
+    numbers: dict
+    found: str
+    reproduced: bool
+
+    @property
+    def verdict(self):
+        return "reproduced" if self.reproduced else "not reproduced at this size"
+
+
+def measure(number, lab):
+    """The finding on one claim."""
+    from lecture_claims import CLAIMS
+
+    claim = CLAIMS[number]
+    numbers = claim.measure(lab)
+    return Finding(number, claim, numbers, *claim.judge(numbers))
+
+
+def table(findings, lab):
+    """Markdown: the verdicts, and below them how they came about."""
+    import keras
+
+    rows = ["| | The lecture says | Found | Verdict |", "|---|---|---|---|"]
+    for each in findings:
+        found = each.found.replace("|", "\\|")
+        rows.append(f"| {each.number} | {each.claim.says} | {found} | **{each.verdict}** |")
+    how = f"Written by `examples/lecture.py`: mean ± standard deviation over {len(lab.seeds)} seeds, from "
+    how += f"{lab.seeds[0]} on; two η to the decade; backend {keras.backend.backend()}, strategy "
+    how += f"{lab.devices.strategy}, replicas {lab.devices.replicas}."
+    how += " Only a quick try, which decides nothing." if lab.quick else ""
+    rows += ["", how, ""]
+    for each in findings:
+        rows.append(f"{each.number}. Measured: {each.claim.measured}. Reproduced if: {each.claim.criterion}.")
+    return "\n".join(rows)
+
+
+def draw(findings):
+    """A figure with a row of panels for each claim."""
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(10, 3.3 * len(findings)), layout="constrained")
+    rows = figure.subfigures(len(findings), 1, squeeze=False)[:, 0]
+    for row, each in zip(rows, findings, strict=True):
+        each.claim.draw(row, each.numbers)
+        row.suptitle(f"{each.number}. {each.claim.says}: {each.verdict}", fontsize="medium")
+    return figure
+
+
+def replaced(text, block):
+    """The text with that block between its two marks."""
+    before, _, rest = text.partition(BLOCK[0])
+    _, _, after = rest.partition(BLOCK[1])
+    return f"{before}{BLOCK[0]}\n{block}\n{BLOCK[1]}{after}"
+
+
+def check_readme(path):
+    if not path.is_file() or not all(mark in path.read_text("utf-8") for mark in BLOCK):
+        refuse(f"--readme must be a file with the lines {BLOCK[0]} and {BLOCK[1]}. Received: {path}")
+
+
+def main():
+    parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole")
+    text = "of the six (default: all)"
+    parser.option("--claims", "N", text, nargs="+", type=int, choices=range(1, 7))
+    parser.option("--seeds", "N", "repetitions, with seeds from --seed on", type=count, default=5)
+    text = "only try whether everything runs, in a few steps that decide nothing"
+    parser.add_argument("--quick", action="store_true", help=text)
+    parser.option("--readme", "FILE.md", f"put the table between its lines {BLOCK[0]} and {BLOCK[1]}", type=Path)
+    arguments = parser.parse()
+    if arguments.readme and arguments.claims:
+        refuse(f"--readme needs all claims. Received: --claims {' '.join(map(str, arguments.claims))}")
+    if arguments.readme:
+        check_readme(arguments.readme)
+    strategies.choose_backend(arguments.strategy, arguments.replicas)
+
+    import report
+    from lecture_claims import CLAIMS
+    from lecture_lab import Lab
+
+    devices = strategies.start(arguments)
+    if 32 % devices.replicas:
+        refuse(f"--replicas must divide 32, the smallest batch here. Received: {devices.replicas}")
+    lab = Lab(devices, range(arguments.seed, arguments.seed + arguments.seeds), arguments.quick)
+    begin = time.perf_counter()
+    findings = []
+    for number in sorted(set(arguments.claims or CLAIMS)):
+        if devices.is_chief:
+            print(f"{number}. {CLAIMS[number].says}", flush=True)
+        findings.append(measure(number, lab))
+    seconds = time.perf_counter() - begin
+    if not devices.is_chief:
+        return
+
+    block = table(findings, lab)
+    print(block)
+    if arguments.readme:
+        arguments.readme.write_text(replaced(arguments.readme.read_text("utf-8"), block), "utf-8")
+    draw(findings).savefig(arguments.output, dpi=80)
+    print(f"the measurements: {arguments.output}")
+    missed = ",".join(str(each.number) for each in findings if not each.reproduced) or "none"
+    facts = {"claims": len(findings), "reproduced": sum(each.reproduced for each in findings)}
+    facts |= {"not_reproduced": missed} | report.where(devices)
+    report.print_facts(facts | {"seeds": len(lab.seeds), "seconds": f"{seconds:.1f}"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The lecture's claims about data: words rare and frequent, text, reinforcement learning, images in large batches."""
+
+import re
+from pydoc_data.topics import topics
+
+import keras
+import numpy as np
+import text
+import train_cartpole
+import train_text
+from lecture_lab import COLOURS, Claim, accuracy, band, batches, best, panels, rate_of, spread, train
+from sklearn.datasets import load_digits
+
+import keras_adaptive
+
+
+class RareWords(Claim):
+    """The next word's first letter, from an embedding of this word: a row of the table moves when its word comes."""
+
+    says = "Rare features get larger updates and move faster with AdaGrad and RMSprop"
+    measured = "the embeddings of words, in a text with its own frequencies: how far the rows of words that occur once "
+    measured += "move, as a share of those that occur 1000 times or more, and the loss after them; each optimizer at "
+    measured += "its best learning rate"
+    criterion = "AdaGrad, RMSprop and Adam: a larger share and a smaller loss after words that occur once than SGD, in "
+    criterion += "every seed"
+    grids = {"SGD": (0, 1.5), "Adagrad": (-1.5, 0), "RMSprop": (-2.5, -1), "Adam": (-2.5, -1)}
+    edges = (1, 2, 4, 10, 30, 100, 300, 1000)  # a word belongs to the last one that it reaches
+
+    def measure(self, lab):
+        words = re.findall("[a-z]+", " ".join(topics[name] for name in sorted(topics)).lower())
+        _, ids, counts = np.unique(words, return_inverse=True, return_counts=True)
+        letters = np.array([ord(word[0]) - ord("a") for word in words], "int32")
+        groups = np.digitize(counts, self.edges) - 1
+        found = [self._moved(lab, name, ids[:-1].astype("int32"), letters[1:], groups) for name in self.grids]
+        numbers = {f"{name} rates": each["rates"] for name, each in zip(self.grids, found, strict=True)}
+        return numbers | {key: np.array([each[key] for each in found]) for key in ("chosen", "distance", "loss")}
+
+    def _moved(self, lab, name, ids, letters, groups):
+        """For the rate with the least loss: how far the rows of each group moved, and the losses after it."""
+        rates, steps = lab.rates(*self.grids[name]), lab.few(2 * len(ids) // 512, 10)
+        count = len(self.edges)
+        occurrences = np.bincount(groups[ids], minlength=count)
+
+        def model():
+            table = keras.layers.Embedding(len(groups), 16)
+            return keras.Sequential([keras.Input((), dtype="int32"), table, keras.layers.Dense(26)])
+
+        step = lab.step(model, getattr(keras_adaptive, name))
+
+        def run(rate, seed):
+            step.restart(seed)
+            before = step.model.get_weights()[0]
+            train(step, rate, seed, batches(512, steps, seed, ids, letters))
+            table, kernel, bias = (each.astype("float64") for each in step.model.get_weights())
+            distance = np.bincount(groups, np.linalg.norm(table - before, axis=1), count) / np.bincount(groups)
+            logits = table @ kernel + bias
+            logits -= logits.max(axis=1, keepdims=True)
+            losses = (np.log(np.exp(logits).sum(axis=1, keepdims=True)) - logits)[ids, letters]
+            return [distance, np.bincount(groups[ids], losses, count) / occurrences]
+
+        found = lab.over(name, rates, run)
+        chosen = best(np.einsum("rgs,g->rs", found[:, 1], occurrences), highest=False)
+        return {"rates": rates, "chosen": chosen, "distance": found[chosen, 0], "loss": found[chosen, 1]}
+
+    def judge(self, numbers):
+        share = numbers["distance"][:, 0] / numbers["distance"][:, -1]
+        loss = numbers["loss"][:, 0]
+        text = []
+        for i, name in enumerate(self.grids):
+            rate = rate_of(numbers[f"{name} rates"], numbers["chosen"][i])
+            text.append(f"{name}: share {spread(share[i])}, loss {spread(loss[i])} {rate}")
+        return "; ".join(text), bool((share[1:] > share[0]).all() and (loss[1:] < loss[0]).all())
+
+    def draw(self, figure, numbers):
+        left, right = panels(figure, 2)
+        for i, name in enumerate(self.grids):
+            band(left, self.edges, numbers["distance"][i], name, color=COLOURS[name], marker="o", markersize=3)
+            band(right, self.edges, numbers["loss"][i], name, color=COLOURS[name], marker="o", markersize=3)
+        for axis in (left, right):
+            axis.set(xscale="log", xlabel="occurrences of the word, at least")
+        left.set(yscale="log", title="how far the row of a word moves")
+        right.set_title("loss after the word")
+        right.legend(frameon=False)
+
+
+class TextAndControl(Claim):
+    """The transformer of train_text.py, made small, and the policy gradient of train_cartpole.py."""
+
+    says = "Adam works well for text and for reinforcement learning"
+    measured = "bits per byte of a small transformer's last 30 of 150 batches, and CartPole's mean return over the "
+    measured += "last 7 of 30 updates, each optimizer at its best learning rate"
+    criterion = "Adam: fewer bits and a higher return than SGD, in every seed"
+    optimizers = ("SGD", "Adam")
+    text_grids, control_grids = ((-1, 0.5), (-3, -1.5)), ((-0.5, 1.5), (-2.5, -0.5))
+    context = 32
+
+    def measure(self, lab):
+        numbers = {}
+        for name, *grids in zip(self.optimizers, self.text_grids, self.control_grids, strict=True):
+            optimizer = getattr(keras_adaptive, name)
+            text_rates, control_rates = (lab.rates(*grid) for grid in grids)
+            numbers |= {f"{name} text rates": text_rates, f"{name} control rates": control_rates}
+            numbers[f"{name} bits"] = self._bits(lab, optimizer, text_rates)
+            numbers[f"{name} returns"] = self._returns(lab, optimizer, control_rates)
+        return numbers
+
+    def _bits(self, lab, optimizer, rates):
+        """By rate and seed."""
+        everything, steps = text.load_text(), lab.few(150, 10)
+
+        def losses(logits, targets):
+            return keras.ops.mean(train_text.bits_per_byte(targets, logits), axis=-1)
+
+        step = lab.step(lambda: train_text.network(self.context, width=32, blocks=2, heads=2), optimizer, losses)
+
+        def run(rate, seed):
+            windows = text.Windows(everything, self.context, 32, steps, seed)
+            return train(step, rate, seed, (windows[i] for i in range(steps)))[-steps // 5 :].mean()
+
+        return lab.over(f"text, {optimizer.__name__}", rates, run)
+
+    def _returns(self, lab, optimizer, rates):
+        """By rate and seed."""
+        updates = lab.few(30, 3)
+        step = lab.step(train_cartpole.network, optimizer, train_cartpole.losses)
+
+        def run(rate, seed):
+            step.restart(seed)
+            step.optimizer.learning_rate = rate
+            return train_cartpole.train(step, 16, updates, seed)[-updates // 4 :].mean()
+
+        return lab.over(f"CartPole, {optimizer.__name__}", rates, run)
+
+    def judge(self, numbers):
+        bits, returns, of_bits, of_returns = {}, {}, [], []
+        for name in self.optimizers:
+            of_text, of_control = numbers[f"{name} bits"], numbers[f"{name} returns"]
+            first, second = best(of_text, highest=False), best(of_control)
+            bits[name], returns[name] = of_text[first], of_control[second]
+            of_bits.append(f"{name} {spread(bits[name])} {rate_of(numbers[f'{name} text rates'], first)}")
+            of_returns.append(f"{name} {spread(returns[name], 0)} {rate_of(numbers[f'{name} control rates'], second)}")
+        better = (bits["Adam"] < bits["SGD"]).all() and (returns["Adam"] > returns["SGD"]).all()
+        return f"bits: {', '.join(of_bits)}; return: {', '.join(of_returns)}", bool(better)
+
+    def draw(self, figure, numbers):
+        left, right = panels(figure, 2)
+        for name in self.optimizers:
+            style = {"color": COLOURS[name], "marker": "o", "markersize": 3}
+            band(left, numbers[f"{name} text rates"], numbers[f"{name} bits"], name, **style)
+            band(right, numbers[f"{name} control rates"], numbers[f"{name} returns"], name, **style)
+        left.set(xscale="log", xlabel="learning rate", title="text: bits per byte")
+        right.set(xscale="log", xlabel="learning rate", title="CartPole: mean return")
+        left.legend(frameon=False)
+
+
+class LargeBatch(Claim):
+    """All digits in one batch, so that 20 epochs are 20 updates, after a warm-up and down to 0 for every optimizer."""
+
+    says = "Adam misses the accuracy that images in large batches should reach; Lars and Lamb do not"
+    measured = "test accuracy of a small convolutional network on digits after 20 epochs, in batches of 1408, each "
+    measured += "optimizer at its best learning rate"
+    criterion = "Adam below the target, Adam's accuracy in batches of 32 less one point, and Lars or Lamb not, in "
+    criterion += "every seed"
+    optimizers = ("Adam", "Lars", "Lamb")
+    grids = ((-3.5, 0), (-0.5, 3), (-2.5, 1))
+    small, large = 32, 1408
+    small_grid = (-3, -2)
+
+    def measure(self, lab):
+        numbers = {}
+        images, labels = load_digits(return_X_y=True)
+        images, order = (images / 16).astype("float32").reshape(-1, 8, 8, 1), np.random.default_rng(0).permutation(1792)
+        split = [(images[some], labels[some].astype("int32")) for some in np.split(order, [self.large])]
+        for name, grid in zip(self.optimizers, self.grids, strict=True):
+            step = lab.step(_convolutions, getattr(keras_adaptive, name))
+            numbers[f"{name} rates"] = lab.rates(*grid)
+            numbers[name] = self._reached(lab, step, numbers[f"{name} rates"], self.large, *split)
+            if name == "Adam":
+                numbers["small"] = self._reached(lab, step, lab.rates(*self.small_grid), self.small, *split)
+        return numbers
+
+    def _reached(self, lab, step, rates, size, training, test):
+        """The accuracies, by rate and seed."""
+        count = lab.few(20, 2) * (self.large // size)
+        t = np.arange(1, count + 1)
+        warmup = max(1, count // 5)
+        shape = np.minimum(t / warmup, (count + 1 - t) / (count + 1 - warmup))
+
+        images, labels = test
+
+        def run(rate, seed):
+            step.restart(seed)
+            for share, batch in zip(shape, batches(size, count, seed, *training), strict=True):
+                step.optimizer.learning_rate = rate * share
+                step(*batch)
+            return accuracy(step.model.predict(images, batch_size=len(images), verbose=0), labels)
+
+        return lab.over(f"batches of {size}, {type(step.optimizer).__name__}", rates, run)
+
+    def judge(self, numbers):
+        target = numbers["small"][best(numbers["small"])] - 0.01
+        reached, parts = {}, [f"target {spread(100 * target, 1)} %"]
+        for name in self.optimizers:
+            chosen = best(numbers[name])
+            reached[name] = numbers[name][chosen]
+            rate = rate_of(numbers[f"{name} rates"], chosen)
+            parts.append(f"{name} {spread(100 * reached[name], 1)} % {rate}")
+        others = any((reached[name] >= target).all() for name in ("Lars", "Lamb"))
+        return "; ".join(parts), bool((reached["Adam"] < target).all() and others)
+
+    def draw(self, figure, numbers):
+        axes = panels(figure, len(self.optimizers), sharey=True)
+        target = numbers["small"][best(numbers["small"])].mean() - 0.01
+        for axis, name in zip(axes, self.optimizers, strict=True):
+            band(axis, numbers[f"{name} rates"], numbers[name], name, color=COLOURS[name], marker="o", markersize=3)
+            axis.axhline(target, color="black", linestyle="--", linewidth=1, label="target")
+            axis.set(xscale="log", xlabel="learning rate", title=name)
+        axes[0].set_ylabel("test accuracy")
+        axes[0].legend(frameon=False)
+
+
+def _convolutions():
+    """Two convolutions that halve the image, and a classifier."""
+    layers = [keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu") for filters in (16, 32)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(10)])

@@ -1,0 +1,173 @@
+"""The lecture's claims: a try of every measurement, and the criteria of the verdicts on made-up numbers."""
+
+import importlib.util
+import re
+
+import numpy as np
+import pytest
+from scripts import ROOT, is_picture, refused, result_of
+
+pytestmark = pytest.mark.on("tensorflow")
+README = ROOT / "README.md"
+
+
+def block(text):
+    return text.split("<!-- lecture -->\n")[1].split("<!-- /lecture -->")[0]
+
+
+@pytest.mark.full
+def test_every_claim_is_measured(run, tmp_path):
+    """In a quick try; the table goes between its marks, and nothing else changes."""
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- lecture -->\nOLD TABLE\n<!-- /lecture -->\nafter\n", "utf-8")
+    arguments = ["--quick", "--seeds", 2, "--readme", readme, "--strategy", "mirrored", "--replicas", 2]
+    done = run("lecture.py", *arguments, backend="jax")
+    result = result_of(done)
+    assert float(result.pop("seconds")) > 0
+    missed = result.pop("not_reproduced").replace("none", "").split(",")
+    missed = [number for number in missed if number]
+    assert result.pop("reproduced") == str(6 - len(missed))
+    assert result == {"claims": "6", "backend": "jax", "strategy": "DataParallel", "replicas": "2", "seeds": "2"}
+    text = readme.read_text("utf-8")
+    assert re.fullmatch(r"before\n<!-- lecture -->\n.*\n<!-- /lecture -->\nafter\n", text, re.DOTALL)
+    assert "OLD TABLE" not in text
+    assert block(text) in done.stdout
+    verdicts = re.findall(r"^\| (\d) \| .* \| \*\*(not )?reproduced.*\*\* \|$", text, re.MULTILINE)
+    assert [number for number, _ in verdicts] == list("123456")
+    assert [number for number, negated in verdicts if negated] == missed
+    assert re.search(r"2 seeds, from 1 on.* Only a quick try", text)
+    assert done.stdout.count("seeds 2, ") >= 20, "lines of progress"
+    assert is_picture(tmp_path / "lecture.png")
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "claims", "strategy", "replicas"),
+    [
+        ("tensorflow", [], [4], "cpu", "1"),
+        pytest.param("tensorflow", [], [1, 2, 3, 5, 6], "cpu", "1", marks=pytest.mark.full),
+        # Sparse gradients, the slots' values and `predict` on two replicas; each step takes seconds to trace.
+        pytest.param("tensorflow", ["--replicas", 2], [2, 4, 6], "MirroredStrategy", "2", marks=pytest.mark.full),
+        ("jax", ["--strategy", "mirrored", "--replicas", 2], [3, 6], "DataParallel", "2"),
+        pytest.param("jax", ["--strategy", "cpu"], [3, 4], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("torch", [], [4], "cpu", "1", marks=pytest.mark.full),
+    ],
+)
+def test_some_claims_on_each_strategy(run, tmp_path, backend, arguments, claims, strategy, replicas):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    chosen = ["--quick", "--seeds", 1, "--claims", *claims]
+    result = result_of(run("lecture.py", *chosen, *arguments, backend=backend))
+    facts = {"claims": str(len(claims)), "backend": backend, "strategy": strategy, "replicas": replicas, "seeds": "1"}
+    assert result.items() >= facts.items()
+    assert is_picture(tmp_path / "lecture.png")
+
+
+def test_the_readme_has_the_table_of_a_whole_run():
+    text = block(README.read_text("utf-8"))
+    assert [line[2] for line in text.splitlines() if line.endswith("** |")] == list("123456")
+    seeds = re.search(r"± standard deviation over (\d+) seeds", text)
+    assert int(seeds[1]) >= 3
+    assert "quick try" not in text
+    # The sixth alone may say no.
+    assert [line[2] for line in text.splitlines() if "**not reproduced" in line] in ([], ["6"])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--claims", 7], "--claims: invalid choice: 7"),
+        (["--seeds", 0], "--seeds: must be a whole number, at least 1. Received: 0"),
+        (["--readme", "missing.md"], "--readme must be a file with the lines <!-- lecture --> and <!-- /lecture -->"),
+        (["--readme", "R.md", "--claims", 1], "--readme needs all claims. Received: --claims 1"),
+        (["--replicas", 3], "--replicas must divide 32"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(run, tmp_path, arguments, message):
+    (tmp_path / "R.md").write_text("<!-- lecture -->\n<!-- /lecture -->\n")
+    refused(run("lecture.py", *arguments), message)
+    assert not (tmp_path / "lecture.png").exists()
+
+
+# The criteria
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from lecture_claims import CLAIMS
+
+    return CLAIMS
+
+
+def seeds(*values):
+    """The same for three seeds, which are the last axis."""
+    return np.repeat(np.asarray(values, "float64")[..., np.newaxis], 3, axis=-1)
+
+
+def made_up(number):
+    """Numbers by which the claim holds."""
+    if number == 1:
+        sgd, adagrad = [0.1, 0.9, 0.1, 0.1], [0.1, 0.9, 0.88, 0.1]
+        return {"rates": 10.0 ** np.arange(4), "accuracy": seeds(*[[sgd, adagrad]] * 3)}
+    if number == 2:
+        numbers = {f"{name} rates": np.array([0.1, 1.0]) for name in ("SGD", "Adagrad", "RMSprop", "Adam")}
+        distance, loss = [[1, 9], [1, 2], [1, 1], [2, 1]], [[3, 2], [1, 2], [2, 2], [1, 2]]
+        return numbers | {"chosen": [0, 1, 0, 1], "distance": seeds(*distance), "loss": seeds(*loss)}
+    if number == 3:
+        t = 1.0 + 10 * np.arange(50)
+        return {"sizes": seeds(t**-0.5, t**-0.1), "losses": seeds([0.2, 0.9], [0.2, 0.3]), "period": np.array(300)}
+    if number == 4:
+        before, after = [[2, 1.5, 1.2], [2, 1, 3]], [[1.5, 1.2, 1.1], [1, 3, 2]]
+        smoothness = seeds([1, 1, 1], [1, 2, 2])
+        numbers = {"rates": np.array([0.5, 5.0]), "before": seeds(*before), "after": seeds(*after), "L": smoothness}
+        return numbers | {"bound": seeds(*after) + 0.1}
+    if number == 5:
+        names = ("SGD text", "SGD control", "Adam text", "Adam control")
+        rates = {f"{name} rates": np.array([0.1, 1.0]) for name in names}
+        of_sgd = {"SGD bits": seeds(4, np.nan), "SGD returns": seeds(30, 20)}
+        return rates | of_sgd | {"Adam bits": seeds(4, 3), "Adam returns": seeds(20, 200)}
+    rates = {f"{name} rates": np.array([0.1, 1.0]) for name in ("Adam", "Lars", "Lamb")}
+    reached = {"Adam": seeds(0.5, 0.9), "Lars": seeds(0.1, 0.1), "Lamb": seeds(0.1, 0.97)}
+    return rates | {"small": seeds(0.9, 0.97)} | reached
+
+
+# One number changed in one seed: the claim, the name, the place and the value.
+BREAKS = [
+    (1, "accuracy", (2, 1, 2, 0), 0.85),
+    (1, "accuracy", (0, 0, 2, 1), 0.9),
+    (2, "distance", (1, 0, 0), 0.1),
+    (2, "loss", (2, 0, 2), 3.5),
+    (3, "sizes", (0, slice(None), 1), 1.0),
+    (3, "sizes", (1, slice(1, None), 1), 1e-9),
+    (3, "losses", (0, 1, 2), 0.3),
+    (3, "losses", (1, 1, 0), 0.5),
+    (4, "bound", (0, 1, 0), 1.0),
+    (4, "after", (0, 2, 1), 1.21),
+    (4, "after", (1, slice(None), 2), 0.5),
+    (4, "L", (0, 0, 0), 0.1),
+    (5, "Adam bits", (1, 0), 4.5),
+    (5, "Adam returns", (1, 2), 25),
+    (6, "Adam", (1, 0), 0.965),
+    (6, "Lamb", (1, 1), 0.95),
+]
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_claim_is_reproduced_by_numbers_that_meet_its_criterion(claims, number):
+    text, reproduced = claims[number].judge(made_up(number))
+    assert reproduced is True
+    assert " ± " in text
+
+
+@pytest.mark.parametrize(("number", "name", "place", "value"), BREAKS)
+def test_one_number_in_one_seed_can_break_it(claims, number, name, place, value):
+    numbers = made_up(number)
+    numbers[name][place] = value
+    assert claims[number].judge(numbers)[1] is False
+
+
+def test_the_other_of_the_two_may_reach_the_target(claims):
+    numbers = made_up(6)
+    numbers["Lars"], numbers["Lamb"] = numbers["Lamb"], numbers["Lars"]
+    assert claims[6].judge(numbers)[1] is True
