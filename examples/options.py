@@ -39,8 +39,8 @@ class Parser(argparse.ArgumentParser):
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
-    def training(self, batch_size, epochs, optimizer="Adam"):
-        """Adds the options of an example that trains one model with one optimizer."""
+    def training(self, batch_size, epochs, optimizer="Adam", precision="float32"):
+        """Adds the options of an example that trains one model with one optimizer; None where it finds the default."""
         text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
         self.option("--optimizer", "NAME", text, default=optimizer)
         self.option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=rate)
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         self.option("--batch-size", "N", text, type=count, default=batch_size)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
-        self.option("--precision", None, text, choices=PRECISIONS, default="float32")
+        self.option("--precision", None, text, choices=PRECISIONS, default=precision)
         text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
 
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         for package, extra in self.packages.items():
             if importlib.util.find_spec(package) is None:
                 refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
-        if "batch_size" in arguments:
+        if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
         if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")

@@ -21,18 +21,27 @@ def print_result(optimizer, devices, seconds, **facts):
     print(" ".join(f"{name}={value}" for name, value in facts.items()))
 
 
-def draw_curves(path, history, title):
-    """Loss and accuracy by epoch, in training and in the test, from what `fit` returns."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        for key, label, colour in ((name, "training", "tab:blue"), (f"val_{name}", "test", "tab:orange")):
-            epochs = range(1, len(history[key]) + 1)
-            axis.plot(epochs, history[key], color=colour, label=label, marker="o", markersize=3)
+def draw_curves(path, history, title, names=("loss", "accuracy")):
+    """Each by epoch, in training and, where it was measured, in the test, from what `fit` returns."""
+    lines = {}
+    for name in names:
+        test = {"test": history[f"val_{name}"]} if f"val_{name}" in history else {}
+        lines[name.replace("_", " ")] = {"training": history[name], **test}
+    draw_lines(path, lines, title)
+
+
+def draw_lines(path, lines, title):
+    """A panel for each name, with its lines by epoch; a loss on a logarithmic scale."""
+    figure, axes = pyplot.subplots(1, len(lines), figsize=(5 * len(lines), 4), layout="constrained")
+    for axis, (name, labelled) in zip(axes, lines.items(), strict=True):
+        for (label, values), colour in zip(labelled.items(), ("tab:blue", "tab:orange", "tab:green"), strict=False):
+            axis.plot(range(1, len(values) + 1), values, color=colour, label=label, marker="o", markersize=3)
         axis.set(xlabel="epoch", title=name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(which="both", alpha=0.25)
-    axes[0].set_yscale("log")
+        if "loss" in name:
+            axis.set_yscale("log")
     axes[1].legend(loc="lower right", frameon=False)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)

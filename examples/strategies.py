@@ -53,7 +53,7 @@ def choose_backend(strategy, replicas):
             """TF_CONFIG='{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'. """
             f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}"
         )
-    if strategy == "tpu" and not _tpu_is_attached():
+    if strategy == "tpu" and not tpu_is_attached():
         refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")
     if strategy == "cpu" and (replicas or 1) > 1:
         refuse(f"--strategy cpu is one device; use --strategy mirrored. Received: --replicas {replicas}")
@@ -99,7 +99,7 @@ def _tensorflow(strategy, replicas):
     import tensorflow as tf
 
     tpu_build = any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())
-    if strategy == "tpu" or (strategy == "auto" and tpu_build and _tpu_is_attached()):
+    if strategy == "tpu" or (strategy == "auto" and tpu_build and tpu_is_attached()):
         if not tpu_build:
             refuse("this TensorFlow cannot use a TPU: install tensorflow-tpu, or set KERAS_BACKEND=jax")
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
@@ -160,5 +160,5 @@ def _first(found, replicas):
     return found[:replicas]
 
 
-def _tpu_is_attached():
+def tpu_is_attached():
     return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
