@@ -42,6 +42,8 @@ def draw_lines(path, lines, title):
         axis.grid(which="both", alpha=0.25)
         if "loss" in name:
             axis.set_yscale("log")
+        if "per second" in name:
+            axis.set_ylim(bottom=0)
     axes[1].legend(loc="lower right", frameon=False)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)

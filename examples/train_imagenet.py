@@ -3,11 +3,11 @@
     python examples/train_imagenet.py
     python examples/train_imagenet.py --dataset imagenet2012 --batch-size 1024 --recipe lamb --checkpoint imagenet
     python examples/train_imagenet.py --dataset imagenette --image-size 128 --epochs 40
-    KERAS_BACKEND=jax python examples/train_imagenet.py --fake-data --image-size 64 --batch-size 8 --steps-per-epoch 10
+    KERAS_BACKEND=jax python examples/train_imagenet.py --fake-data --image-size 64 --batch-size 8 --epochs 1
 
-The first one needs no download: it trains a network of 14 layers on scikit-learn's digits, enlarged. The other data sets
-are those of tensorflow-datasets; imagenet2012 has to be downloaded by hand. With --checkpoint, the same command goes on
-after the last epoch that was finished. Then one line of results and a picture of the learning curves.
+The first one needs no download: it trains a network of 14 layers on scikit-learn's digits, enlarged. The other data
+sets are those of tensorflow-datasets; imagenet2012 has to be downloaded by hand. With --checkpoint, the same command
+goes on after the last epoch that was finished. Then one line of results and a picture of the learning curves.
 """
 
 import inspect
