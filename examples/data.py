@@ -108,7 +108,7 @@ def _prepare(builder):
         refuse(f"{where} has to be downloaded by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
     one_for_each_host = {urllib.parse.urlsplit(url).netloc: url for url in getattr(builder, "url_infos", None) or ()}
     for url in one_for_each_host.values():
-        problem = _unreachable(url)
+        problem = unreachable(url)
         if problem:
             refuse(f"{where} cannot be downloaded: {url}: {problem}. Without a network, train on --dataset digits")
     try:
@@ -120,7 +120,7 @@ def _prepare(builder):
         refuse(f"{where} could not be prepared: {error}")
 
 
-def _unreachable(url, seconds=10):
+def unreachable(url, seconds=10):
     """Why nothing answers there, or None. In a thread, because looking up a name has no time limit of its own."""
     problems = [f"no answer in {seconds} seconds"]
 

@@ -124,7 +124,7 @@ def _expected(function):
     """The TensorSpec of its first argument."""
     one = function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
     positional, named = one.structured_input_signature
-    return [each for each in (*positional, *named.values()) if isinstance(each, tf.TensorSpec)][0]
+    return next(each for each in (*positional, *named.values()) if isinstance(each, tf.TensorSpec))
 
 
 def _variables(loaded, function):
