@@ -31,7 +31,7 @@ class Backbone(NamedTuple):
 
 def arguments_of_user():
     parser = Parser(__doc__.split("\n")[0], "finetune_hub.png", tensorflow_datasets="examples")
-    parser.training(batch_size=20, epochs=20)
+    parser.training(batch_size=20, epochs=40, learning_rate=0.01)
     text = "a folder with a SavedModel, a .keras file or a handle of TF Hub (default: what the script saves first)"
     parser.option("--source", "WHAT", text)
     parser.option("--preset", "NAME", "an image backbone of KerasHub instead, by name or folder")

@@ -39,11 +39,12 @@ class Parser(argparse.ArgumentParser):
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
-    def training(self, batch_size, epochs, optimizer="Adam", precision="float32"):
+    def training(self, batch_size, epochs, optimizer="Adam", learning_rate=None, precision="float32"):
         """Adds the options of an example that trains one model with one optimizer; None where it finds the default."""
         text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
         self.option("--optimizer", "NAME", text, default=optimizer)
-        self.option("--learning-rate", "RATE", "0 or more (default: that of the class)", type=rate)
+        text = "0 or more" + ("" if learning_rate else " (default: that of the class)")
+        self.option("--learning-rate", "RATE", text, type=rate, default=learning_rate)
         text = "examples in a step, on all replicas together"
         self.option("--batch-size", "N", text, type=count, default=batch_size)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
