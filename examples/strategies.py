@@ -35,13 +35,16 @@ class Devices(NamedTuple):
     is_chief: bool = True
 
 
-def choose_backend(strategy, replicas):
+def choose_backend(strategy="auto", replicas=None):
     """Sets the environment that Keras and its backend read when they are imported.
 
-    The backend is that of KERAS_BACKEND, else the first one of TensorFlow, JAX and torch that is installed.
+    The backend is that of KERAS_BACKEND, else JAX for a TPU, unless TensorFlow is the build that can use it, else the
+    first one of TensorFlow, JAX and torch that is installed.
     """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
+    first = ["jax"] if tpu_is_attached() and not _is_tpu_build() else []
+    found = [name for name in (*first, *BACKENDS) if name in installed]
+    backend = os.environ.get("KERAS_BACKEND") or next(iter(found), "tensorflow")
     if backend not in installed:
         known = f"is not installed; found {installed}" if backend in BACKENDS else f"must be one of {list(BACKENDS)}"
         refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
@@ -84,8 +87,7 @@ def start(arguments):
     """Takes the devices into use and sets the seed and the precision. Call it once, before any tensor is made."""
     import keras
 
-    begin = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
-    devices = begin(arguments.strategy, arguments.replicas)
+    devices = take(arguments.strategy, arguments.replicas)
     keras.utils.set_random_seed(arguments.seed)
     if "precision" in arguments:
         keras.config.set_dtype_policy(arguments.precision)
@@ -94,13 +96,19 @@ def start(arguments):
     return devices
 
 
+def take(strategy="auto", replicas=None):
+    """The devices alone, which is all that a notebook needs."""
+    import keras
+
+    return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](strategy, replicas)
+
+
 def _tensorflow(strategy, replicas):
     """tf.distribute: MirroredStrategy for GPUs or logical CPUs, TPUStrategy for a TPU, MultiWorkerStrategy."""
     import tensorflow as tf
 
-    tpu_build = any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())
-    if strategy == "tpu" or (strategy == "auto" and tpu_build and tpu_is_attached()):
-        if not tpu_build:
+    if strategy == "tpu" or (strategy == "auto" and _is_tpu_build() and tpu_is_attached()):
+        if not _is_tpu_build():
             refuse("this TensorFlow cannot use a TPU: install tensorflow-tpu, or set KERAS_BACKEND=jax")
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
         tf.config.experimental_connect_to_cluster(resolver)
@@ -162,3 +170,8 @@ def _first(found, replicas):
 
 def tpu_is_attached():
     return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+
+
+def _is_tpu_build():
+    """Whether the TensorFlow that is installed can use a TPU."""
+    return any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())
