@@ -72,8 +72,8 @@ def halves(images, per_class):
     return old, data.Images(part(images.train, second, per_class), part(images.test, second), len(second))
 
 
-def save_base(images, arguments):
-    """Trains a small network on these images, and saves what comes before its last layer."""
+def save_base(images, batch_size, seed):
+    """Trains a small network on these images, and saves what comes before its last layer; returns where."""
     import keras
     from keras import layers
 
@@ -86,28 +86,33 @@ def save_base(images, arguments):
     pooled = [layers.MaxPooling2D(), layers.Flatten(), layers.Dense(32, activation="relu")]
     features = keras.Sequential([layers.Input(shape), *convolution(32), *convolution(64), *pooled])
     print(f"a network for the first {images.classes} classes:")
-    fit(Backbone(features, shape), images, lambda model: keras_adaptive.Adam(), arguments, epochs=3)
-    if keras.backend.backend() == "tensorflow":
-        features.export("finetune_hub_base", verbose=False)
-        return "finetune_hub_base"
-    features.save("finetune_hub_base.keras")
-    return "finetune_hub_base.keras"
+    fit(Backbone(features, shape), images, lambda model: keras_adaptive.Adam(), 3, batch_size, seed)
+    return save(features, "finetune_hub_base")
 
 
-def load(arguments, shape):
-    """The backbone that the command line names, for images of that shape."""
-    import data
+def save(model, name):
+    """As a SavedModel of that name with TensorFlow, else as a .keras file; returns where."""
     import keras
 
-    size = (arguments.image_size, arguments.image_size) if arguments.image_size else (None, None)
+    if keras.backend.backend() == "tensorflow":
+        model.export(name, verbose=False)
+        return name
+    model.save(f"{name}.keras")
+    return f"{name}.keras"
+
+
+def load(source, shape, image_size=None, preset=False):
+    """The backbone of that name, for images of that shape; the option --source, or --preset."""
+    import keras
+
+    size = (image_size, image_size)
 
     def taken(expected):
         """The size given, else the one expected, else that of the images; and the channels expected."""
         return *(given or each or own for given, each, own in zip(size, expected, shape, strict=False)), expected[2]
 
-    source = arguments.preset or arguments.source
     try:
-        if arguments.preset:
+        if preset:
             import keras_hub
 
             model = keras_hub.models.Backbone.from_preset(source)
@@ -119,23 +124,26 @@ def load(arguments, shape):
             refuse(
                 f"--source must be a .keras file with this backend; TensorFlow alone loads others. Received: {source}"
             )
-        if is_handle(source) and (problem := data.unreachable(source)):
-            refuse(f"--source cannot be downloaded: {source}: {problem}")
+        if is_handle(source):
+            import data
+
+            if problem := data.unreachable(source):
+                refuse(f"--source cannot be downloaded: {source}: {problem}")
         from hub_layer import SavedModel
 
         model = SavedModel(source)
         return Backbone(model, taken(model.expected.shape[1:]), model.expected.dtype.name)
     except (OSError, ValueError) as error:
-        refuse(f"--{'preset' if arguments.preset else 'source'} {source} cannot be fine-tuned: {error}")
+        refuse(f"--{'preset' if preset else 'source'} {source} cannot be fine-tuned: {error}")
 
 
-def fit(backbone, images, optimizer_of, arguments, epochs):
+def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
     """A new head on the backbone, which begins alike for the same seed; the optimizer and the history of training."""
     import data
     import keras
     from keras import layers, ops
 
-    keras.utils.set_random_seed(arguments.seed)
+    keras.utils.set_random_seed(seed)
     shape = images.train[0].shape[1:]
     x = inputs = keras.Input(shape, dtype="uint8")
     x = layers.Rescaling(backbone.white / 255, dtype="float32")(x)
@@ -154,10 +162,10 @@ def fit(backbone, images, optimizer_of, arguments, epochs):
         auto_scale_loss=False,  # in mixed_float16 the optimizer scales it, and sees an infinity on any replica
     )
     done = model.fit(
-        data.Batches(*images.train, arguments.batch_size, arguments.seed),
+        data.Batches(*images.train, batch_size, seed),
         epochs=epochs,
-        validation_data=data.filled_up(*images.test, arguments.batch_size),
-        validation_batch_size=arguments.batch_size,
+        validation_data=data.filled_up(*images.test, batch_size),
+        validation_batch_size=batch_size,
     )
     return optimizer, done.history
 
@@ -186,22 +194,21 @@ def main():
         groups = layerwise_decay(model, arguments.layer_decay)
         return optimizer_class(**optimizer_arguments(arguments), groups=groups)
 
+    how = arguments.epochs, arguments.batch_size, arguments.seed
+    source = arguments.preset or arguments.source
     with devices.scope:
-        if not (arguments.source or arguments.preset):
-            arguments.source = save_base(old, arguments)
-        backbone = load(arguments, new.train[0].shape[1:])
-        begin = time.perf_counter()
+        source = source or save_base(old, arguments.batch_size, arguments.seed)
+        backbone = load(source, new.train[0].shape[1:], arguments.image_size, preset=arguments.preset is not None)
         trained = len(backbone.model.trainable_variables)
         if not trained:
-            refuse(
-                f"--source must have trainable variables. Received: {arguments.source or arguments.preset}, with none"
-            )
+            refuse(f"--source must have trainable variables. Received: {source}, with none")
+        begin = time.perf_counter()
+        print(f"a new head for {new.classes} classes on {source}, frozen:")
         backbone.model.trainable = False
-        print(f"a new head for {new.classes} classes on {arguments.source or arguments.preset}, frozen:")
-        _, of_frozen = fit(backbone, new, frozen, arguments, arguments.epochs)
+        _, of_frozen = fit(backbone, new, frozen, *how)
+        print(f"all of it, also the {trained} trainable variables that were saved:")
         backbone.model.trainable = True
-        print(f"all of it, the {trained} trainable variables that were saved too:")
-        optimizer, of_all = fit(backbone, new, decayed, arguments, arguments.epochs)
+        optimizer, of_all = fit(backbone, new, decayed, *how)
     seconds = time.perf_counter() - begin
 
     accuracies = of_frozen["val_accuracy"][-1], of_all["val_accuracy"][-1]
@@ -218,7 +225,7 @@ def main():
         optimizer,
         devices,
         seconds,
-        source=arguments.source or arguments.preset,
+        source=source,
         frozen_accuracy=f"{accuracies[0]:.4f}",
         finetuned_accuracy=f"{accuracies[1]:.4f}",
     )

@@ -1,9 +1,9 @@
 """A TensorFlow SavedModel, or one of TF Hub, as a model of Keras 3 that trains. Needs the backend tensorflow.
 
-    from hub_layer import SavedModel
+from hub_layer import SavedModel
 
-    backbone = SavedModel("https://tfhub.dev/...")           # or a folder
-    outputs = keras.layers.Dense(10)(backbone(images))
+backbone = SavedModel("https://tfhub.dev/...")           # or a folder
+outputs = keras.layers.Dense(10)(backbone(images))
 """
 
 import inspect
