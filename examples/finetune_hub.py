@@ -12,6 +12,7 @@ bars, then one line of results and a picture of both.
 """
 
 import importlib.util
+import logging
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ def save(model, name):
     import keras
 
     if keras.backend.backend() == "tensorflow":
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it tells where it writes files
         model.export(name, verbose=False)
         return name
     model.save(f"{name}.keras")
@@ -109,6 +111,8 @@ def load(source, shape, image_size=None, preset=False):
 
     def taken(expected):
         """The size given, else the one expected, else that of the images; and the channels expected."""
+        if len(expected) != 3 or expected[2] not in (1, 3):
+            raise ValueError(f"it must take grey or colour images, and takes the shape {tuple(expected)}")
         return *(given or each or own for given, each, own in zip(size, expected, shape, strict=False)), expected[2]
 
     try:
@@ -132,7 +136,10 @@ def load(source, shape, image_size=None, preset=False):
         from hub_layer import SavedModel
 
         model = SavedModel(source)
-        return Backbone(model, taken(model.expected.shape[1:]), model.expected.dtype.name)
+        expected = model.expected
+        return Backbone(
+            model, taken(expected.shape[1:]), expected.dtype.name, 255.0 if expected.dtype.is_integer else 1.0
+        )
     except (OSError, ValueError) as error:
         refuse(f"--{'preset' if preset else 'source'} {source} cannot be fine-tuned: {error}")
 
