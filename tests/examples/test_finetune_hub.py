@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
-from scripts import environment_of, is_picture, refused, result_of
+from scripts import ROOT, environment_of, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 
@@ -34,14 +35,14 @@ def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, argume
     result = result_of(finetune(*arguments, backend=backend))
     frozen, tuned = float(result.pop("frozen_accuracy")), float(result.pop("finetuned_accuracy"))
     assert 0.5 < frozen < tuned
-    assert tuned > 0.93
+    assert tuned > 0.9
     assert float(result.pop("seconds")) > 0
     assert result == {
         "optimizer": "Adam",
         "backend": backend,
         "strategy": strategy,
         "replicas": replicas,
-        "steps": "200",
+        "steps": "100",
         "source": source,
     }
     assert is_picture(tmp_path / "finetune_hub.png")
@@ -50,29 +51,27 @@ def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, argume
 
 # In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
 REUSABLE = """
-import os, sys
 import numpy as np
 import tensorflow as tf
 
-class Features(tf.Module):
-    def __init__(self, trainable):
-        with tf.name_scope("first"):
-            self.kernel = tf.Variable(np.random.default_rng(0).normal(size=(192, 16)).astype("float32"), name="kernel")
-            self.calls = tf.Variable(0.0, trainable=False, name="calls")
-        self.variables = [self.kernel, self.calls]
-        self.trainable_variables = [self.kernel] if trainable else []
-        self.regularization_losses = [tf.function(lambda: 1e-4 * tf.reduce_sum(self.kernel**2), input_signature=[])]
+def save(trainable, folder):
+    module = tf.train.Checkpoint()
+    with tf.name_scope("first"):
+        module.kernel = tf.Variable(np.random.default_rng(0).normal(size=(192, 16)).astype("float32"), name="kernel")
+        module.calls = tf.Variable(0.0, trainable=False, name="calls")
+    module.variables = [module.kernel, module.calls]
+    module.trainable_variables = [module.kernel] if trainable else []
+    module.regularization_losses = [tf.function(lambda: 1e-4 * tf.reduce_sum(module.kernel**2), input_signature=[])]
 
     @tf.function
-    def __call__(self, images, training=False):
+    def call(images, training=False):
         if training:
-            self.calls.assign_add(1.0)
-        return tf.nn.relu(tf.reshape(images, (-1, 192)) @ self.kernel)
+            module.calls.assign_add(1.0)
+        return tf.nn.relu(tf.reshape(images, (-1, 192)) @ module.kernel)
 
-def save(trainable, folder):
-    module = Features(trainable)
     for training in (False, True):
-        module.__call__.get_concrete_function(tf.TensorSpec((None, 8, 8, 3)), training=training)
+        call.get_concrete_function(tf.TensorSpec((None, 8, 8, 3)), training=training)
+    module.__call__ = call
     tf.saved_model.save(module, folder)
 
 save(True, "trainable")
@@ -111,7 +110,6 @@ images, labels = np.ones((4, 8, 8, 3), "float32"), np.zeros((4, 2), "float32")
 model = keras.Sequential([keras.Input((8, 8, 3)), backbone, keras.layers.Dense(2)])
 optimizer = keras_adaptive.SGD(0.01, groups=keras_adaptive.layerwise_decay(model, 0.5))
 model.compile(optimizer=optimizer, loss="mse")
-assert {row.path: row.learning_rate for row in optimizer.describe()} if optimizer.built else True
 kernel, calls = state()
 history = model.fit(images, labels, epochs=2, verbose=0)
 assert (state()[0] != kernel).any() and state()[1] == calls + 2
@@ -135,8 +133,6 @@ else:
 
 @pytest.mark.full
 def test_the_layer(saved, tmp_path):
-    from scripts import ROOT
-
     command = [sys.executable, "-c", LAYER, str(ROOT / "examples")]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment_of("tensorflow"), capture_output=True, text=True, timeout=300
@@ -155,7 +151,10 @@ def test_the_layer(saved, tmp_path):
         ("tensorflow", ["--layer-decay", 0], "--layer-decay must be above 0 and at most 1. Received: 0"),
         ("tensorflow", ["--strategy", "multiworker"], "--strategy must be auto, cpu, mirrored or tpu here"),
         ("tensorflow", ["--batch-size", 200], "--batch-size must be at most 100 here. Received: 200"),
-        ("tensorflow", ["--preset", "resnet_18_imagenet"], "keras_hub is not installed"),
+        pytest.param(
+            *("tensorflow", ["--preset", "resnet_18_imagenet"], "keras_hub is not installed"),
+            marks=pytest.mark.skipif(find_spec("keras_hub") is not None, reason="keras_hub is installed"),
+        ),
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_line(finetune, backend, arguments, message):
