@@ -48,9 +48,12 @@ def arguments_of_user():
         refuse("--strategy must be auto, cpu, mirrored or tpu here. Received: multiworker")
     if arguments.source and arguments.preset:
         refuse(f"--source and --preset exclude each other. Received: {arguments.source} and {arguments.preset}")
-    needed = "tensorflow_hub" if is_handle(arguments.source) else "keras_hub" if arguments.preset else "keras"
-    if importlib.util.find_spec(needed) is None:
-        refuse(f"{needed} is not installed, which this source needs. Run: pip install {needed.replace('_', '-')}")
+    for package, how, needed in (
+        ("tensorflow_hub", '-e ".[hub]"', is_handle(arguments.source)),
+        ("keras_hub", "keras-hub", arguments.preset),
+    ):
+        if needed and importlib.util.find_spec(package) is None:
+            refuse(f"{package} is not installed, which this source needs. Run: pip install {how}")
     return arguments
 
 
