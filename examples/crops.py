@@ -80,42 +80,42 @@ class Crops(keras.utils.PyDataset):
 
     def __init__(self, source, plan, epoch=None, steps=None):
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)
-        self.source, self.plan, self.epoch = source, plan, epoch
+        self.source, self.plan = source, plan
         self.steps = steps or -(-len(source) // plan.batch_size)
-        self.order = self._shuffled()
+        self.begin(epoch)
 
     def __len__(self):
         return self.steps
 
-    def on_epoch_end(self):
-        if self.epoch is not None:
-            self.epoch += 1
-            self.order = self._shuffled()
-
-    def _shuffled(self):
+    def begin(self, epoch):
+        """Of `fit`'s epochs that one comes next. By `on_epoch_end` it would be another: Keras calls it once too often."""
         count = len(self.source)
-        if self.epoch is None:
-            return np.arange(count)
-        return np.random.default_rng((self.plan.seed, self.epoch)).permutation(count)
+        order = np.arange(count)
+        if epoch is not None:
+            order = np.random.default_rng((self.plan.seed, epoch)).permutation(count)
+        self.now = epoch, order
 
     def __getitem__(self, step):
+        epoch, order = self.now
         plan = self.plan
         places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
-        chosen = [int(index) for index in self.order[places % len(self.order)]]
+        chosen = [int(index) for index in order[places % len(order)]]
         examples = [self.source[index] for index in chosen]
         image, label = plan.keys
-        images = np.stack([self._cropped(each[image], index) for each, index in zip(examples, chosen, strict=True)])
+        images = np.stack(
+            [self._cropped(each[image], index, epoch) for each, index in zip(examples, chosen, strict=True)]
+        )
         labels = np.eye(plan.classes, dtype="float32")[[int(each[label]) for each in examples]]
-        if self.epoch is not None:
+        if epoch is not None:
             return images, labels
         filled_up = self.steps * plan.batch_size / len(self.source)
         return images, labels, np.where(places < len(self.source), filled_up, 0.0).astype("float32")
 
-    def _cropped(self, image, index):
-        plan, training = self.plan, self.epoch is not None
+    def _cropped(self, image, index, epoch):
+        plan, training = self.plan, epoch is not None
         mirrored = False
         if training and plan.augmentation.least_area < 1.0:
-            rng = np.random.default_rng((plan.seed, self.epoch, index))
+            rng = np.random.default_rng((plan.seed, epoch, index))
             box = _random_box(image.shape, plan.augmentation.least_area, rng)
             mirrored = plan.augmentation.mirror and rng.random() < 0.5
         else:

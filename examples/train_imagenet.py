@@ -185,12 +185,15 @@ def main():
         stream = {"x": crops.Crops(train, plan, first_epoch, steps), "validation_data": crops.Crops(test, plan)}
     else:
         stream = crops.streams(labelled, plan, first_epoch, arguments.epochs, steps)
+    callbacks = [Speed(batch_size, steps), kept]
+    if isinstance(stream["x"], crops.Crops):
+        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: stream["x"].begin(epoch)))
     begin = time.perf_counter()
     model.fit(
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
-        callbacks=[Speed(batch_size, steps), kept],
+        callbacks=callbacks,
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

@@ -146,7 +146,7 @@ def test_crops(monkeypatch):
 
     plan = crops.Plan(("image", "label"), 5, 4, 6, crops.AUGMENTATIONS["imagenet"], seed=3)
     of_two = crops.Crops(Numbered(10, 8), plan, epoch=0, steps=2)
-    of_two.on_epoch_end()
+    of_two.begin(1)
     later = crops.Crops(Numbered(10, 8), plan, epoch=1, steps=2)
     for step in range(2):
         for one, other in zip(of_two[step], later[step], strict=True):
