@@ -88,7 +88,7 @@ class Crops(keras.utils.PyDataset):
         return self.steps
 
     def begin(self, epoch):
-        """Of `fit`'s epochs that one comes next. By `on_epoch_end` it would be another: Keras calls it once too often."""
+        """That epoch of `fit` comes next. Not by `on_epoch_end`, which Keras calls once more before the first one."""
         count = len(self.source)
         order = np.arange(count)
         if epoch is not None:
