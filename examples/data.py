@@ -17,6 +17,9 @@ from options import refuse
 from PIL import Image
 from sklearn.datasets import load_digits
 
+# Their split "test" has no classes.
+WITHOUT_TEST_LABELS = ("imagenet2012",)
+
 
 class Digits(tfds.core.GeneratorBasedBuilder):
     """1,797 handwritten digits of 8 x 8 pixels, from scikit-learn; every fifth is kept for the test."""
@@ -48,8 +51,18 @@ class Images(NamedTuple):
     classes: int
 
 
-def load_images(name, data_dir=None, side=64):
-    """The data set of that name, prepared on disk first if need be; images of different sizes become side x side."""
+class Labelled(NamedTuple):
+    """A data set that is on disk: its builder, the names of image and label in it, its classes and two splits."""
+
+    builder: tfds.core.DatasetBuilder
+    keys: tuple[str, str]
+    classes: int
+    train: str
+    test: str
+
+
+def prepare(name, data_dir=None):
+    """The images with one class each of that name, prepared on disk first if need be."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     tfds.disable_progress_bar()
     builder = _builder(name, data_dir)
@@ -59,11 +72,17 @@ def load_images(name, data_dir=None, side=64):
     if not isinstance(label, tfds.features.ClassLabel) or len(shape) != 3:
         refuse(f"--dataset must be images with one class each. Received: {name}, with {list(builder.info.features)}")
     _prepare(builder)
-    splits = builder.info.splits
-    test = next((each for each in ("test", "validation") if each in splits), None)
+    tests = ("validation",) if builder.name in WITHOUT_TEST_LABELS else ("test", "validation")
+    test = next((each for each in tests if each in builder.info.splits), None)
     train, test = ("train", test) if test else ("train[:90%]", "train[90%:]")
-    size = None if None not in shape else (side, side)
-    return Images(_read(builder, train, keys, size), _read(builder, test, keys, size), label.num_classes)
+    return Labelled(builder, keys, label.num_classes, train, test)
+
+
+def load_images(name, data_dir=None, side=64):
+    """All images of that data set, in memory; images of different sizes become side x side."""
+    builder, keys, classes, train, test = prepare(name, data_dir)
+    size = None if None not in builder.info.features[keys[0]].shape else (side, side)
+    return Images(_read(builder, train, keys, size), _read(builder, test, keys, size), classes)
 
 
 def _builder(name, data_dir):
@@ -89,7 +108,7 @@ def _prepare(builder):
         refuse(f"{where} has to be downloaded by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
     one_for_each_host = {urllib.parse.urlsplit(url).netloc: url for url in getattr(builder, "url_infos", None) or ()}
     for url in one_for_each_host.values():
-        problem = _unreachable(url)
+        problem = unreachable(url)
         if problem:
             refuse(f"{where} cannot be downloaded: {url}: {problem}. Without a network, train on --dataset digits")
     try:
@@ -101,7 +120,7 @@ def _prepare(builder):
         refuse(f"{where} could not be prepared: {error}")
 
 
-def _unreachable(url, seconds=10):
+def unreachable(url, seconds=10):
     """Why nothing answers there, or None. In a thread, because looking up a name has no time limit of its own."""
     problems = [f"no answer in {seconds} seconds"]
 
@@ -121,16 +140,26 @@ def _unreachable(url, seconds=10):
     return problems[0] if problems else None
 
 
+def by_index(builder):
+    """Whether the examples can be read in any order, and without TensorFlow."""
+    return builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD
+
+
+def only_reading():
+    """TensorFlow as a reader of files; where it is not the backend it must not take the memory of the GPUs."""
+    import tensorflow
+
+    if keras.backend.backend() != "tensorflow":
+        tensorflow.config.set_visible_devices([], "GPU")
+    return tensorflow
+
+
 def _read(builder, split, keys, size):
     """A split as two arrays."""
-    if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
+    if by_index(builder):
         examples = builder.as_data_source(split=split)
     else:
-        if keras.backend.backend() != "tensorflow":
-            # TensorFlow only reads here; it must not take the memory of the GPUs.
-            import tensorflow
-
-            tensorflow.config.set_visible_devices([], "GPU")
+        only_reading()
         examples = tfds.as_numpy(builder.as_dataset(split=split))
     image, label = keys
     pairs = [(_resized(each[image], size), each[label]) for each in examples]

@@ -39,21 +39,25 @@ class Parser(argparse.ArgumentParser):
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
-    def training(self, batch_size, epochs, optimizer="Adam"):
-        """Adds the options of an example that trains one model with one optimizer by `fit`."""
-        self.one_optimizer(batch_size, "examples in a step, on all replicas together", optimizer)
+    def training(self, batch_size, epochs, optimizer="Adam", learning_rate=None, precision="float32"):
+        """Adds the options of an example that trains one model by `fit`; None where the example finds the default."""
+        what = "examples in a step, on all replicas together"
+        self.one_optimizer(batch_size, what, optimizer, learning_rate=learning_rate)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
-        self.precision()
+        self.precision(precision)
 
-    def precision(self):
+    def precision(self, default="float32"):
         text = "bfloat16 is for weights too; mixed keeps the weights in float32"
-        self.option("--precision", None, text, choices=PRECISIONS, default="float32")
+        self.option("--precision", None, text, choices=PRECISIONS, default=default)
 
-    def one_optimizer(self, batch_size, what_is_a_batch, optimizer="Adam", own_rate="that of the class"):
+    def one_optimizer(
+        self, batch_size, what_is_a_batch, optimizer="Adam", own_rate="that of the class", learning_rate=None
+    ):
         """Adds the options of an example that trains with one optimizer."""
         text = "a class of keras_adaptive: SGD, Adagrad, RMSprop, Adam, ..."
         self.option("--optimizer", "NAME", text, default=optimizer)
-        self.option("--learning-rate", "RATE", f"0 or more (default: {own_rate})", type=rate)
+        text = "0 or more" + ("" if learning_rate else f" (default: {own_rate})")
+        self.option("--learning-rate", "RATE", text, type=rate, default=learning_rate)
         self.option("--batch-size", "N", what_is_a_batch, type=count, default=batch_size)
         text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
@@ -76,7 +80,7 @@ class Parser(argparse.ArgumentParser):
         for package, extra in self.packages.items():
             if importlib.util.find_spec(package) is None:
                 refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
-        if "batch_size" in arguments:
+        if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
         if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")

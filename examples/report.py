@@ -27,8 +27,9 @@ def print_facts(facts):
 
 
 @contextlib.contextmanager
-def picture(path, title, panels=1, size=(10, 4)):
+def picture(path, title, panels=1, size=None):
     """A figure of some panels in a row, to draw in; it is saved at the end."""
+    size = size or (5 * panels, 4)
     figure, axes = pyplot.subplots(1, panels, figsize=size, layout="constrained", squeeze=False)
     yield axes[0]
     for axis in axes[0]:
@@ -39,14 +40,25 @@ def picture(path, title, panels=1, size=(10, 4)):
     pyplot.close(figure)
 
 
-def draw_curves(path, history, title):
-    """Loss and accuracy by epoch, in training and in the test, from what `fit` returns."""
-    with picture(path, title, panels=2) as axes:
-        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-            for key, label, colour in ((name, "training", "tab:blue"), (f"val_{name}", "test", "tab:orange")):
-                epochs = range(1, len(history[key]) + 1)
-                axis.plot(epochs, history[key], color=colour, label=label, marker="o", markersize=3)
+def draw_curves(path, history, title, names=("loss", "accuracy")):
+    """Each by epoch, in training and, where it was measured, in the test, from what `fit` returns."""
+    lines = {}
+    for name in names:
+        test = {"test": history[f"val_{name}"]} if f"val_{name}" in history else {}
+        lines[name.replace("_", " ")] = {"training": history[name], **test}
+    draw_lines(path, lines, title)
+
+
+def draw_lines(path, lines, title):
+    """A panel for each name, with its lines by epoch; a loss on a logarithmic scale."""
+    with picture(path, title, panels=len(lines)) as axes:
+        for axis, (name, labelled) in zip(axes, lines.items(), strict=True):
+            for (label, values), colour in zip(labelled.items(), ("tab:blue", "tab:orange", "tab:green"), strict=False):
+                axis.plot(range(1, len(values) + 1), values, color=colour, label=label, marker="o", markersize=3)
             axis.set(xlabel="epoch", title=name)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].set_yscale("log")
+            if "loss" in name:
+                axis.set_yscale("log")
+            if "per second" in name:
+                axis.set_ylim(bottom=0)
         axes[1].legend(loc="lower right", frameon=False)

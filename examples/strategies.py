@@ -42,7 +42,7 @@ def choose_backend(strategy="auto", replicas=None):
     first one of TensorFlow, JAX and torch that is installed.
     """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    first = ["jax"] if _tpu_is_attached() and not _is_tpu_build() else []
+    first = ["jax"] if tpu_is_attached() and not _is_tpu_build() else []
     found = [name for name in (*first, *BACKENDS) if name in installed]
     backend = os.environ.get("KERAS_BACKEND") or next(iter(found), "tensorflow")
     if backend not in installed:
@@ -56,7 +56,7 @@ def choose_backend(strategy="auto", replicas=None):
             """TF_CONFIG='{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'. """
             f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}"
         )
-    if strategy == "tpu" and not _tpu_is_attached():
+    if strategy == "tpu" and not tpu_is_attached():
         refuse("--strategy tpu needs a TPU, and this machine has none (neither /dev/accel0 nor /dev/vfio/0)")
     if strategy == "cpu" and (replicas or 1) > 1:
         refuse(f"--strategy cpu is one device; use --strategy mirrored. Received: --replicas {replicas}")
@@ -107,7 +107,7 @@ def _tensorflow(strategy, replicas):
     """tf.distribute: MirroredStrategy for GPUs or logical CPUs, TPUStrategy for a TPU, MultiWorkerStrategy."""
     import tensorflow as tf
 
-    if strategy == "tpu" or (strategy == "auto" and _is_tpu_build() and _tpu_is_attached()):
+    if strategy == "tpu" or (strategy == "auto" and _is_tpu_build() and tpu_is_attached()):
         if not _is_tpu_build():
             refuse("this TensorFlow cannot use a TPU: install tensorflow-tpu, or set KERAS_BACKEND=jax")
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
@@ -182,7 +182,7 @@ def _first(found, replicas):
     return found[:replicas]
 
 
-def _tpu_is_attached():
+def tpu_is_attached():
     return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
 
 

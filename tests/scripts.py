@@ -11,12 +11,17 @@ ROOT = Path(__file__).parents[1]
 NOT_A_USERS = ("XLA_FLAGS", "NPROC", "JAX_ENABLE_X64")
 
 
-def run_at_once(script, configurations, arguments, folder, backend="tensorflow"):
-    """Runs a file of examples/ in that folder, with the package of this checkout, in one process per configuration."""
+def environment_of(backend):
+    """What a user's process has, with the package of this checkout."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_A_USERS}
     environment |= {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     # Else torch's threads wait for each other where several processes share two cores.
-    environment |= {"OMP_NUM_THREADS": "1"}
+    return environment | {"OMP_NUM_THREADS": "1"}
+
+
+def run_at_once(script, configurations, arguments, folder, backend="tensorflow"):
+    """Runs a file of examples/ in that folder, in one process per configuration."""
+    environment = environment_of(backend)
     command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
 
     def one(configuration):

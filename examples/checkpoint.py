@@ -1,0 +1,77 @@
+"""Callbacks for long trainings: kept after every epoch, to go on from there bit for bit, and timed."""
+
+import json
+import os
+import time
+
+import keras
+from options import refuse
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps weights, the optimizer's state and the history of all epochs in a folder; without one, the history alone.
+
+    `training.json` is written last and in one piece, and names the weights that belong to it: a run that is killed at
+    any time leaves one epoch or the next. `settings` are written down, and refused where they differ afterwards.
+    """
+
+    def __init__(self, folder, settings, is_chief=True):
+        super().__init__()
+        self.folder, self.settings, self.is_chief, self.history = folder, settings, is_chief, {}
+
+    def restore(self, model):
+        """Puts the last epoch that was kept into the model; returns the number of epochs."""
+        if self.folder is None:
+            return 0
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = (self.folder / "training.json").read_text()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            refuse(f"--checkpoint must be a folder that can be written: {error}")
+        kept = json.loads(text)
+        for name, value in self.settings.items():
+            if kept["settings"].get(name) != value:
+                option = "--" + name.replace("_", "-")
+                refuse(f"{self.folder} has a training with {option} {kept['settings'].get(name)}. Received: {value}")
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(self.folder / kept["weights"])
+        if not model.optimizer.restored.complete:
+            raise RuntimeError(f"{self.folder / kept['weights']} lacks state: {model.optimizer.restored}")
+        self.history = kept["history"]
+        return len(self.history["loss"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        if self.folder is None or not self.is_chief:
+            return
+        weights = self.folder / f"epoch-{epoch + 1}.weights.h5"
+        self.model.save_weights(weights)
+        new = self.folder / "training.json.new"
+        new.write_text(json.dumps({"weights": weights.name, "history": self.history, "settings": self.settings}))
+        os.replace(new, self.folder / "training.json")
+        for old in self.folder.glob("epoch-*.weights.h5"):
+            if old != weights:
+                old.unlink()
+
+
+class Speed(keras.callbacks.Callback):
+    """Adds the examples per second to the logs of an epoch: without its first step, which is compiled, and the test."""
+
+    def __init__(self, batch_size, steps):
+        super().__init__()
+        self.batch_size, self.steps = batch_size, steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first = self.last = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch in (0, self.steps - 1):
+            float(logs["loss"])  # which waits for the device
+            self.first, self.last = (time.perf_counter() if batch == 0 else self.first), time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.steps > 1:
+            logs["images_per_second"] = (self.steps - 1) * self.batch_size / (self.last - self.first)

@@ -1,0 +1,209 @@
+"""Images in crops of one size, streamed: for data that do not fit into memory.
+
+What is prepared as array_record (the digits; everything, where TensorFlow is not installed) is read by index and
+cropped with Pillow; TFRecords, the other format of tensorflow-datasets, are streamed with tf.data. The crops are alike
+in distribution, not to the pixel. In both, the data of an epoch depend on the seed and its number alone, so that a
+training that is resumed sees what it would have seen.
+"""
+
+import math
+import os
+from typing import NamedTuple
+
+import data
+import keras
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+
+class Augmentation(NamedTuple):
+    """A random crop for training: its least area, of that of the image, and whether it may be mirrored.
+
+    `central` is the side of the square in the middle that is tested on, of the image's shorter side.
+    """
+
+    least_area: float
+    mirror: bool
+    central: float
+
+
+# The form of a random crop is between 3:4 and 4:3 (Szegedy et al., 2015). A mirrored digit is none.
+AUGMENTATIONS = {
+    "imagenet": Augmentation(0.08, True, 0.875),
+    "gentle": Augmentation(0.6, False, 1.0),
+    "none": Augmentation(1.0, False, 1.0),
+}
+FORMS = (3 / 4, 4 / 3)
+TRIES = 10
+
+
+class Plan(NamedTuple):
+    """What is made of the examples: batches of crops, and labels with a 1 at the class."""
+
+    keys: tuple[str, str]
+    classes: int
+    batch_size: int
+    size: int
+    augmentation: Augmentation
+    seed: int
+
+
+class Noise:
+    """Images without content, in ImageNet's number of classes, for a measurement of speed."""
+
+    def __init__(self, count, size):
+        self.count = count
+        self.images = np.random.default_rng(0).integers(256, size=(64, size, size, 3), dtype=np.uint8)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return {"image": self.images[index % len(self.images)], "label": index % 1000}
+
+
+def streams(labelled, plan, first_epoch, epochs, steps):
+    """What `fit` takes: training data from that epoch on, of so many steps in an epoch, and test data."""
+    if not data.by_index(labelled.builder):
+        return _with_tensorflow(labelled, plan, first_epoch, epochs, steps)
+    train, test = (labelled.builder.as_data_source(split=split) for split in (labelled.train, labelled.test))
+    return {"x": Crops(train, plan, first_epoch, steps), "validation_data": Crops(test, plan)}
+
+
+class Crops(keras.utils.PyDataset):
+    """Batches of a random crop of each image, in an order that is new in every epoch.
+
+    The source gives {"image": ..., "label": ...} by an index. Examples that do not fill a batch come another time.
+    Without an epoch for the test: all in their order, and what fills the last batch with the weight 0.
+    """
+
+    def __init__(self, source, plan, epoch=None, steps=None):
+        super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)
+        self.source, self.plan = source, plan
+        self.steps = steps or -(-len(source) // plan.batch_size)
+        self.begin(epoch)
+
+    def __len__(self):
+        return self.steps
+
+    def begin(self, epoch):
+        """That epoch of `fit` comes next. Not by `on_epoch_end`, which Keras calls once more before the first one."""
+        count = len(self.source)
+        order = np.arange(count)
+        if epoch is not None:
+            order = np.random.default_rng((self.plan.seed, epoch)).permutation(count)
+        self.now = epoch, order
+
+    def __getitem__(self, step):
+        epoch, order = self.now
+        plan = self.plan
+        places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
+        chosen = [int(index) for index in order[places % len(order)]]
+        examples = [self.source[index] for index in chosen]
+        image, label = plan.keys
+        images = np.stack(
+            [self._cropped(each[image], index, epoch) for each, index in zip(examples, chosen, strict=True)]
+        )
+        labels = np.eye(plan.classes, dtype="float32")[[int(each[label]) for each in examples]]
+        if epoch is not None:
+            return images, labels
+        filled_up = self.steps * plan.batch_size / len(self.source)
+        return images, labels, np.where(places < len(self.source), filled_up, 0.0).astype("float32")
+
+    def _cropped(self, image, index, epoch):
+        plan, training = self.plan, epoch is not None
+        mirrored = False
+        if training and plan.augmentation.least_area < 1.0:
+            rng = np.random.default_rng((plan.seed, epoch, index))
+            box = _random_box(image.shape, plan.augmentation.least_area, rng)
+            mirrored = plan.augmentation.mirror and rng.random() < 0.5
+        else:
+            box = _middle(image.shape, 1.0 if training else plan.augmentation.central)
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert("RGB")
+        pixels = np.asarray(picture.resize((plan.size, plan.size), Image.Resampling.BILINEAR, box=box))
+        return pixels[:, ::-1] if mirrored else pixels
+
+
+def _middle(shape, part):
+    """Left, top, right, bottom of the square in the middle."""
+    height, width = shape[:2]
+    side = part * min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def _random_box(shape, least_area, rng):
+    """The same of any part of the image; the middle, where none of the tries fits into it."""
+    height, width = shape[:2]
+    for _ in range(TRIES):
+        area = height * width * rng.uniform(least_area, 1.0)
+        form = math.exp(rng.uniform(*map(math.log, FORMS)))
+        w, h = math.sqrt(area * form), math.sqrt(area / form)
+        if w <= width and h <= height:
+            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            return left, top, left + w, top + h
+    return _middle(shape, 1.0)
+
+
+def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
+    tf = data.only_reading()
+    image, label = plan.keys
+    tests = labelled.builder.info.splits[labelled.test].num_examples
+    filled_up = -(-tests // plan.batch_size) * plan.batch_size
+
+    def compressed(split):
+        return labelled.builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()})
+
+    decoded = labelled.builder.info.features[image].decode_example
+
+    def finished(pixels, top, left, height, width):
+        """Of that part, in the size and the colours that the network takes."""
+        pixels = tf.image.resize(
+            pixels[top : top + height, left : left + width], (plan.size, plan.size), antialias=True
+        )
+        pixels = tf.image.grayscale_to_rgb(pixels) if pixels.shape[-1] == 1 else pixels
+        return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+    def middle(pixels, part):
+        size = tf.shape(pixels)
+        side = tf.cast(part * tf.cast(tf.minimum(size[0], size[1]), tf.float32), tf.int32)
+        return finished(pixels, (size[0] - side) // 2, (size[1] - side) // 2, side, side)
+
+    def trained_on(epoch, index, example):
+        pixels = decoded(example[image])
+        classes = tf.one_hot(example[label], plan.classes)
+        if plan.augmentation.least_area == 1.0:
+            return middle(pixels, 1.0), classes
+        seed = tf.stack([plan.seed + (epoch << 32), index])
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(pixels),
+            tf.zeros((1, 0, 4)),
+            seed,
+            min_object_covered=0.0,
+            aspect_ratio_range=FORMS,
+            area_range=(plan.augmentation.least_area, 1.0),
+            max_attempts=TRIES,
+            use_image_if_no_bounding_boxes=True,
+        )
+        pixels = finished(pixels, begin[0], begin[1], size[0], size[1])
+        return tf.image.stateless_random_flip_left_right(pixels, seed) if plan.augmentation.mirror else pixels, classes
+
+    def tested_on(index, example):
+        weight = tf.where(index < tests, filled_up / tests, 0.0)
+        return (
+            middle(decoded(example[image]), plan.augmentation.central),
+            tf.one_hot(example[label], plan.classes),
+            weight,
+        )
+
+    def epoch_of(number):
+        # Compressed, a buffer of images that mixes well fits into memory.
+        examples = compressed(labelled.train).shuffle(16384, seed=plan.seed + number)
+        examples = examples.enumerate().map(lambda *one: trained_on(number, *one), tf.data.AUTOTUNE)
+        return examples.batch(plan.batch_size, drop_remainder=True).take(steps)
+
+    train = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_of).prefetch(tf.data.AUTOTUNE)
+    test = compressed(labelled.test).repeat().take(filled_up)
+    test = test.enumerate().map(tested_on, tf.data.AUTOTUNE).batch(plan.batch_size, drop_remainder=True)
+    return {"x": train, "steps_per_epoch": steps, "validation_data": test.prefetch(tf.data.AUTOTUNE)}

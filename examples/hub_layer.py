@@ -1,0 +1,137 @@
+"""A TensorFlow SavedModel, or one of TF Hub, as a model of Keras 3 that trains. Needs the backend tensorflow.
+
+from hub_layer import SavedModel
+
+backbone = SavedModel("https://tfhub.dev/...")           # or a folder
+outputs = keras.layers.Dense(10)(backbone(images))
+"""
+
+import inspect
+import os
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="hub_layer")
+class SavedModel(keras.Model):
+    """What was saved, with its variables as Keras's own, in one layer for each of the scopes that they were made in.
+
+    So its weights are trained, frozen, saved in .keras files and put into groups (`layerwise_decay`) as those of any
+    model are. `hub.KerasLayer` is refused by Keras 3, and `keras.layers.TFSMLayer` copies the variables, so that
+    training does not reach what it computes with. Under a strategy, make it inside of the scope.
+
+    Args:
+        source: a folder, or a handle of TF Hub, which needs tensorflow_hub.
+        endpoint: the function, or the signature, to call. Default: `__call__` if there is one, else "serve", which is
+            Keras's, else "serving_default".
+        output: the name of the output, where there are several.
+        trainable: False freezes it, and calls it for inference in training too. Default True.
+
+    Raises:
+        ValueError: for something that has no such function or output, or no trainable variables while `trainable`.
+        OSError: for a folder without a SavedModel.
+    """
+
+    def __init__(self, source, endpoint=None, output=None, trainable=True, name=None):
+        # In float32 whatever the policy, because its functions are traced for the dtype that they were saved with.
+        super().__init__(name=name, dtype="float32")
+        self.source, self.endpoint, self.output_name = os.fspath(source), endpoint, output
+        self.loaded = _load(self.source)
+        self.function = _function(self.loaded, endpoint, self.source)
+        self.expected = _expected(self.function)
+        self.takes_training = "training" in inspect.signature(self.function).parameters
+        variables, trained = _variables(self.loaded, self.function)
+        if trainable and not trained:
+            raise ValueError(f"`source` must have trainable variables to be trained. Received: {source}, with none")
+        scopes: dict[str, list] = {}
+        for variable in variables:
+            scopes.setdefault(variable.name.rpartition("/")[0], []).append(variable)
+        self.scopes = [_Scope(scope, variables, trained) for scope, variables in scopes.items()]
+        self.trainable = trainable
+        self.built = True
+
+    def call(self, inputs, training=False):
+        training = bool(training) and self.trainable
+        if self.takes_training:
+            outputs = self.function(inputs, training=training)
+        elif hasattr(self.function, "structured_input_signature"):
+            # Signatures take their arguments by name alone.
+            outputs = self.function(**{self.expected.name: inputs})
+        else:
+            outputs = self.function(inputs)
+        if training:
+            for loss in getattr(self.loaded, "regularization_losses", ()):
+                self.add_loss(loss())
+        return self._chosen(outputs)
+
+    def _chosen(self, outputs):
+        if not isinstance(outputs, dict):
+            return outputs
+        name = self.output_name or (next(iter(outputs)) if len(outputs) == 1 else None)
+        if name not in outputs:
+            raise ValueError(f"`output` must be one of {list(outputs)}. Received: output={self.output_name!r}")
+        return outputs[name]
+
+    def get_config(self):
+        return {
+            "source": self.source,
+            "endpoint": self.endpoint,
+            "output": self.output_name,
+            "trainable": self.trainable,
+            "name": self.name,
+        }
+
+
+class _Scope(keras.layers.Layer):
+    """Variables of a SavedModel, as Keras's own that share their memory."""
+
+    def __init__(self, scope, variables, trained):
+        super().__init__(name=scope.replace("/", ".") or "root", dtype="float32")
+        for variable in variables:
+            name = variable.name.rpartition("/")[2].partition(":")[0]
+            with keras.name_scope(self.name, caller=self):
+                own = keras.Variable(
+                    tf.zeros(variable.shape, variable.dtype),
+                    dtype=variable.dtype.name,
+                    trainable=variable.ref() in trained,
+                    name=name,
+                )
+            own._value = variable
+            self._track_variable(own)
+        self.built = True
+
+
+def _load(source):
+    if "://" in source:
+        import tensorflow_hub
+
+        return tensorflow_hub.load(source)
+    return tf.saved_model.load(source)
+
+
+def _function(loaded, endpoint, source):
+    names = [endpoint] if endpoint else ["__call__", "serve", "serving_default"]
+    signatures = getattr(loaded, "signatures", {})
+    for name in names:
+        function = getattr(loaded, name, None) or signatures.get(name)
+        if getattr(function, "concrete_functions", None) or name in signatures:
+            return function
+    raise ValueError(f"`source` must have a function {' or '.join(names)}. Received: {source}, with {list(signatures)}")
+
+
+def _expected(function):
+    """The TensorSpec of its first argument."""
+    one = function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
+    positional, named = one.structured_input_signature
+    return next(each for each in (*positional, *named.values()) if isinstance(each, tf.TensorSpec))
+
+
+def _variables(loaded, function):
+    """All that it was saved with, and references to those that are trained."""
+    traced = getattr(function, "concrete_functions", [function])
+    captured = {variable.ref(): variable for one in traced for variable in one.variables}
+    listed = list(getattr(loaded, "variables", ())) or list(captured.values())
+    trainable = getattr(loaded, "trainable_variables", None)
+    trainable = [each for each in listed if each.trainable] if trainable is None else trainable
+    return listed, {variable.ref() for variable in trainable if variable.trainable}

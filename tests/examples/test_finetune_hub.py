@@ -1,0 +1,161 @@
+"""A SavedModel, or what Keras saved, that trains on."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from scripts import ROOT, environment_of, is_picture, refused, result_of
+
+pytestmark = pytest.mark.on("tensorflow")
+
+
+@pytest.fixture
+def finetune(run):
+    """Runs finetune_hub.py once."""
+
+    def one(*arguments, **how):
+        return run("finetune_hub.py", *arguments, **how)
+
+    return one
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "strategy", "replicas", "source"),
+    [
+        ("tensorflow", [], "cpu", "1", "finetune_hub_base"),
+        pytest.param(
+            *("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", "finetune_hub_base"), marks=pytest.mark.full
+        ),
+        pytest.param("jax", [], "cpu", "1", "finetune_hub_base.keras", marks=pytest.mark.full),
+        ("jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras"),
+    ],
+)
+def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):
+    result = result_of(finetune(*arguments, backend=backend))
+    frozen, tuned = float(result.pop("frozen_accuracy")), float(result.pop("finetuned_accuracy"))
+    assert 0.5 < frozen < tuned
+    assert tuned > 0.9
+    assert float(result.pop("seconds")) > 0
+    assert result == {
+        "optimizer": "Adam",
+        "backend": backend,
+        "strategy": strategy,
+        "replicas": replicas,
+        "steps": "100",
+        "source": source,
+    }
+    assert is_picture(tmp_path / "finetune_hub.png")
+    assert (tmp_path / source).exists()
+
+
+# In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
+REUSABLE = """
+import numpy as np
+import tensorflow as tf
+
+def save(trainable, folder):
+    module = tf.train.Checkpoint()
+    with tf.name_scope("first"):
+        module.kernel = tf.Variable(np.random.default_rng(0).normal(size=(192, 16)).astype("float32"), name="kernel")
+        module.calls = tf.Variable(0.0, trainable=False, name="calls")
+    module.variables = [module.kernel, module.calls]
+    module.trainable_variables = [module.kernel] if trainable else []
+    module.regularization_losses = [tf.function(lambda: 1e-4 * tf.reduce_sum(module.kernel**2), input_signature=[])]
+
+    @tf.function
+    def call(images, training=False):
+        if training:
+            module.calls.assign_add(1.0)
+        return tf.nn.relu(tf.reshape(images, (-1, 192)) @ module.kernel)
+
+    for training in (False, True):
+        call.get_concrete_function(tf.TensorSpec((None, 8, 8, 3)), training=training)
+    module.__call__ = call
+    tf.saved_model.save(module, folder)
+
+save(True, "trainable")
+save(False, "constant")
+"""
+
+
+@pytest.fixture
+def saved(tmp_path):
+    subprocess.run([sys.executable, "-c", REUSABLE], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+
+
+@pytest.mark.full
+def test_a_saved_model_of_the_form_of_tf_hub(finetune, saved):
+    """In colours, which the digits do not have."""
+    result = result_of(finetune("--source", "trainable", "--epochs", 10))
+    assert result["source"] == "trainable"
+    assert float(result["finetuned_accuracy"]) > 0.6
+    refused(finetune("--source", "constant"), "`source` must have trainable variables to be trained")
+
+
+# What a user of the layer sees: gradients, an own layer for each scope, a frozen one that stands still, and a file.
+LAYER = """
+import sys
+import keras, numpy as np
+sys.path.insert(0, sys.argv[1])
+from hub_layer import SavedModel
+import keras_adaptive
+
+def state():
+    return [np.array(variable) for variable in backbone.loaded.variables]
+
+backbone = SavedModel("trainable")
+assert [v.path for v in backbone.trainable_variables] == ["first/kernel"]
+images, labels = np.ones((4, 8, 8, 3), "float32"), np.zeros((4, 2), "float32")
+model = keras.Sequential([keras.Input((8, 8, 3)), backbone, keras.layers.Dense(2)])
+optimizer = keras_adaptive.SGD(0.01, groups=keras_adaptive.layerwise_decay(model, 0.5))
+model.compile(optimizer=optimizer, loss="mse")
+kernel, calls = state()
+history = model.fit(images, labels, epochs=2, verbose=0)
+assert (state()[0] != kernel).any() and state()[1] == calls + 2
+assert history.history["loss"][0] > float(np.mean(np.square(model(images)))), "with the penalty"
+model.save("model.keras")
+again = keras.models.load_model("model.keras")
+np.testing.assert_array_equal(again(images), model(images))
+before = state()
+backbone.trainable = False
+model.compile(optimizer="keras_adaptive>SGD", loss="mse")
+model.fit(images, labels, verbose=0)
+assert all((one == other).all() for one, other in zip(before, state(), strict=True))
+try:
+    SavedModel("trainable", endpoint="features")
+except ValueError as error:
+    assert "must have a function features" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.full
+def test_the_layer(saved, tmp_path):
+    command = [sys.executable, "-c", LAYER, str(ROOT / "examples")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment_of("tensorflow"), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("backend", "arguments", "message"),
+    [
+        ("tensorflow", ["--source", "nowhere"], "--source nowhere cannot be fine-tuned"),
+        ("tensorflow", ["--source", "nowhere.keras"], "--source nowhere.keras cannot be fine-tuned"),
+        ("jax", ["--source", "folder"], "--source must be a .keras file with this backend"),
+        ("tensorflow", ["--source", "a", "--preset", "b"], "--source and --preset exclude each other"),
+        ("tensorflow", ["--layer-decay", 0], "--layer-decay must be above 0 and at most 1. Received: 0"),
+        ("tensorflow", ["--strategy", "multiworker"], "--strategy must be auto, cpu, mirrored or tpu here"),
+        ("tensorflow", ["--batch-size", 200], "--batch-size must be at most 100 here. Received: 200"),
+        pytest.param(
+            *("tensorflow", ["--preset", "resnet_18_imagenet"], "keras_hub is not installed"),
+            marks=pytest.mark.skipif(find_spec("keras_hub") is not None, reason="keras_hub is installed"),
+        ),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(finetune, backend, arguments, message):
+    refused(finetune(*arguments, backend=backend), message)

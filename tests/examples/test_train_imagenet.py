@@ -1,0 +1,192 @@
+"""ResNet and the large-batch recipes, at 64 x 64 pixels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from scripts import ROOT, environment_of, is_picture, refused, result_of
+
+pytestmark = pytest.mark.on("tensorflow")
+SHORT = ("--fake-data", "--image-size", 64, "--depth", 14, "--batch-size", 4, "--steps-per-epoch", 10, "--epochs", 2)
+
+
+@pytest.fixture
+def train(run):
+    """Runs train_imagenet.py once."""
+
+    def one(*arguments, **how):
+        return run("train_imagenet.py", *arguments, **how)
+
+    return one
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "strategy", "replicas"),
+    [
+        ("tensorflow", [], "cpu", "1"),
+        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
+        pytest.param("jax", ["--depth", 50], "cpu", "1", marks=pytest.mark.full),
+        ("jax", ["--replicas", 2], "DataParallel", "2"),
+    ],
+)
+def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
+    done = train(*SHORT, *arguments, backend=backend)
+    result = result_of(done)
+    assert 0 < float(result.pop("loss")) < 20
+    assert 0 <= float(result.pop("test_accuracy")) <= float(result.pop("test_top_5_accuracy")) <= 1
+    assert float(result.pop("images_per_second")) > 0
+    assert float(result.pop("seconds")) > 0
+    assert result == {
+        "optimizer": "Lars",
+        "backend": backend,
+        "strategy": strategy,
+        "replicas": replicas,
+        "steps": "20",
+        "recipe": "lars-legw",
+        "precision": "float32",
+    }
+    assert "as recalled from You et al., 2019" in done.stdout
+    assert is_picture(tmp_path / "train_imagenet.png")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas):
+    """The first run is killed as soon as an epoch is kept; the losses of both epochs are those of one whole run."""
+    arguments = [*SHORT, "--recipe", "lamb", "--replicas", replicas, "--checkpoint"]
+    script = [sys.executable, str(ROOT / "examples" / "train_imagenet.py"), *map(str, arguments), "killed"]
+    first = subprocess.Popen(script, env=environment_of(backend), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    kept = tmp_path / "killed" / "training.json"
+    while first.poll() is None and not kept.exists():
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert len(json.loads(kept.read_text())["history"]["loss"]) == 1
+
+    resumed, whole = train(*arguments, "killed", backend=backend), train(*arguments, "whole", backend=backend)
+    assert "going on after 1 of 2 epochs" in resumed.stdout
+    assert result_of(resumed)["steps"] == result_of(whole)["steps"] == "20"
+    assert result_of(resumed)["loss"] == result_of(whole)["loss"]
+    histories = [json.loads((tmp_path / name / "training.json").read_text())["history"] for name in ("killed", "whole")]
+    for history in histories:
+        history.pop("images_per_second")
+    assert histories[0] == histories[1]
+    assert [file.name for file in sorted((tmp_path / "killed").iterdir())] == ["epoch-2.weights.h5", "training.json"]
+    refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_defaults_learn_the_digits(train, backend):
+    result = result_of(train(backend=backend))
+    assert result["steps"] == "220"
+    assert float(result["test_accuracy"]) > 0.95
+
+
+# In a process of its own: one class is dark and the other one bright, in pictures of many sizes.
+PREPARE_IMAGENETTE = """
+import sys
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import registered
+
+with registered.skip_registration():
+
+    class Imagenette(tfds.image_classification.Imagenette):
+        def _split_generators(self, dl_manager):
+            return {"train": self.grey(64), "validation": self.grey(22)}
+
+        def grey(self, count):
+            for i in range(count):
+                yield i, {"image": np.full((30 + i, 50, 3), 40 + 160 * (i % 2), np.uint8), "label": i % 2}
+
+Imagenette.name = "imagenette"
+Imagenette(data_dir=sys.argv[1]).download_and_prepare()
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("backend", "replicas"), [("tensorflow", 2), ("jax", 1)])
+def test_images_of_many_sizes_are_streamed(train, tmp_path, backend, replicas):
+    """From TFRecords, by TensorFlow, in the random crops of ImageNet; and resumed, which sees the same data."""
+    folder = tmp_path / "prepared"
+    command = [sys.executable, "-c", PREPARE_IMAGENETTE, str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    arguments = ["--dataset", "imagenette", "--data-dir", folder, "--image-size", 32, "--depth", 14]
+    arguments += ["--batch-size", 8, "--epochs", 4, "--replicas", replicas]
+    result = result_of(train(*arguments, backend=backend))
+    assert result["steps"] == "32"
+    assert float(result["test_accuracy"]) == 1.0
+
+
+def test_crops(monkeypatch):
+    """Random ones are of the parts and forms that are said, the same for the same seed, epoch and image."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import crops
+
+    boxes = np.array([crops._random_box((90, 120, 3), 0.08, np.random.default_rng(i)) for i in range(300)])
+    left, top, right, bottom = boxes.T
+    assert min(left.min(), top.min()) >= 0
+    assert right.max() <= 120
+    assert bottom.max() <= 90
+    area, form = (right - left) * (bottom - top) / (90 * 120), (right - left) / (bottom - top)
+    assert 0.08 <= area.min() < 0.15
+    assert 0.75 <= form.min() < 0.8
+    assert 1.25 < form.max() <= 4 / 3 + 1e-9
+
+    class Numbered(crops.Noise):
+        def __getitem__(self, index):
+            return {"image": np.full((8, 9, 1), index, np.uint8), "label": index % 5}
+
+    plan = crops.Plan(("image", "label"), 5, 4, 6, crops.AUGMENTATIONS["imagenet"], seed=3)
+    of_two = crops.Crops(Numbered(10, 8), plan, epoch=0, steps=2)
+    of_two.begin(1)
+    later = crops.Crops(Numbered(10, 8), plan, epoch=1, steps=2)
+    for step in range(2):
+        for one, other in zip(of_two[step], later[step], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert set(later[0][0][:, 0, 0, 0]).isdisjoint(later[1][0][:, 0, 0, 0])
+    test = crops.Crops(Numbered(10, 8), plan)
+    images, labels, weights = (np.concatenate(part) for part in zip(*(test[step] for step in range(3)), strict=True))
+    assert images.shape == (12, 6, 6, 3)
+    assert np.mean(weights * images[:, 0, 0, 0]) == pytest.approx(4.5)
+    assert np.average(labels.argmax(-1), weights=weights) == pytest.approx(2)
+
+
+def test_the_recipes_are_those_of_their_sources(monkeypatch):
+    """LAMB's Table 5 and LEGW's ResNet-50, as they are recalled."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from train_imagenet import RECIPES
+
+    def values(name, batch):
+        return list(RECIPES[name].values(batch).values())
+
+    for i, batch in enumerate([512, 1024, 2048, 4096, 8192, 16384, 32768]):
+        assert values("lamb", batch) == pytest.approx([4e-2 / 2 ** (3 - i / 2), 0.3125 * 2**i])
+        if i:
+            assert values("lars-legw", batch) == pytest.approx([2 ** (2 + i / 2), 10 / 2 ** (6 - i)])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "lars"], "invalid choice: 'lars'"),
+        (["--recipe", "lamb", "--optimizer", "Adam"], "--recipe has an optimizer of its own"),
+        (["--recipe", "lars-mlperf", "--batch-size", 100], "`batch` must be what 'resnet50-lars-mlperf' is published"),
+        (["--recipe", "lars-tpu", "--epochs", 5], "--epochs must be more than the 5 of warm-up. Received: 5"),
+        (["--depth", 18], "--depth must be 14, 26, 50 or 101. Received: 18"),
+        (["--label-smoothing", 1], "--label-smoothing must be below 1"),
+        (["--batch-size", 3, "--replicas", 2], "--batch-size must be a multiple of the number of replicas"),
+        (["--dataset", "imagenet2012"], "has to be downloaded by hand"),
+        (["--batch-size", 2000], "--batch-size must be at most 1437 here. Received: 2000"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(train, arguments, message):
+    refused(train(*arguments), message)
