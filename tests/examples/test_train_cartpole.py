@@ -12,7 +12,7 @@ pytestmark = pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas"),
     [
-        ("tensorflow", [], "cpu", "1"),
+        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.full),
         ("jax", ["--replicas", 2], "DataParallel", "2"),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
         pytest.param("jax", [], "cpu", "1", marks=pytest.mark.full),

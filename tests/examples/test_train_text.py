@@ -13,7 +13,7 @@ SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas"),
     [
-        ("tensorflow", [], "cpu", "1"),
+        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.full),
         ("jax", ["--replicas", 2], "DataParallel", "2"),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
         pytest.param("jax", [], "cpu", "1", marks=pytest.mark.full),
