@@ -140,9 +140,13 @@ def test_its_catalogue_is_that_of_the_package():
 
 @pytest.mark.quick
 def test_its_paths_exist():
-    """Files and folders that are named in code font, and the two commands."""
-    for path in re.findall(r"`((?:keras_adaptive|tests|examples|\.ci)/[\w./]*)`", README):
+    """Files and folders that are named in code font, pictures, scripts, and the two commands."""
+    named = re.findall(r"`((?:keras_adaptive|tests|examples|\.ci)/[\w./]*)`", README)
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", README)
+    scripts = re.findall(r"python (examples/\w+\.py)", README)
+    for path in named + pictures + scripts + [f"colab/{name}" for name in re.findall(r"`(\w+\.ipynb)`", README)]:
         assert (ROOT / path).exists(), path
+    assert pictures
     commands = 'pip install -e ".[examples]" && python examples/train_image.py', 'pip install -e ".[test]" && pytest'
     runner = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for command in commands:
