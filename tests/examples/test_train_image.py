@@ -92,7 +92,7 @@ def test_each_precision_trains(train, precision, backend):
 
 @pytest.mark.full
 def test_small_weights_and_state_train_as_well_as_float32(train):
-    """Within half a point. One test image is 0.28 points, so it is the mean of four seeds and of the last five epochs.
+    """Within half a point. One test image is 0.28 points, so it is the mean of two seeds and of the last five epochs.
 
     Two runs at a time, on JAX, which compiles faster.
     """
@@ -104,11 +104,10 @@ def test_small_weights_and_state_train_as_well_as_float32(train):
         result_of(done)
         return [float(accuracy) for accuracy in re.findall(r"val_accuracy: ([\d.]+)", done.stdout)[-5:]]
 
-    seeds = [1, 2, 3, 4]
     with ThreadPoolExecutor(2) as threads:
-        reached = list(threads.map(run, [[]] * 4 + [small] * 4 + [eight_bits] * 4, seeds * 3))
-    of_float32, of_bfloat16, of_int8 = (np.mean(reached[i : i + 4]) for i in (0, 4, 8))
-    assert np.shape(reached) == (12, 5)
+        reached = list(threads.map(run, [[]] * 2 + [small] * 2 + [eight_bits] * 2, [1, 2] * 3))
+    of_float32, of_bfloat16, of_int8 = (np.mean(reached[i : i + 2]) for i in (0, 2, 4))
+    assert np.shape(reached) == (6, 5)
     assert of_float32 > 0.97
     assert of_bfloat16 >= of_float32 - 0.005
     assert of_int8 >= of_float32 - 0.005
@@ -125,7 +124,8 @@ def test_an_optimizer_by_another_spelling_of_its_name(train, optimizer):
 @pytest.mark.full
 @pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "RMSprop", "Adam"])
 def test_the_defaults_reach_97_percent(train, optimizer):
-    assert float(result_of(train("--optimizer", optimizer))["test_accuracy"]) >= 0.97
+    """On JAX, which compiles faster."""
+    assert float(result_of(train("--optimizer", optimizer, backend="jax"))["test_accuracy"]) >= 0.97
 
 
 @pytest.mark.full
