@@ -6,8 +6,11 @@ in distribution, not to the pixel. In both, the data of an epoch depend on the s
 training that is resumed sees what it would have seen.
 """
 
+import collections
+import itertools
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import data
@@ -68,36 +71,52 @@ def streams(labelled, plan, first_epoch, epochs, steps):
     if not data.by_index(labelled.builder):
         return _with_tensorflow(labelled, plan, first_epoch, epochs, steps)
     train, test = (labelled.builder.as_data_source(split=split) for split in (labelled.train, labelled.test))
-    return {"x": Crops(train, plan, first_epoch, steps), "validation_data": Crops(test, plan)}
+    return read_by_index(train, test, plan, first_epoch, steps)
+
+
+def read_by_index(train, test, plan, first_epoch, steps):
+    """The same from sources that give {"image": ..., "label": ...} by an index."""
+    return {
+        "x": in_order(Crops(train, plan), first_epoch, steps),
+        "steps_per_epoch": steps,
+        "validation_data": Crops(test, plan),
+    }
+
+
+def in_order(crops, epoch, steps, ahead=16):
+    """The batches of that epoch, and of all that follow, made some time ahead by as many threads as there are cores.
+
+    `fit` would read a PyDataset ahead too, but keeps what it has read of one epoch for the next.
+    """
+    numbers = ((epoch, step) for epoch in itertools.count(epoch) for step in range(steps))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        begun = collections.deque(threads.submit(crops.batch, *next(numbers)) for _ in range(ahead))
+        while True:
+            begun.append(threads.submit(crops.batch, *next(numbers)))
+            yield begun.popleft().result()
 
 
 class Crops(keras.utils.PyDataset):
-    """Batches of a random crop of each image, in an order that is new in every epoch.
+    """Batches of crops: random ones for training, in an order that is new in every epoch, else those in the middle.
 
-    The source gives {"image": ..., "label": ...} by an index. Examples that do not fill a batch come another time.
-    Without an epoch for the test: all in their order, and what fills the last batch with the weight 0.
+    As a PyDataset it is all examples in their order, to test on; what fills the last batch has the weight 0.
     """
 
-    def __init__(self, source, plan, epoch=None, steps=None):
+    def __init__(self, source, plan):
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)
         self.source, self.plan = source, plan
-        self.steps = steps or -(-len(source) // plan.batch_size)
-        self.begin(epoch)
 
     def __len__(self):
-        return self.steps
-
-    def begin(self, epoch):
-        """That epoch of `fit` comes next. Not by `on_epoch_end`, which Keras calls once more before the first one."""
-        count = len(self.source)
-        order = np.arange(count)
-        if epoch is not None:
-            order = np.random.default_rng((self.plan.seed, epoch)).permutation(count)
-        self.now = epoch, order
+        return -(-len(self.source) // self.plan.batch_size)
 
     def __getitem__(self, step):
-        epoch, order = self.now
-        plan = self.plan
+        return self.batch(None, step)
+
+    def batch(self, epoch, step):
+        """That of training in this epoch, of examples that fill a batch; without an epoch that of the test."""
+        plan, order = self.plan, np.arange(len(self.source))
+        if epoch is not None:
+            order = np.random.default_rng((plan.seed, epoch)).permutation(order)
         places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
         chosen = [int(index) for index in order[places % len(order)]]
         examples = [self.source[index] for index in chosen]
@@ -108,7 +127,7 @@ class Crops(keras.utils.PyDataset):
         labels = np.eye(plan.classes, dtype="float32")[[int(each[label]) for each in examples]]
         if epoch is not None:
             return images, labels
-        filled_up = self.steps * plan.batch_size / len(self.source)
+        filled_up = len(self) * plan.batch_size / len(self.source)
         return images, labels, np.where(places < len(self.source), filled_up, 0.0).astype("float32")
 
     def _cropped(self, image, index, epoch):

@@ -182,18 +182,15 @@ def main():
     plan = crops.Plan(keys, classes, batch_size, side, crops.AUGMENTATIONS[arguments.augmentation], arguments.seed)
     if arguments.fake_data:
         train, test = crops.Noise(steps * batch_size, side), crops.Noise(batch_size, side)
-        stream = {"x": crops.Crops(train, plan, first_epoch, steps), "validation_data": crops.Crops(test, plan)}
+        stream = crops.read_by_index(train, test, plan, first_epoch, steps)
     else:
         stream = crops.streams(labelled, plan, first_epoch, arguments.epochs, steps)
-    callbacks = [Speed(batch_size, steps), kept]
-    if isinstance(stream["x"], crops.Crops):
-        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: stream["x"].begin(epoch)))
     begin = time.perf_counter()
     model.fit(
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
-        callbacks=callbacks,
+        callbacks=[Speed(batch_size, steps), kept],
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin
