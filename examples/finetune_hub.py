@@ -178,6 +178,7 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
         epochs=epochs,
         validation_data=data.filled_up(*images.test, batch_size),
         validation_batch_size=batch_size,
+        shuffle=False,  # `Batches` does it; Keras's own order differs with the number of replicas
     )
     return optimizer, done.history
 
