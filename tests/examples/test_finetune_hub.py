@@ -47,7 +47,7 @@ def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, argume
     assert (tmp_path / source).exists()
 
 
-# What `fit` of the script makes of a file, on so many devices.
+# What `fit` of the script makes of what `save` wrote, on so many devices.
 WEIGHTS = """
 import sys
 replicas = int(sys.argv[2])
@@ -55,7 +55,8 @@ sys.path.insert(0, sys.argv[1])
 import strategies
 strategies.choose_backend("auto", replicas)
 import data, keras, numpy as np
-from finetune_hub import fit, halves, load
+from finetune_hub import fit, halves, load, save
+from keras import layers
 import keras_adaptive
 
 def decayed(model):
@@ -66,32 +67,24 @@ models = []
 devices = strategies.take("auto", replicas)
 assert devices.replicas == replicas
 new = halves(data.load_images("digits"), 20)[1]
-with devices.scope:
-    fit(load("base.keras", (8, 8, 1)), new, decayed, 2, 20, 1)
-np.savez(f"weights{replicas}.npz", *models[0].get_weights())
-"""
-BASE = """
-import keras
 keras.utils.set_random_seed(1)
-layers = keras.layers
-convolution = [layers.Conv2D(8, 3), layers.GroupNormalization(4), layers.ReLU()]
-keras.Sequential([keras.Input((8, 8, 1)), *convolution, layers.Flatten(), layers.Dense(16)]).save("base.keras")
+with devices.scope:
+    convolution = [layers.Conv2D(8, 3), layers.GroupNormalization(4), layers.ReLU()]
+    base = keras.Sequential([keras.Input((8, 8, 1)), *convolution, layers.Flatten(), layers.Dense(16)])
+    fit(load(save(base, f"base{replicas}"), (8, 8, 1)), new, decayed, 2, 20, 1)
+np.savez(f"weights{replicas}.npz", *models[0].get_weights())
 """
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
-    def python(code, *arguments):
-        command = [sys.executable, "-c", code, *arguments]
+    for replicas in ("1", "2"):
+        command = [sys.executable, "-c", WEIGHTS, str(ROOT / "examples"), replicas]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment_of(backend), capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr[-3000:]
-
-    python(BASE)
-    for replicas in ("1", "2"):
-        python(WEIGHTS, str(ROOT / "examples"), replicas)
     one, two = (np.load(tmp_path / f"weights{replicas}.npz") for replicas in (1, 2))
     assert len(one.files) == 8
     for name in one.files:
