@@ -3,12 +3,13 @@
     python examples/finetune_hub.py
     python examples/finetune_hub.py --source FOLDER --dataset cifar10
     python examples/finetune_hub.py --source https://tfhub.dev/google/imagenet/mobilenet_v2_100_96/feature_vector/5
-    KERAS_BACKEND=jax python examples/finetune_hub.py --layer-decay 0.8
+    KERAS_BACKEND=jax python examples/finetune_hub.py --layer-decay 0.5
 
 Without a source, a network is first trained on one half of the classes and saved: on TensorFlow as a SavedModel, which
 TensorFlow alone can load, else as a .keras file. Then what was saved gets a new head for the other half of the classes:
-once it is frozen, and once all of it is trained, with learning rates that decay from layer to layer. With progress
-bars, then one line of results and a picture of both.
+once it is frozen, and once all of it is trained, with learning rates that decay from layer to layer. A head alone needs
+a larger learning rate to converge in as many epochs, so that each of them has its own. With progress bars, then one
+line of results and a picture of both.
 """
 
 import importlib.util
@@ -32,11 +33,12 @@ class Backbone(NamedTuple):
 
 def arguments_of_user():
     parser = Parser(__doc__.split("\n")[0], "finetune_hub.png", tensorflow_datasets="examples")
-    parser.training(batch_size=20, epochs=20, learning_rate=0.01)
+    parser.training(batch_size=20, epochs=20, learning_rate=0.003)
     text = "a folder with a SavedModel, a .keras file or a handle of TF Hub (default: what the script saves first)"
     parser.option("--source", "WHAT", text)
     parser.option("--preset", "NAME", "an image backbone of KerasHub instead, by name or folder")
-    parser.option("--layer-decay", "RATE", "the learning rate of a layer, of the next one's", type=rate, default=0.5)
+    parser.option("--frozen-rate", "RATE", "learning rate of the head on what is frozen", type=rate, default=0.03)
+    parser.option("--layer-decay", "RATE", "the learning rate of a layer, of the next one's", type=rate, default=0.8)
     parser.option("--image-size", "N", "that the source takes (default: what it says, else the data's)", type=count)
     parser.option("--examples-per-class", "N", "to fine-tune on", type=count, default=20)
     parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
@@ -176,6 +178,7 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
         epochs=epochs,
         validation_data=data.filled_up(*images.test, batch_size),
         validation_batch_size=batch_size,
+        shuffle=False,  # `Batches` does it; Keras's own order differs with the number of replicas
     )
     return optimizer, done.history
 
@@ -198,7 +201,7 @@ def main():
         refuse(f"--batch-size must be at most {len(new.train[0])} here. Received: {arguments.batch_size}")
 
     def frozen(model):
-        return optimizer_class(**optimizer_arguments(arguments))
+        return optimizer_class(**optimizer_arguments(arguments) | {"learning_rate": arguments.frozen_rate})
 
     def decayed(model):
         groups = layerwise_decay(model, arguments.layer_decay)

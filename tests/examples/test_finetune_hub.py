@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from scripts import ROOT, environment_of, is_picture, refused, result_of
 
@@ -23,19 +24,16 @@ def finetune(run):
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas", "source"),
     [
-        ("tensorflow", [], "cpu", "1", "finetune_hub_base"),
-        pytest.param(
-            *("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", "finetune_hub_base"), marks=pytest.mark.full
-        ),
-        pytest.param("jax", [], "cpu", "1", "finetune_hub_base.keras", marks=pytest.mark.full),
+        pytest.param("tensorflow", [], "cpu", "1", "finetune_hub_base", marks=pytest.mark.full),
         ("jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras"),
     ],
 )
 def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):
+    """On 178 test images, by 9 of them at least."""
     result = result_of(finetune(*arguments, backend=backend))
     frozen, tuned = float(result.pop("frozen_accuracy")), float(result.pop("finetuned_accuracy"))
-    assert 0.5 < frozen < tuned
-    assert tuned > 0.9
+    assert frozen > 0.6
+    assert tuned > max(0.93, frozen + 0.05)
     assert float(result.pop("seconds")) > 0
     assert result == {
         "optimizer": "Adam",
@@ -47,6 +45,50 @@ def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, argume
     }
     assert is_picture(tmp_path / "finetune_hub.png")
     assert (tmp_path / source).exists()
+
+
+# What `fit` of the script makes of what `save` wrote, on so many devices.
+WEIGHTS = """
+import sys
+replicas = int(sys.argv[2])
+sys.path.insert(0, sys.argv[1])
+import strategies
+strategies.choose_backend("auto", replicas)
+import data, keras, numpy as np
+from finetune_hub import fit, halves, load, save
+from keras import layers
+import keras_adaptive
+
+def decayed(model):
+    models.append(model)
+    return keras_adaptive.Adam(0.003, groups=keras_adaptive.layerwise_decay(model, 0.8))
+
+models = []
+devices = strategies.take("auto", replicas)
+assert devices.replicas == replicas
+new = halves(data.load_images("digits"), 20)[1]
+keras.utils.set_random_seed(1)
+with devices.scope:
+    convolution = [layers.Conv2D(8, 3), layers.GroupNormalization(4), layers.ReLU()]
+    base = keras.Sequential([keras.Input((8, 8, 1)), *convolution, layers.Flatten(), layers.Dense(16)])
+    fit(load(save(base, f"base{replicas}"), (8, 8, 1)), new, decayed, 2, 20, 1)
+np.savez(f"weights{replicas}.npz", *models[0].get_weights())
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
+    for replicas in ("1", "2"):
+        command = [sys.executable, "-c", WEIGHTS, str(ROOT / "examples"), replicas]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment_of(backend), capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (np.load(tmp_path / f"weights{replicas}.npz") for replicas in (1, 2))
+    assert len(one.files) == 8
+    for name in one.files:
+        np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
 
 
 # In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
@@ -87,7 +129,7 @@ def saved(tmp_path):
 @pytest.mark.full
 def test_a_saved_model_of_the_form_of_tf_hub(finetune, saved):
     """In colours, which the digits do not have."""
-    result = result_of(finetune("--source", "trainable", "--epochs", 10))
+    result = result_of(finetune("--source", "trainable", "--epochs", 10, "--learning-rate", 0.01))
     assert result["source"] == "trainable"
     assert float(result["finetuned_accuracy"]) > 0.6
     refused(finetune("--source", "constant"), "`source` must have trainable variables to be trained")
