@@ -92,12 +92,12 @@ def test_the_defaults_learn_the_digits(train):
 PREPARE_IMAGENETTE = """
 import sys
 import numpy as np
-import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
+from tensorflow_datasets.datasets.imagenette import imagenette_dataset_builder
 
 with registered.skip_registration():
 
-    class Imagenette(tfds.image_classification.Imagenette):
+    class Imagenette(imagenette_dataset_builder.Builder):
         def _split_generators(self, dl_manager):
             return {"train": self.grey(64), "validation": self.grey(22)}
 
