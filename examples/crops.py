@@ -194,7 +194,7 @@ def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
         classes = tf.one_hot(example[label], plan.classes)
         if plan.augmentation.least_area == 1.0:
             return middle(pixels, 1.0), classes
-        seed = tf.stack([plan.seed + (epoch << 32), index])
+        seed = tf.stack([plan.seed + epoch * 2**32, index])
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.shape(pixels),
             tf.zeros((1, 0, 4)),

@@ -65,6 +65,7 @@ def main():
     begin = time.perf_counter()
     history = model.fit(
         data.Batches(*images.train, arguments.batch_size, arguments.seed),
+        shuffle=False,  # it has an order of its own, the same for any number of replicas
         epochs=arguments.epochs,
         validation_data=data.filled_up(*images.test, arguments.batch_size),
         validation_batch_size=arguments.batch_size,

@@ -92,6 +92,7 @@ def test_the_defaults_learn_the_digits(train):
 PREPARE_IMAGENETTE = """
 import sys
 import numpy as np
+from etils import epath
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.datasets.imagenette import imagenette_dataset_builder
 
@@ -106,6 +107,8 @@ with registered.skip_registration():
                 yield i, {"image": np.full((30 + i, 50, 3), 40 + 160 * (i % 2), np.uint8), "label": i % 2}
 
 Imagenette.name = "imagenette"
+# Where its classes and citations are read from.
+Imagenette.pkg_dir_path = epath.Path(imagenette_dataset_builder.__file__).parent
 Imagenette(data_dir=sys.argv[1]).download_and_prepare()
 """
 
@@ -118,7 +121,7 @@ def test_images_of_many_sizes_are_streamed(train, tmp_path, backend, replicas):
     command = [sys.executable, "-c", PREPARE_IMAGENETTE, str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     arguments = ["--dataset", "imagenette", "--data-dir", folder, "--image-size", 32, "--depth", 14]
-    arguments += ["--batch-size", 8, "--epochs", 4, "--replicas", replicas]
+    arguments += ["--batch-size", 8, "--epochs", 4, "--optimizer", "Adam", "--replicas", replicas]
     result = result_of(train(*arguments, backend=backend))
     assert result["steps"] == "32"
     assert float(result["test_accuracy"]) == 1.0
