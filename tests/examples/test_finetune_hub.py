@@ -76,8 +76,10 @@ np.savez(f"weights{replicas}.npz", *models[0].get_weights())
 """
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param("tensorflow", marks=pytest.mark.full), pytest.param("jax", marks=pytest.mark.variant)],
+)
 def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
     for replicas in ("1", "2"):
         command = [sys.executable, "-c", WEIGHTS, str(ROOT / "examples"), replicas]

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas"),
     [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
         ("jax", ["--replicas", 2], "DataParallel", "2"),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.full),
-        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
+        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.variant),
     ],
 )
 def test_it_learns_everywhere(run, tmp_path, backend, arguments, strategy, replicas):

@@ -28,9 +28,9 @@ def train(run):
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas"),
     [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", ["--depth", 50], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("jax", ["--depth", 50], "cpu", "1", marks=pytest.mark.variant),
         ("jax", ["--replicas", 2], "DataParallel", "2"),
     ],
 )
@@ -54,8 +54,13 @@ def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
     assert is_picture(tmp_path / "train_imagenet.png")
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(("backend", "replicas"), [("tensorflow", 1), ("jax", 2)])
+@pytest.mark.parametrize(
+    ("backend", "replicas"),
+    [
+        pytest.param("tensorflow", 1, marks=pytest.mark.variant),
+        pytest.param("jax", 2, marks=pytest.mark.full),
+    ],
+)
 def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas):
     """The first run is killed as soon as an epoch is kept; the losses of both epochs are those of one whole run."""
     arguments = [*SHORT, "--image-size", 32, "--steps-per-epoch", 4, "--recipe", "lamb", "--replicas", replicas]
@@ -81,7 +86,7 @@ def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas)
     refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
 
 
-@pytest.mark.full
+@pytest.mark.variant
 def test_the_defaults_learn_the_digits(train):
     result = result_of(train(backend="jax"))
     assert result["steps"] == "220"
@@ -113,8 +118,13 @@ Imagenette(data_dir=sys.argv[1]).download_and_prepare()
 """
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(("backend", "replicas"), [("tensorflow", 2), ("jax", 1)])
+@pytest.mark.parametrize(
+    ("backend", "replicas"),
+    [
+        pytest.param("tensorflow", 2, marks=pytest.mark.full),
+        pytest.param("jax", 1, marks=pytest.mark.variant),
+    ],
+)
 def test_images_of_many_sizes_are_streamed(train, tmp_path, backend, replicas):
     """From TFRecords, by TensorFlow, in the random crops of ImageNet; and resumed, which sees the same data."""
     folder = tmp_path / "prepared"

@@ -13,11 +13,11 @@ SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas"),
     [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
         ("jax", ["--replicas", 2], "DataParallel", "2"),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.full),
-        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.full),
+        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
+        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.variant),
     ],
 )
 def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
@@ -34,14 +34,17 @@ def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, repli
     assert is_picture(tmp_path / "train_text.png")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "optimizer"),
     [
-        (["--preset", "muon"], "Muon"),
-        (["--preset", "soap"], "Soap"),
-        (["--preset", "schedule-free", "--learning-rate", 0.02], "ScheduleFreeAdamW"),
-        (["--optimizer", "rmsprop", "--text", ROOT / "README.md"], "RMSprop"),
+        pytest.param(["--preset", "muon"], "Muon", marks=pytest.mark.full),
+        pytest.param(["--preset", "soap"], "Soap", marks=pytest.mark.variant),
+        pytest.param(
+            ["--preset", "schedule-free", "--learning-rate", 0.02], "ScheduleFreeAdamW", marks=pytest.mark.full
+        ),
+        pytest.param(
+            ["--optimizer", "rmsprop", "--text", ROOT / "README.md"], "RMSprop", marks=pytest.mark.variant
+        ),
     ],
 )
 def test_presets_and_others(run, arguments, optimizer):
