@@ -31,7 +31,7 @@ def train(run):
         pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
         pytest.param("jax", ["--depth", 50], "cpu", "1", marks=pytest.mark.variant),
-        ("jax", ["--replicas", 2], "DataParallel", "2"),
+        pytest.param("jax", ["--replicas", 2], "DataParallel", "2", marks=pytest.mark.full),
     ],
 )
 def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
