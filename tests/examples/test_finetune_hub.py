@@ -25,9 +25,7 @@ def finetune(run):
     ("backend", "arguments", "strategy", "replicas", "source"),
     [
         pytest.param("tensorflow", [], "cpu", "1", "finetune_hub_base", marks=pytest.mark.full),
-        pytest.param(
-            "jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras", marks=pytest.mark.full
-        ),
+        pytest.param("jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras", marks=pytest.mark.full),
     ],
 )
 def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):

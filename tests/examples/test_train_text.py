@@ -42,9 +42,7 @@ def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, repli
         pytest.param(
             ["--preset", "schedule-free", "--learning-rate", 0.02], "ScheduleFreeAdamW", marks=pytest.mark.full
         ),
-        pytest.param(
-            ["--optimizer", "rmsprop", "--text", ROOT / "README.md"], "RMSprop", marks=pytest.mark.variant
-        ),
+        pytest.param(["--optimizer", "rmsprop", "--text", ROOT / "README.md"], "RMSprop", marks=pytest.mark.variant),
     ],
 )
 def test_presets_and_others(run, arguments, optimizer):
