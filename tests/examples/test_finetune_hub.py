@@ -24,7 +24,7 @@ def finetune(run):
 @pytest.mark.parametrize(
     ("backend", "arguments", "strategy", "replicas", "source"),
     [
-        pytest.param("tensorflow", [], "cpu", "1", "finetune_hub_base", marks=pytest.mark.full),
+        pytest.param("tensorflow", [], "cpu", "1", "finetune_hub_base", marks=pytest.mark.variant),
         pytest.param("jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras", marks=pytest.mark.full),
     ],
 )

@@ -128,7 +128,10 @@ def test_small_weights_and_state_train_as_well_as_float32(train):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("optimizer", ["Muon", "ScheduleFreeAdamW", "Prodigy"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["Muon", *(pytest.param(each, marks=pytest.mark.variant) for each in ("ScheduleFreeAdamW", "Prodigy"))],
+)
 def test_an_optimizer_by_another_spelling_of_its_name(train, optimizer):
     result = result_of(train("--epochs", 1, "--optimizer", optimizer.lower()))
     assert result["optimizer"] == optimizer
@@ -136,14 +139,16 @@ def test_an_optimizer_by_another_spelling_of_its_name(train, optimizer):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "RMSprop", "Adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["SGD", *(pytest.param(each, marks=pytest.mark.variant) for each in ("Adagrad", "RMSprop", "Adam"))]
+)
 def test_the_defaults_reach_97_percent(train, optimizer):
     """On JAX, which compiles faster."""
     assert float(result_of(train("--optimizer", optimizer, backend="jax"))["test_accuracy"]) >= 0.97
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.variant), "jax"])
 def test_the_seed_decides_the_run(train, tmp_path, backend):
     """The pictures show the loss of every epoch."""
     pictures = []
@@ -154,7 +159,7 @@ def test_the_seed_decides_the_run(train, tmp_path, backend):
     assert pictures[0] != pictures[2]
 
 
-@pytest.mark.full
+@pytest.mark.variant
 def test_replicas_train_as_one_device_does(train):
     """To the last digit of the accuracy: no layer of the network looks across the examples of a batch."""
     one, two = (result_of(train("--epochs", 2, *more, backend="jax")) for more in ([], ["--replicas", 2]))
@@ -265,7 +270,7 @@ MNIST(data_dir=sys.argv[1]).download_and_prepare()
 """
 
 
-@pytest.mark.full
+@pytest.mark.variant
 def test_a_data_set_of_the_catalogue(train, tmp_path):
     """Read with TensorFlow from its own format while logical devices are in use."""
     folder = tmp_path / "prepared"
