@@ -7,6 +7,7 @@ training that is resumed sees what it would have seen.
 """
 
 import collections
+import functools
 import itertools
 import math
 import os
@@ -105,6 +106,8 @@ class Crops(keras.utils.PyDataset):
     def __init__(self, source, plan):
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)
         self.source, self.plan = source, plan
+        # Batches of two epochs at most are made at a time.
+        self._order = functools.lru_cache(maxsize=2)(self._order)
 
     def __len__(self):
         return -(-len(self.source) // self.plan.batch_size)
@@ -114,9 +117,7 @@ class Crops(keras.utils.PyDataset):
 
     def batch(self, epoch, step):
         """That of training in this epoch, of examples that fill a batch; without an epoch that of the test."""
-        plan, order = self.plan, np.arange(len(self.source))
-        if epoch is not None:
-            order = np.random.default_rng((plan.seed, epoch)).permutation(order)
+        plan, order = self.plan, self._order(epoch)
         places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
         chosen = [int(index) for index in order[places % len(order)]]
         examples = [self.source[index] for index in chosen]
@@ -129,6 +130,11 @@ class Crops(keras.utils.PyDataset):
             return images, labels
         filled_up = len(self) * plan.batch_size / len(self.source)
         return images, labels, np.where(places < len(self.source), filled_up, 0.0).astype("float32")
+
+    def _order(self, epoch):
+        """Of the examples' numbers."""
+        count = len(self.source)
+        return np.arange(count) if epoch is None else np.random.default_rng((self.plan.seed, epoch)).permutation(count)
 
     def _cropped(self, image, index, epoch):
         plan, training = self.plan, epoch is not None

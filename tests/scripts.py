@@ -1,10 +1,13 @@
 """The examples as a user runs them: as processes, by what they print and write."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 # What the world of the tests sets, or this machine, and the script decides.
@@ -17,6 +20,26 @@ def environment_of(backend):
     environment |= {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     # Else torch's threads wait for each other where several processes share two cores.
     return environment | {"OMP_NUM_THREADS": "1"}
+
+
+# Where an example runs in its short form: two replicas in every run, one device and torch in place of them.
+everywhere = pytest.mark.parametrize(
+    ("backend", "arguments", "strategy", "replicas"),
+    [
+        ("jax", ["--replicas", 2], "DataParallel", "2"),
+        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
+        *(
+            pytest.param(
+                *(backend, [], "cpu", "1"),
+                marks=[
+                    pytest.mark.variant,
+                    pytest.mark.skipif(importlib.util.find_spec(backend) is None, reason=f"{backend} is not installed"),
+                ],
+            )
+            for backend in ("tensorflow", "jax", "torch")
+        ),
+    ],
+)
 
 
 def run_at_once(script, configurations, arguments, folder, backend="tensorflow"):

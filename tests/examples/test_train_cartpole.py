@@ -1,28 +1,15 @@
 """Reinforcement learning in a loop of its own."""
 
-import importlib.util
-
 import numpy as np
 import pytest
-from scripts import ROOT, is_picture, refused, result_of
+from scripts import ROOT, everywhere, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 
 
-@pytest.mark.parametrize(
-    ("backend", "arguments", "strategy", "replicas"),
-    [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
-        ("jax", ["--replicas", 2], "DataParallel", "2"),
-        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
-        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.variant),
-    ],
-)
+@everywhere
 def test_it_learns_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
     """Random pushes keep the pole up for about 22 steps."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     done = run("train_cartpole.py", "--updates", 20, *arguments, backend=backend)
     result = result_of(done)
     assert float(result.pop("mean_return")) > 150

@@ -1,27 +1,14 @@
 """Word embeddings by three Adams: their time, and their errors against float64."""
 
-import importlib.util
-
 import pytest
-from scripts import is_picture, refused, result_of
+from scripts import everywhere, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 
 
-@pytest.mark.parametrize(
-    ("backend", "arguments", "strategy", "replicas"),
-    [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
-        ("jax", ["--replicas", 2], "DataParallel", "2"),
-        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
-        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.variant),
-    ],
-)
+@everywhere
 def test_times_and_errors(run, tmp_path, backend, arguments, strategy, replicas):
     """Keras's Adam is wrong where the gradient holds rows that repeat, and ours nowhere."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     short = ["--steps", 8, "--rows", 5000, "--size", 16, "--batch-size", 256]
     done = run("train_embeddings.py", *short, *arguments, backend=backend)
     result = result_of(done)

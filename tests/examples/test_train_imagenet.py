@@ -126,7 +126,7 @@ Imagenette(data_dir=sys.argv[1]).download_and_prepare()
     ],
 )
 def test_images_of_many_sizes_are_streamed(train, tmp_path, backend, replicas):
-    """From TFRecords, by TensorFlow, in the random crops of ImageNet; and resumed, which sees the same data."""
+    """From TFRecords, by TensorFlow, in the random crops of ImageNet."""
     folder = tmp_path / "prepared"
     command = [sys.executable, "-c", PREPARE_IMAGENETTE, str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -1,29 +1,16 @@
 """A byte-level language model, and its presets."""
 
-import importlib.util
-
 import numpy as np
 import pytest
-from scripts import ROOT, is_picture, refused, result_of
+from scripts import ROOT, everywhere, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
 
 
-@pytest.mark.parametrize(
-    ("backend", "arguments", "strategy", "replicas"),
-    [
-        pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
-        ("jax", ["--replicas", 2], "DataParallel", "2"),
-        pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
-        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
-        pytest.param("torch", [], "cpu", "1", marks=pytest.mark.variant),
-    ],
-)
+@everywhere
 def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
     """After so few steps it knows more than the frequency of each byte."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     done = run("train_text.py", *SHORT, *arguments, backend=backend)
     result = result_of(done)
     assert 2 < float(result["bits_per_byte"]) < float(result["unigram"])
