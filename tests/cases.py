@@ -11,8 +11,9 @@ from rows.case import Case
 # The whole contract suite runs on the lecture's rows in every run, and on the others with KERAS_ADAPTIVE_WHOLE=1;
 # tests/test_conformance.py and torch's world hold every class to every line of the contract.
 CASES = LECTURE
-# Stands for all in tests of what is not the rule's: a momentum, two slots and a bias correction.
-CASE = LECTURE[-1]
+# Stand for all in tests of what is not the rule's: a momentum, two slots and a bias correction; and what is most
+# unlike it.
+CASE, UNLIKE = LECTURE[-1], next(case for case in LECTURE if case.name == "sgd-nesterov")
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
 
@@ -25,18 +26,22 @@ def rows(variants=False, everywhere=False, in_full=False):
     """The table as parameters.
 
     Args:
-        variants: run all rows of a class; otherwise the others than the last are a run of their own.
+        variants: run all rows of all classes.
         everywhere: run the catalogue too; otherwise that has to be asked for.
-        in_full: where each row has to be compiled first, run the others than `CASE` in TensorFlow's full run only.
+        in_full: run `CASE` alone, and `UNLIKE` in the full run; otherwise both, and the last row of the other classes
+            in the full run. On torch, where nothing has to be compiled first, all of these run.
     """
     table = ROWS if everywhere or WHOLE else CASES
-    later = in_full and not (QUICKEST or WHOLE)
+    fewer = not (variants or QUICKEST or WHOLE)
+    usual, full = ((CASE,), (UNLIKE,)) if in_full else ((CASE, UNLIKE), CASES)
+    # In the full run for TensorFlow's world alone: what the others share with it need not be tried in each.
+    full = full if worlds.current() == worlds.MAIN else ()
 
     def marks(case):
         if not variants and not is_last(case):
             yield pytest.mark.variant
-        if later and case is not CASE:
-            yield pytest.mark.variant if worlds.current() == "jax" else pytest.mark.full
+        if fewer and case not in usual:
+            yield pytest.mark.full if case in full else pytest.mark.variant
 
     return [pytest.param(case, id=case.name, marks=list(marks(case))) for case in table]
 
