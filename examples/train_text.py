@@ -75,6 +75,8 @@ def main():
     arguments = parser.parse()
     if arguments.preset and arguments.optimizer:
         refuse(f"--preset is an optimizer already. Received: --preset {arguments.preset} and --optimizer besides")
+    if arguments.steps % arguments.evaluations:
+        refuse(f"--steps must be a multiple of --evaluations. Received: {arguments.steps} for {arguments.evaluations}")
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
     import data
@@ -110,12 +112,11 @@ def main():
         )
     inputs, targets, weights = data.filled_up(*text.in_windows(test, arguments.context), arguments.batch_size)
     weights = np.broadcast_to(weights[:, np.newaxis], targets.shape)
-    evaluations = min(arguments.evaluations, arguments.steps)
-    between = arguments.steps // evaluations
+    between = arguments.steps // arguments.evaluations
     begin = time.perf_counter()
     history = model.fit(
         text.Windows(train, arguments.context, arguments.batch_size, between, arguments.seed),
-        epochs=evaluations,
+        epochs=arguments.evaluations,
         validation_data=(inputs, targets, weights),
         validation_batch_size=arguments.batch_size,
         callbacks=[EvaluationWeights()] if optimizer.has_evaluation_weights else [],
@@ -126,7 +127,7 @@ def main():
     if not devices.is_chief:
         return
     bits, name = history["val_bits_per_byte"], type(optimizer).__name__
-    steps = [between * (i + 1) for i in range(evaluations)]
+    steps = range(between, arguments.steps + 1, between)
     with report.picture(arguments.output, f"{name}: {bits[-1]:.3f} bits per byte held out", size=(7, 4)) as (axis,):
         axis.plot(steps, history["bits_per_byte"], label="training", marker="o", markersize=3)
         axis.plot(steps, bits, label="held out", marker="o", markersize=3)

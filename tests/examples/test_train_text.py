@@ -58,6 +58,7 @@ def test_the_frequencies_of_bytes(monkeypatch):
         (["--preset", "adam"], "argument --preset: invalid choice: 'adam'"),
         (["--preset", "muon", "--optimizer", "Adam"], "--preset is an optimizer already"),
         (["--text", "missing.txt"], "--text must be a file that can be read. Received: missing.txt"),
+        (["--steps", 25], "--steps must be a multiple of --evaluations. Received: 25 for 10"),
         (["--context", 50000], "--text must have more than 500000 bytes here. Received: "),
         (["--optimizer", "Addam"], "unknown --optimizer 'Addam'; the nearest names are Adam, "),
     ],
