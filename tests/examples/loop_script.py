@@ -38,7 +38,7 @@ def network():
             layers.Input((3,), dtype="int32"),
             layers.Embedding(5, 4),
             layers.Flatten(),
-            layers.BatchNormalization(synchronized=devices.strategy == "MirroredStrategy"),
+            layers.BatchNormalization(synchronized=replicated),
             layers.Dense(1),
         ]
     )
@@ -56,6 +56,8 @@ def weights(model):
 
 
 devices = strategies.start(arguments)
+# On JAX the batch is one array, and its statistics are of all devices in any case.
+replicated = keras.backend.backend() == "tensorflow" and devices.replicas > 1
 with devices.scope:
     model, optimizer = network(), keras_adaptive.Adam(0.5)
     step = loop.Step(model, optimizer, losses, devices)

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster import configurations
+from scripts import run_at_once
 
 pytestmark = pytest.mark.on("tensorflow")
+SCRIPT = Path(__file__).with_name("loop_script.py")
 
 
 def ends(run, backend, *arguments):
-    done = run(Path(__file__).with_name("loop_script.py"), *arguments, backend=backend)
+    return said_by(run(SCRIPT, *arguments, backend=backend))
+
+
+def said_by(done):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -32,7 +38,17 @@ def test_it_trains_as_keras_does_and_begins_again(run, backend):
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_replicas_train_as_one_device_does(run, backend):
-    one, two = ends(run, backend), ends(run, backend, "--replicas", 2)
-    assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+    trained_alike(ends(run, backend), ends(run, backend, "--replicas", 2))
+
+
+@pytest.mark.full
+def test_two_workers_train_as_one_device_does(run, tmp_path):
+    one = ends(run, "tensorflow")
+    for worker in run_at_once(SCRIPT, configurations(2), ["--strategy", "multiworker"], tmp_path):
+        trained_alike(one, said_by(worker))
+
+
+def trained_alike(one, other):
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
     for name in ("first", "again", "other"):
-        np.testing.assert_allclose(one[name], two[name], atol=1e-5)
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
