@@ -72,6 +72,7 @@ def prepare(name, data_dir=None):
     if not isinstance(label, tfds.features.ClassLabel) or len(shape) != 3:
         refuse(f"--dataset must be images with one class each. Received: {name}, with {list(builder.info.features)}")
     _prepare(builder)
+    builder = _builder(name, data_dir)  # what another worker prepared since it was opened, it would not know
     tests = ("validation",) if builder.name in WITHOUT_TEST_LABELS else ("test", "validation")
     test = next((each for each in tests if each in builder.info.splits), None)
     train, test = ("train", test) if test else ("train[:90%]", "train[90%:]")
@@ -114,10 +115,8 @@ def _prepare(builder):
     try:
         builder.download_and_prepare()
     except (OSError, ImportError, tfds.download.DownloadError) as error:
-        if builder.is_prepared():  # meanwhile, by another worker: only one of them can put its files there
-            builder.info.read_from_directory(builder.data_dir)
-            return
-        refuse(f"{where} could not be prepared: {error}")
+        if not builder.is_prepared():  # by another worker: only one of them can put its files there
+            refuse(f"{where} could not be prepared: {error}")
 
 
 def unreachable(url, seconds=10):

@@ -72,11 +72,12 @@ def test_two_workers_train_together(train_at_once, tmp_path):
     """Two processes, which prepare the data at the same time; the first one alone reports."""
     data = tmp_path / "data"
     first, second = train_at_once(configurations(2), "--strategy", "multiworker", "--epochs", 2, "--data-dir", data)
+    # What one reports is that the other is gone.
+    assert first.returncode == second.returncode == 0, first.stderr[-4000:] + second.stderr[-4000:]
     result = result_of(first)
     assert float(result["test_accuracy"]) > 0.9
     facts = {"optimizer": "Adam", "strategy": "MultiWorkerStrategy", "replicas": "2", "steps": "88"}
     assert result.items() >= facts.items()
-    assert second.returncode == 0, second.stderr[-4000:]
     assert not re.search("━━━|test_accuracy", second.stdout)
     assert sorted(tmp_path.iterdir()) == [data, tmp_path / "train_image.png"]
     assert is_picture(tmp_path / "train_image.png")
@@ -176,6 +177,21 @@ def test_filled_up_batches_measure_the_test_data_alone(monkeypatch):
     # A loss divides by the size of the batch, a metric by the sum of the weights.
     assert np.mean(weights * inputs) == pytest.approx(values.mean())
     assert np.average(targets, weights=weights) == pytest.approx(values.mean())
+
+
+def test_data_that_another_worker_prepares_are_read(monkeypatch, tmp_path):
+    """It has just ended when this process, which found no data, begins to prepare them."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import data
+
+    prepare = data._prepare
+
+    def late(builder):
+        data.tfds.builder("digits", data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        prepare(builder)
+
+    monkeypatch.setattr(data, "_prepare", late)
+    assert len(data.load_images("digits", tmp_path).train[0]) == 1437
 
 
 # A wrong argument, and what the message must say of it.
