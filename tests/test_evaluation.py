@@ -19,18 +19,20 @@ OPTIMIZERS = {
     "dowg": lambda **options: keras_adaptive.DoWG(initial_distance=0.5, **options),
     "ema": lambda **options: keras_adaptive.SGD(0.2, use_ema=True, ema_momentum=0.5, **options),
 }
-SCHEDULE_FREE = ["schedule-free-sgd", pytest.param("schedule-free-adamw", marks=pytest.mark.full)]
-# One of each kind: with a way back to the training weights, without one, and Keras's average.
-FEW = ("schedule-free-sgd", "dog", "ema")
+SCHEDULE_FREE = ["schedule-free-sgd", pytest.param("schedule-free-adamw", marks=pytest.mark.variant)]
+# One of each kind, as every `fit` of Keras is traced anew for seconds: with a way back to the training weights in every
+# run; without one, and Keras's average, in the full run.
+FEW = {"schedule-free-sgd": (), "dog": pytest.mark.full, "ema": pytest.mark.full}
+ON_REPLICAS = worlds.current() == "mirrored"
 each = pytest.mark.parametrize(
-    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.full) for name in OPTIMIZERS]
+    "name", [pytest.param(name, marks=FEW.get(name, pytest.mark.variant)) for name in OPTIMIZERS]
 )
 everywhere = pytest.mark.on("tensorflow", "jax", "torch", "mirrored")
 
 
 def scope():
     """Of the replicas, in their world."""
-    if worlds.current() != "mirrored":
+    if not ON_REPLICAS:
         import contextlib
 
         return contextlib.nullcontext()
@@ -130,7 +132,7 @@ def test_the_callback_validates_at_the_evaluation_weights_and_trains_at_the_othe
 def test_evaluate_and_predict_take_the_callback(name):
     """In the middle of a training by hand; the model is as it was afterwards."""
     model = model_with(OPTIMIZERS[name])
-    if worlds.current() == "mirrored":
+    if ON_REPLICAS:
         fit(model, epochs=1)
     for _ in range(3):
         model.train_on_batch(X, Y)
@@ -168,10 +170,15 @@ def test_what_is_saved_at_the_end_of_an_epoch(name, tmp_path):
     assert int(value(first.optimizer.iterations)) == int(value(model.optimizer.iterations))
 
 
-@everywhere
 @pytest.mark.parametrize("name", SCHEDULE_FREE)
-@pytest.mark.parametrize("saved", [False, True])
-@pytest.mark.parametrize("callback", [False, True])
+@pytest.mark.parametrize(
+    ("callback", "saved"),
+    [
+        (True, True),
+        (False, False),
+        *(pytest.param(*each, marks=pytest.mark.full) for each in [(True, False), (False, True)]),
+    ],
+)
 def test_a_later_fit_goes_on(name, saved, callback, tmp_path):
     """With the callback as if it had never stopped; without, one gradient is taken at x and no more is lost."""
     whole, parts = model_with(OPTIMIZERS[name]), model_with(OPTIMIZERS[name])

@@ -55,7 +55,9 @@ def put_together(model, optimizer):
     model.compile(optimizer=optimizer, loss="mse")
 
 
-@pytest.mark.parametrize("options", [EVERYTHING, EIGHT_BITS], ids=["everything", "int8"])
+@pytest.mark.parametrize(
+    "options", [EVERYTHING, pytest.param(EIGHT_BITS, marks=pytest.mark.full)], ids=["everything", "int8"]
+)
 @each_and_keras("Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
 def test_fit_frozen_extend_and_fit(case, options):
     case.needs("first steps")
@@ -77,7 +79,7 @@ def test_fit_frozen_extend_and_fit(case, options):
 
 
 # Not in eight bits, which are rounded by the variable's place.
-@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), EVERYTHING], ids=["plain", "everything"])
 @each_in_full
 def test_the_order_may_change_and_new_variables_begin_with_themselves(case, options):
     """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
@@ -133,6 +135,7 @@ def test_what_does_not_extend_is_refused():
     assert unbuilt.built
 
 
+@pytest.mark.full
 @pytest.mark.on("mirrored")
 @each_in_full
 def test_replicas_extend_as_one_device_does(case):

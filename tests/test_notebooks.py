@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.glob("colab/*.ipynb"))
+# In every full run on TensorFlow too.
+ON_BOTH = ("finetune_hub", "quickstart")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # What the world of the tests sets, or this machine, and a notebook decides.
 NOT_A_USERS = ("KERAS_BACKEND", "XLA_FLAGS", "NPROC", "JAX_ENABLE_X64")
@@ -59,9 +61,15 @@ def holds(path, outputs, backend):
     assert list(map(pictures, outputs)) == [pictures(cell["outputs"]) for cell in cells(path)]
 
 
-@pytest.mark.full
+# All four run without TensorFlow.
 @pytest.mark.on("tensorflow")
-@each
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=getattr(pytest.mark, "full" if path.stem in ON_BOTH else "variant"))
+        for path in NOTEBOOKS
+    ],
+)
 def test_a_notebook_runs_on_tensorflow(path, execute):
     holds(path, execute(path), "tensorflow")
 

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import each, each_and_keras, each_in_full
+from cases import each, each_and_keras, each_in_full, rows
 from support import OPTIONS, difference, value, values
 
 from keras_adaptive import Group
 
 pytestmark = pytest.mark.on("mirrored", "mirrored-4")
+# Four are for what is counted, summed or rounded over the replicas.
+with_two = pytest.mark.on("mirrored")
 if worlds.current() in ("mirrored", "mirrored-4"):
     import tensorflow as tf
     from replicas import (
@@ -36,6 +38,7 @@ WRONG_IN_KERAS = {
     "average": {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
 }
 full = pytest.mark.full
+FEW = rows(in_full=True)
 
 
 def named(options):
@@ -53,12 +56,13 @@ def test_a_loop_on_replicas_is_one_on_a_single_device(case, options):
     compare(case, options)
 
 
-@each_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError))
+@each_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError), FEW)
 @named(WRONG_IN_KERAS)
 def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
     compare(case, options)
 
 
+@with_two
 @each_in_full
 def test_a_group_has_other_hyperparameters_on_every_replica(case):
     """Each of the algorithm's own that is a number."""
@@ -70,20 +74,22 @@ def test_a_group_has_other_hyperparameters_on_every_replica(case):
     compare(case, {"groups": [Group("w1", 0.5, **others)]})
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
 def test_an_eager_loop_too(case, options):
     compare(case, OPTIONS[options], mode="eager")
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("options", ["plain", pytest.param("everything", marks=full)])
 def test_weights_of_low_precision(case, options):
     """Gradients are summed in float32: the same sum as on one device, so the same bits."""
     compare(case, OPTIONS[options], dtype="bfloat16")
 
 
-@each
+@each_in_full
 @pytest.mark.parametrize("steps", [2, pytest.param(1, marks=full)])
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
 def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
@@ -95,7 +101,7 @@ def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
     assert difference(*[values(loop.variables) for loop in loops]) == 0.0
 
 
-@each_and_keras("Keras looks at each replica's gradient by itself")
+@each_and_keras("Keras looks at each replica's gradient by itself", table=FEW)
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize(("mode", "bad"), [("graph", np.inf), pytest.param("eager", np.nan, marks=full)])
 def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
@@ -132,7 +138,7 @@ def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     loop.ends()
 
 
-@each_and_keras("Keras squares every occurrence of a row by itself")
+@each_and_keras("Keras squares every occurrence of a row by itself", table=FEW)
 @pytest.mark.parametrize("among", ["replicas", "all"])
 def test_repeated_rows_are_summed(case, among):
     """Ids that several replicas have, and that one replica has several times, against one-hot inputs on one device."""
@@ -179,7 +185,8 @@ def test_lazy_rows_are_those_of_any_replica(case):
     assert difference([end[5:]], [table[5:].astype("float32")]) == 0.0 < difference([end[:5]], [table[:5]])
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
@@ -199,7 +206,8 @@ def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
     assert np.all(ends[0][0] != start[0])
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("steps", [None, 2])
 def test_a_variable_that_takes_its_gradient_as_value(case, steps):
     """The largest over all replicas, and over the window, as in Keras; neither summed, clipped nor decayed."""
@@ -228,7 +236,8 @@ def test_a_variable_that_takes_its_gradient_as_value(case, steps):
 # Through model.fit.
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 def test_fit_with_a_ragged_last_batch(case, options):
     ends = [fitted(lambda: case.make(**OPTIONS[options]), replicated) for replicated in (True, False)]
@@ -236,7 +245,8 @@ def test_fit_with_a_ragged_last_batch(case, options):
     assert ends[0].optimizer.iterations.numpy() == (3 if options == "everything" else 6)
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("swap_on_epoch", [True, pytest.param(False, marks=full)])
 def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     losses = []
@@ -253,8 +263,9 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     assert difference(*losses) <= 1e-6
 
 
+@with_two
 @full
-@each
+@each_in_full
 def test_float8_training(case):
     """Within the resolution of float8: a sum that is rounded otherwise can turn the last bit of a gradient."""
 
@@ -268,7 +279,8 @@ def test_float8_training(case):
     assert difference(*ends) <= 1e-2
 
 
-@each
+@with_two
+@each_in_full
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 @pytest.mark.parametrize("how", ["keras", pytest.param("weights", marks=full)])
 def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, tmp_path):
@@ -298,8 +310,9 @@ def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, 
     assert difference(values(rest.optimizer.variables), values(whole.optimizer.variables)) == 0.0
 
 
+@with_two
 @full
-@each
+@each_in_full
 def test_mixed_float16_wraps_by_itself(case):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -311,7 +324,8 @@ def test_mixed_float16_wraps_by_itself(case):
     assert difference(values(model.trainable_variables), values(fitted(case.make).trainable_variables)) <= 2e-2
 
 
-@each
+@with_two
+@each_in_full
 def test_an_optimizer_of_another_place_is_refused(case):
     """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
     with scope(True):

@@ -31,7 +31,7 @@ def train(run):
         pytest.param("tensorflow", [], "cpu", "1", marks=pytest.mark.variant),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.full),
         pytest.param("jax", ["--depth", 50], "cpu", "1", marks=pytest.mark.variant),
-        pytest.param("jax", ["--replicas", 2], "DataParallel", "2", marks=pytest.mark.full),
+        pytest.param("jax", ["--replicas", 2], "DataParallel", "2", marks=pytest.mark.variant),
     ],
 )
 def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
@@ -58,7 +58,8 @@ def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
     ("backend", "replicas"),
     [
         pytest.param("tensorflow", 1, marks=pytest.mark.variant),
-        pytest.param("jax", 2, marks=pytest.mark.full),
+        pytest.param("jax", 2, marks=pytest.mark.variant),
+        pytest.param("jax", 1, marks=pytest.mark.full),
     ],
 )
 def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas):
@@ -121,7 +122,8 @@ Imagenette(data_dir=sys.argv[1]).download_and_prepare()
 @pytest.mark.parametrize(
     ("backend", "replicas"),
     [
-        pytest.param("tensorflow", 2, marks=pytest.mark.full),
+        pytest.param("tensorflow", 1, marks=pytest.mark.full),
+        pytest.param("tensorflow", 2, marks=pytest.mark.variant),
         pytest.param("jax", 1, marks=pytest.mark.variant),
     ],
 )

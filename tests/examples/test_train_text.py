@@ -24,7 +24,7 @@ def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, repli
 @pytest.mark.parametrize(
     ("arguments", "optimizer"),
     [
-        pytest.param(["--preset", "muon"], "Muon", marks=pytest.mark.full),
+        pytest.param(["--preset", "muon"], "Muon", marks=pytest.mark.variant),
         pytest.param(["--preset", "soap"], "Soap", marks=pytest.mark.variant),
         pytest.param(
             ["--preset", "schedule-free", "--learning-rate", 0.02], "ScheduleFreeAdamW", marks=pytest.mark.full
