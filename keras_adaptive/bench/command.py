@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", action="store_true", help="print the table as markdown")
     add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
     add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
-    add("--picture", type=_file, metavar="bench.png", help="draw them, which needs matplotlib")
+    add("--picture", type=_picture, metavar="bench.png", help="draw them, which needs matplotlib")
 
 
 def _count(text):
@@ -50,9 +50,20 @@ def _size(text):
 
 
 def _file(text):
-    if not Path(text).absolute().parent.is_dir():
+    # Now, and not when all is measured.
+    path, folder = Path(text), Path(text).absolute().parent
+    if path.is_dir() or not folder.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in a folder that exists. Received: {text!r}")
-    return Path(text)
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"must be a file that may be written. Received: {text!r}")
+    return path
+
+
+def _picture(text):
+    path = _file(text)
+    if path.suffix.lower() not in picture.FORMATS:
+        raise argparse.ArgumentTypeError(f"must end in one of {', '.join(picture.FORMATS)}. Received: {text!r}")
+    return path
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
