@@ -67,7 +67,9 @@ def _picture(text):
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
-    """Does what was asked for; the exit status: 1 if one of our updates failed. Wrong arguments end it with 2.
+    """Does what was asked for; the exit status: 1 if one of our updates failed, 130 if it was interrupted.
+
+    Wrong arguments end it with 2.
 
     Args:
         parser: says what is wrong.
@@ -119,8 +121,9 @@ def _measure(optimizers, chosen, given):
     about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
     with Bar(measure.steps(optimizers, chosen, given.repeats)) as bar:
-        rows = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
+        rows, interrupted = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
     table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
+    about["interrupted"] = interrupted
     return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)
 
 
@@ -128,8 +131,9 @@ def _compile(optimizers, chosen, given):
     about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
     _say(about, chosen, dense=True)
     with Bar(tpu.steps(optimizers, chosen)) as bar:
-        rows = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
+        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
+    about["interrupted"] = interrupted
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
 
 
@@ -142,14 +146,15 @@ def _say(about, chosen, dense):
 
 
 def _until_interrupted(rows):
-    """All of them, or those that there were when the user had enough."""
+    """All of them, or those that there were when the user had enough; and whether that was so."""
     found = []
     try:
         for row in rows:
             found.append(row)
     except KeyboardInterrupt:
         print("\ninterrupted: this is what there was until then", file=sys.stderr)
-    return found
+        return found, True
+    return found, False
 
 
 def _report(about, rows, table, drawn, given):
@@ -161,4 +166,7 @@ def _report(about, rows, table, drawn, given):
     for row in rows:
         if row.error:
             print(f"{row.optimizer} by {row.by}, {row.workload}: {row.error}", file=sys.stderr)
+    if about["interrupted"]:
+        # What a shell says of a command that Ctrl-C ended.
+        return 130
     return int(any(row.failed for row in rows if row.by == report.OURS))
