@@ -41,6 +41,7 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     assert content["machine"]["backend"] == keras.backend.backend()
     assert content["machine"]["device"] in printed
     assert {name: content[name] for name in ("repeats", "size")} == {"repeats": 2, "size": 0.001}
+    assert not content["interrupted"]
     table = printed[printed.index("workload ") :].splitlines()[1:]
     assert len(table) == len(content["results"])
     assert progress.count("\r") > 2 * len(optimizers)
@@ -240,6 +241,9 @@ def refused(capsys, *arguments):
         (["--repeats", "0"], "at least 1"),
         (["--size", "nan"], "above 0"),
         (["--output", "/no/such/folder/bench.json"], "folder"),
+        (["--output", "."], "must be a file"),
+        (["--output", ""], "must be a file"),
+        (["--picture", "bench.json"], ".png"),
         (["--tpu-compile", "v1"], "v5e"),
         (["--tpu-compile", "v5e", "--workloads", "embedding"], "large, mixed"),
     ],
@@ -274,6 +278,44 @@ def test_what_fails_is_a_row_and_the_others_go_on(broken, status, capsys, monkey
     assert len(failed) == (1 if status else len(backend.FORMS))
     assert not any(row["times"] for row in failed)
     assert drawn.exists()
+
+
+def test_what_all_need_and_cannot_have_leaves_the_other_workloads(capsys, monkeypatch):
+    triad, table = backend.triad, WORKLOADS["embedding"](0.001).parameters
+
+    def of_small_arrays(elements):
+        if elements == table:
+            raise MemoryError("no more")
+        return triad(elements)
+
+    monkeypatch.setattr(backend, "triad", of_small_arrays)
+    assert run("--optimizers", "SGD", "--workloads", "embedding,large") == 1
+    printed, errors = capsys.readouterr()
+    assert "SGD by keras_adaptive, embedding: MemoryError: no more" in errors
+    assert printed.count("failed") == 1
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"], ids=["before the first", "after the first"])
+def test_an_interruption_leaves_what_there_is(name, capsys, monkeypatch, tmp_path):
+    def until(specification):
+        if specification.name == name:
+            raise KeyboardInterrupt
+        return None
+
+    monkeypatch.setattr(peers, "of_keras", until)
+    written, drawn = tmp_path / "bench.json", tmp_path / "bench.png"
+    asked = ["--optimizers", "SGD,Adam", "--workloads", "large"]
+    assert run(*asked, "--output", str(written), "--picture", str(drawn)) == 130
+    content = json.loads(written.read_text(encoding="utf-8"))
+    assert content["interrupted"]
+    assert {row["optimizer"] for row in content["results"]} == ({"SGD"} if name == "Adam" else set())
+    assert "interrupted" in capsys.readouterr().err
+    assert drawn.exists()
+
+
+def test_accumulated_gradients_can_be_measured(capsys):
+    assert run("--optimizers", "SGD:gradient_accumulation_steps=2", "--workloads", "large") == 0
+    assert "failed" not in capsys.readouterr().out
 
 
 @pytest.mark.on("jax")

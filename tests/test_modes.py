@@ -109,6 +109,23 @@ def test_the_update_is_one_compiled_program(case):
     assert not {"Mul", "Sqrt", "RealDiv"} & set(operations)
 
 
+@pytest.mark.on("torch")
+@each
+def test_a_step_holds_the_new_values_of_one_variable_at_a_time(case):
+    """Where nothing is compiled: of all together it would be as much again as weights and state."""
+    from keras_adaptive.core.backends import bench
+
+    variables, optimizer = [keras.Variable(np.ones((512, 512), "float32")) for _ in range(32)], case.make()
+    optimizer.build(variables)
+    gradients = [bench.gradient((512, 512), seed=25)] * len(variables)
+    update = bench.update(optimizer, variables, gradients, jit_compile=False)
+    update()
+    extra = update.extra_bytes()
+    if extra is None:
+        pytest.skip("this system does not say what a process has")
+    assert extra < 32 * 2**20
+
+
 @each
 def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
     case.needs("first steps")

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", action="store_true", help="print the table as markdown")
     add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
     add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
-    add("--picture", type=_file, metavar="bench.png", help="draw them, which needs matplotlib")
+    add("--picture", type=_picture, metavar="bench.png", help="draw them, which needs matplotlib")
 
 
 def _count(text):
@@ -50,13 +50,26 @@ def _size(text):
 
 
 def _file(text):
-    if not Path(text).absolute().parent.is_dir():
+    # Now, and not when all is measured.
+    path, folder = Path(text), Path(text).absolute().parent
+    if path.is_dir() or not folder.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in a folder that exists. Received: {text!r}")
-    return Path(text)
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"must be a file that may be written. Received: {text!r}")
+    return path
+
+
+def _picture(text):
+    path = _file(text)
+    if path.suffix.lower() not in picture.FORMATS:
+        raise argparse.ArgumentTypeError(f"must end in one of {', '.join(picture.FORMATS)}. Received: {text!r}")
+    return path
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
-    """Does what was asked for; the exit status: 1 if one of our updates failed. Wrong arguments end it with 2.
+    """Does what was asked for; the exit status: 1 if one of our updates failed, 130 if it was interrupted.
+
+    Wrong arguments end it with 2.
 
     Args:
         parser: says what is wrong.
@@ -108,8 +121,9 @@ def _measure(optimizers, chosen, given):
     about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
     with Bar(measure.steps(optimizers, chosen, given.repeats)) as bar:
-        rows = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
+        rows, interrupted = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
     table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
+    about["interrupted"] = interrupted
     return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)
 
 
@@ -117,8 +131,9 @@ def _compile(optimizers, chosen, given):
     about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
     _say(about, chosen, dense=True)
     with Bar(tpu.steps(optimizers, chosen)) as bar:
-        rows = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
+        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
+    about["interrupted"] = interrupted
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
 
 
@@ -131,14 +146,15 @@ def _say(about, chosen, dense):
 
 
 def _until_interrupted(rows):
-    """All of them, or those that there were when the user had enough."""
+    """All of them, or those that there were when the user had enough; and whether that was so."""
     found = []
     try:
         for row in rows:
             found.append(row)
     except KeyboardInterrupt:
         print("\ninterrupted: this is what there was until then", file=sys.stderr)
-    return found
+        return found, True
+    return found, False
 
 
 def _report(about, rows, table, drawn, given):
@@ -150,4 +166,7 @@ def _report(about, rows, table, drawn, given):
     for row in rows:
         if row.error:
             print(f"{row.optimizer} by {row.by}, {row.workload}: {row.error}", file=sys.stderr)
+    if about["interrupted"]:
+        # What a shell says of a command that Ctrl-C ended.
+        return 130
     return int(any(row.failed for row in rows if row.by == report.OURS))

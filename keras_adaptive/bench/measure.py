@@ -1,5 +1,6 @@
 """The measurement: optimizers of the package and their peers, update by update in turns, on each workload."""
 
+import functools
 import gc
 import itertools
 import statistics
@@ -94,9 +95,14 @@ def measured(specifications, workloads, repeats, tick: Callable[[str], object]):
         tick: called, with what is being measured, whenever a round is done.
     """
     for workload in workloads:
-        gradients = workload.gradients()
+        gradients = functools.cache(workload.gradients)
         for group in _groups(specifications):
-            yield from _group(group, workload, gradients, repeats, tick)
+            try:
+                rows = list(_group(group, workload, gradients(), repeats, tick))
+            # What all of them need, such as the memory for the gradients: the other groups go on.
+            except Exception as error:
+                rows = [Measurement(workload.name, str(one), OURS, error=explained(error)) for one in group]
+            yield from rows
             gc.collect()
 
 
@@ -114,10 +120,11 @@ def _group(specifications, workload, gradients, repeats, tick):
         # Variants of a class are compared with the first.
         row.append((str(specifications[0]), rows[0][0][1]))
     triad = Contender("triad", backend.triad(workload.parameters))
-    ready = [triad, *(one for one in contenders.values() if not one.error)]
-    first = {id(one): _tried(one, lambda one=one: clock.seconds(one.update)) for one in ready}
+    made = [one for one in contenders.values() if not one.error]
+    first = {id(triad): clock.seconds(triad.update)}
+    first |= {id(one): _tried(one, lambda one=one: clock.seconds(one.update)) for one in made}
     further()
-    ready = [one for one in ready if not one.error]
+    ready = [triad, *(one for one in made if not one.error)]
     for one, times in zip(ready, clock.rounds([one.update for one in ready], repeats, further), strict=True):
         one.times = times
         one.compile_seconds = max(first[id(one)] - statistics.median(times), 0.0)
@@ -181,7 +188,8 @@ def explained(error: Exception) -> str:
 
 def state_bytes(optimizer) -> int:
     """What a Keras optimizer keeps besides its learning rate and the number of updates."""
-    apart = {id(optimizer.iterations), id(optimizer.learning_rate)}
+    # Keras's property `iterations` computes with a value that is gone under JAX where gradients are accumulated.
+    apart = {id(optimizer._iterations), id(optimizer._learning_rate)}
     return sum(stored_bytes(variable) for variable in optimizer.variables if id(variable) not in apart)
 
 

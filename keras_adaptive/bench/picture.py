@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+FORMATS = (".png", ".pdf", ".svg")
+
 
 def draw(path: Path, title: str, rows, quantity: str, unit: str) -> None:
     """For each workload a panel, in it for each optimizer the quantity for ours and for its peers.
 
     Args:
-        path: where to write it.
+        path: where to write it, in one of `FORMATS`.
         title: the machine.
         rows: what was measured.
         quantity: the attribute of the rows that is drawn, where it is not None.

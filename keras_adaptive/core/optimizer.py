@@ -91,8 +91,8 @@ class AdaptiveOptimizer(
                 scales among them. A dense gradient, the only kind that JAX and Keras's torch have, holds all rows.
             jit_update: TensorFlow only: run the update as one program that XLA compiles, inside whatever graph calls
                 it. "auto" (default): unless a variable has a constraint that is not Keras's own, which may hold what
-                XLA refuses. True, False: always, never. In a step that is compiled as a whole it has no effect, nor
-                on JAX and torch.
+                XLA refuses. True, False: always, never. Rows of a table that are updated alone stay outside of it. In a
+                step that is compiled as a whole it has no effect, nor on JAX and torch.
             slot_dtype: what the algorithm's slots of the variable's shape are stored in. "float32" (default): in the
                 dtype of the arithmetic, which is float64 for float64 weights. "bfloat16": in half of the memory,
                 written with stochastic rounding. Rounded to the nearest number, a moving average with beta_2 0.999

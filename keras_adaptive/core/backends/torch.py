@@ -116,13 +116,23 @@ def transact(transaction, go, gradients, scalars):
     if go is not True and not bool(go):
         return
     variables = [transaction.variables(state) for state in transaction.states]
-    variables.append(transaction.common)
-    old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
-    new, common, _ = transaction.all(gradients, scalars, old[:-1], old[-1])
-    for of_one, values in zip(variables, [*new, common], strict=True):
-        for role, variable in of_one.items():
-            if values[role] is not variable.value:
-                variable.assign(values[role])
+    old, common = [_read(of_one) for of_one in variables], _read(transaction.common)
+    clock = transaction.clock(scalars)
+    shared, new_common = transaction.measure(gradients, clock, old, common)
+    # One after the other: what is computed for one variable is in the cache, and gone before the next.
+    for state, gradient, of_one, before in zip(transaction.states, gradients, variables, old, strict=True):
+        _assign(of_one, before, transaction.one(state, clock, shared, gradient, before))
+    _assign(transaction.common, common, new_common)
+
+
+def _read(variables):
+    return {role: read(variable) for role, variable in variables.items()}
+
+
+def _assign(variables, before, after):
+    for role, variable in variables.items():
+        if after[role] is not before[role]:
+            variable.assign(after[role])
 
 
 def outside_of_steps(optimizer):
