@@ -86,6 +86,22 @@ def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas)
     refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_speed_of_an_epoch(monkeypatch, steps):
+    """Without its first step, unless there is no other."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import checkpoint
+
+    clock = iter([0.0, 10.0, 14.0])
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: next(clock))
+    speed, logs = checkpoint.Speed(8, steps), {"loss": 1.0}
+    speed.on_epoch_begin(0)
+    for step in range(steps):
+        speed.on_train_batch_end(step, logs)
+    speed.on_epoch_end(0, logs)
+    assert logs["images_per_second"] == (0.8 if steps == 1 else 4.0)
+
+
 @pytest.mark.variant
 def test_the_defaults_learn_the_digits(train):
     result = result_of(train(backend="jax"))
