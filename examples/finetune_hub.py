@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
 
 
 class Backbone(NamedTuple):
@@ -178,6 +178,7 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
         epochs=epochs,
         validation_data=data.filled_up(*images.test, batch_size),
         validation_batch_size=batch_size,
+        callbacks=evaluation(optimizer),
         shuffle=False,  # `Batches` does it; Keras's own order differs with the number of replicas
     )
     return optimizer, done.history

@@ -123,6 +123,13 @@ def optimizer_arguments(arguments):
     return chosen
 
 
+def evaluation(optimizer):
+    """The callbacks with which `fit` tests the weights that this optimizer is to be evaluated at."""
+    from keras_adaptive import EvaluationWeights
+
+    return [EvaluationWeights()] if optimizer.has_evaluation_weights else []
+
+
 def _number(kind, accepted, holds):
     """A converter for argparse, whose errors say what is accepted."""
 

@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
 
 
 class Recipe(NamedTuple):
@@ -190,7 +190,7 @@ def main():
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
-        callbacks=[Speed(batch_size, steps), kept],
+        callbacks=[Speed(batch_size, steps), kept, *evaluation(optimizer)],  # kept are the weights that are trained
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

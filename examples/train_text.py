@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, refuse
 
 PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "ScheduleFreeAdamW"}
 
@@ -84,8 +84,6 @@ def main():
     import report
     import text
 
-    from keras_adaptive import EvaluationWeights
-
     optimizer_class = find_optimizer(arguments.optimizer) if arguments.optimizer else None
     devices = strategies.start(arguments)
     everything = text.load_text(arguments.text)
@@ -119,7 +117,7 @@ def main():
         epochs=arguments.evaluations,
         validation_data=(inputs, targets, weights),
         validation_batch_size=arguments.batch_size,
-        callbacks=[EvaluationWeights()] if optimizer.has_evaluation_weights else [],
+        callbacks=evaluation(optimizer),
         verbose="auto" if devices.is_chief else 0,
     ).history
     seconds = time.perf_counter() - begin

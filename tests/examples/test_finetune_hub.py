@@ -93,6 +93,28 @@ def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
         np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
 
 
+def test_the_weights_to_evaluate_at_are_tested(monkeypatch):
+    """Those that the model holds after `fit`; Schedule-Free trains others."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import data
+    import finetune_hub
+    import keras
+
+    import keras_adaptive
+
+    split = np.random.default_rng(1).integers(256, size=(16, 2, 2, 1), dtype="uint8"), np.arange(16, dtype="int32") % 2
+    flat = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
+    backbone, models = finetune_hub.Backbone(flat, (2, 2, 1)), []
+
+    def optimizer_of(model):
+        models.append(model)
+        return keras_adaptive.ScheduleFreeSGD(1.0)
+
+    _, history = finetune_hub.fit(backbone, data.Images(split, split, 2), optimizer_of, 2, 8, 1)
+    loss, _ = models[0].evaluate(*split, batch_size=8, verbose=0)
+    assert history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+
+
 # In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
 REUSABLE = """
 import numpy as np
