@@ -130,6 +130,8 @@ def make_optimizer(arguments, steps):
     warmup = round(warmup_epochs * steps)
     decay = PolynomialDecay(peak, arguments.epochs * steps - warmup, power=power)
     chosen = optimizer_arguments(arguments) | values | {"learning_rate": WarmupSchedule(decay, warmup)}
+    if "base_learning_rate" in defaults:
+        chosen["base_learning_rate"] = peak  # AdaBound cannot know it from a schedule
     optimizer = optimizer_class(**chosen, groups=[no_decay_on_vectors()])
     source = f"recipe {arguments.recipe}" if recipe else "no recipe"
     source += f" (as recalled from {recipe.recalled})" if recipe and recipe.recalled else ""

@@ -1,5 +1,6 @@
 """ResNet and the large-batch recipes, at 64 x 64 pixels."""
 
+import argparse
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import time
 import numpy as np
 import pytest
 from scripts import ROOT, environment_of, is_picture, refused, result_of
+
+from keras_adaptive.__main__ import catalogue
 
 pytestmark = pytest.mark.on("tensorflow")
 SHORT = ("--fake-data", "--image-size", 64, "--depth", 14, "--batch-size", 4, "--steps-per-epoch", 10, "--epochs", 2)
@@ -201,6 +204,18 @@ def test_the_recipes_are_those_of_their_sources(monkeypatch):
         assert values("lamb", batch) == pytest.approx([4e-2 / 2 ** (3 - i / 2), 0.3125 * 2**i])
         if i:
             assert values("lars-legw", batch) == pytest.approx([2 ** (2 + i / 2), 10 / 2 ** (6 - i)])
+
+
+def test_every_optimizer_takes_the_schedule(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import train_imagenet
+
+    given = dict.fromkeys(train_imagenet.DECIDE) | {"epochs": 5, "slot_dtype": "float32", "precision": "float32"}
+    optimizers = [each.name for each in catalogue()]
+    assert "AdaBound" in optimizers
+    for name in optimizers:
+        optimizer = train_imagenet.make_optimizer(argparse.Namespace(**given | {"optimizer": name, "seed": 1}), 10)
+        assert optimizer.get_config()["learning_rate"]["class_name"] == "WarmupSchedule"
 
 
 @pytest.mark.full
