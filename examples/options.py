@@ -39,10 +39,10 @@ class Parser(argparse.ArgumentParser):
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
-    def training(self, batch_size, epochs, optimizer="Adam", learning_rate=None, precision="float32"):
+    def training(self, batch_size, epochs, optimizer="Adam", precision="float32", **rates):
         """Adds the options of an example that trains one model by `fit`; None where the example finds the default."""
         what = "examples in a step, on all replicas together"
-        self.one_optimizer(batch_size, what, optimizer, learning_rate=learning_rate)
+        self.one_optimizer(batch_size, what, optimizer, **rates)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
         self.precision(precision)
 

@@ -73,7 +73,11 @@ DECIDE = (
 
 def arguments_of_user():
     parser = Parser(__doc__.split("\n")[0], "train_imagenet.png", tensorflow_datasets="examples", PIL="examples")
-    parser.training(batch_size=None, epochs=None, optimizer=None, precision=None)
+    own_rate = "that of the recipe, or of the class"
+    parser.training(batch_size=None, epochs=None, optimizer=None, precision=None, own_rate=own_rate)
+    of_sizes = "{batch_size} images in a step and {epochs} epochs".format
+    parser.epilog = f"Default: {of_sizes(**SMALL)} for the digits, else {of_sizes(**LARGE)}; mixed_bfloat16 on a TPU, "
+    parser.epilog += "else float32."
     text = f"{', '.join(RECIPES)}: what is published for a batch of this size (default: lars-legw, unless --optimizer "
     text += "is given, which then has no recipe); lars-legw and lamb are as recalled, and extended to every size"
     parser.option("--recipe", "NAME", text, choices=list(RECIPES))

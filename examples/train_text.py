@@ -64,7 +64,8 @@ def preset(name, model, steps, **given):
 
 def main():
     parser = Parser(__doc__.split("\n")[0], "train_text.png")
-    parser.one_optimizer(32, "windows of text in a step, on all replicas together", optimizer=None)
+    what = "windows of text in a step, on all replicas together"
+    parser.one_optimizer(32, what, optimizer=None, own_rate="that of the preset, or of the class")
     parser.precision()
     text = "an optimizer with its settings, when no --optimizer is named: adamw unless this says another"
     parser.option("--preset", None, text, choices=list(PRESETS))
