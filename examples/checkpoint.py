@@ -25,6 +25,8 @@ class Checkpoint(keras.callbacks.Callback):
             return 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.is_chief and not os.access(self.folder, os.W_OK):
+                refuse(f"--checkpoint must be a folder that can be written. Received: {self.folder}")
             text = (self.folder / "training.json").read_text()
         except FileNotFoundError:
             return 0

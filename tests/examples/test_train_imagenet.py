@@ -89,6 +89,18 @@ def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas)
     refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(monkeypatch, tmp_path, capsys):
+    """Not after the first epoch."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import checkpoint
+
+    assert checkpoint.Checkpoint(tmp_path, {}).restore(model=None) == 0
+    monkeypatch.setattr(checkpoint.os, "access", lambda path, mode: False)
+    with pytest.raises(SystemExit):
+        checkpoint.Checkpoint(tmp_path, {}).restore(model=None)
+    assert "--checkpoint must be a folder that can be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_speed_of_an_epoch(monkeypatch, steps):
     """Without its first step, unless there is no other."""
