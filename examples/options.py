@@ -82,7 +82,8 @@ class Parser(argparse.ArgumentParser):
                 refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
         if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
-        if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
+        output = arguments.output.absolute()
+        if output.suffix != ".png" or output.is_dir() or not os.access(output.parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
 
