@@ -25,6 +25,8 @@ class Checkpoint(keras.callbacks.Callback):
             return 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.is_chief and not os.access(self.folder, os.W_OK):
+                refuse(f"--checkpoint must be a folder that can be written. Received: {self.folder}")
             text = (self.folder / "training.json").read_text()
         except FileNotFoundError:
             return 0
@@ -58,7 +60,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds the examples per second to the logs of an epoch: without its first step, which is compiled, and the test."""
+    """Adds the examples per second to the logs of an epoch: without the test, and without its first step, which is
+    compiled, unless it is the only one.
+    """
 
     def __init__(self, batch_size, steps):
         super().__init__()
@@ -70,8 +74,9 @@ class Speed(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch in (0, self.steps - 1):
             float(logs["loss"])  # which waits for the device
-            self.first, self.last = (time.perf_counter() if batch == 0 else self.first), time.perf_counter()
+            self.last = time.perf_counter()
+        if batch == 0 and self.steps > 1:
+            self.first = self.last
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.steps > 1:
-            logs["images_per_second"] = (self.steps - 1) * self.batch_size / (self.last - self.first)
+        logs["images_per_second"] = max(1, self.steps - 1) * self.batch_size / (self.last - self.first)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
 
 
 class Backbone(NamedTuple):
@@ -127,7 +127,7 @@ def load(source, shape, image_size=None, preset=False):
             model = keras_hub.models.Backbone.from_preset(source)
             return Backbone(model, taken(model.input_shape[1:]), white=255.0)
         if source.endswith(".keras"):
-            model = keras.models.load_model(source)
+            model = keras.models.load_model(source, compile=False)
             return Backbone(model, taken(model.input_shape[1:]))
         if keras.backend.backend() != "tensorflow":
             refuse(
@@ -145,7 +145,7 @@ def load(source, shape, image_size=None, preset=False):
         return Backbone(
             model, taken(expected.shape[1:]), expected.dtype.name, 255.0 if expected.dtype.is_integer else 1.0
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: a class that Keras does not know
         refuse(f"--{'preset' if preset else 'source'} {source} cannot be fine-tuned: {error}")
 
 
@@ -164,6 +164,8 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
     if shape[2] != backbone.shape[2]:
         x = ops.repeat(x, backbone.shape[2] // shape[2], axis=-1)
     x = backbone.model(ops.cast(x, backbone.dtype))
+    if len(getattr(x, "shape", ())) not in (2, 4):
+        refuse(f"--source must give one vector or map of features for each image. Received: the output {x}")
     x = layers.GlobalAveragePooling2D()(x) if len(x.shape) == 4 else x
     model = keras.Model(inputs, layers.Dense(images.classes, dtype="float32", name="head")(x))
     optimizer = optimizer_of(model)
@@ -178,6 +180,7 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
         epochs=epochs,
         validation_data=data.filled_up(*images.test, batch_size),
         validation_batch_size=batch_size,
+        callbacks=evaluation(optimizer),
         shuffle=False,  # `Batches` does it; Keras's own order differs with the number of replicas
     )
     return optimizer, done.history

@@ -39,7 +39,9 @@ class SavedModel(keras.Model):
         self.source, self.endpoint, self.output_name = os.fspath(source), endpoint, output
         self.loaded = _load(self.source)
         self.function = _function(self.loaded, endpoint, self.source)
-        self.expected = _expected(self.function)
+        traced = _traced(self.function)[0]
+        self.expected = _expected(traced, self.source)
+        self._chosen(traced.structured_outputs)  # which raises where there is no such output
         self.takes_training = "training" in inspect.signature(self.function).parameters
         variables, trained = _variables(self.loaded, self.function)
         if trainable and not trained:
@@ -70,7 +72,7 @@ class SavedModel(keras.Model):
             return outputs
         name = self.output_name or (next(iter(outputs)) if len(outputs) == 1 else None)
         if name not in outputs:
-            raise ValueError(f"`output` must be one of {list(outputs)}. Received: output={self.output_name!r}")
+            raise ValueError(f"`output` must be one of {sorted(outputs)}. Received: output={self.output_name!r}")
         return outputs[name]
 
     def get_config(self):
@@ -120,17 +122,23 @@ def _function(loaded, endpoint, source):
     raise ValueError(f"`source` must have a function {' or '.join(names)}. Received: {source}, with {list(signatures)}")
 
 
-def _expected(function):
+def _traced(function):
+    """The concrete functions of it; a signature is one itself."""
+    return getattr(function, "concrete_functions", [function])
+
+
+def _expected(traced, source):
     """The TensorSpec of its first argument."""
-    one = function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
-    positional, named = one.structured_input_signature
-    return next(each for each in (*positional, *named.values()) if isinstance(each, tf.TensorSpec))
+    positional, named = traced.structured_input_signature
+    for each in (*positional, *named.values()):
+        if isinstance(each, tf.TensorSpec):
+            return each
+    raise ValueError(f"`source` must have a function of a tensor. Received: {source}, with {positional} and {named}")
 
 
 def _variables(loaded, function):
     """All that it was saved with, and references to those that are trained."""
-    traced = getattr(function, "concrete_functions", [function])
-    captured = {variable.ref(): variable for one in traced for variable in one.variables}
+    captured = {variable.ref(): variable for one in _traced(function) for variable in one.variables}
     listed = list(getattr(loaded, "variables", ())) or list(captured.values())
     trainable = getattr(loaded, "trainable_variables", None)
     trainable = [each for each in listed if each.trainable] if trainable is None else trainable

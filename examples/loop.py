@@ -69,8 +69,6 @@ class Step:
 
         @tf.function
         def on_all(batch):
-            if replicas == 1:
-                return on_one(batch)
             return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(on_one, args=(batch,)), axis=None)
 
         return lambda batch: on_all(keras.tree.map_structure(tf.convert_to_tensor, batch))

@@ -39,10 +39,10 @@ class Parser(argparse.ArgumentParser):
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
-    def training(self, batch_size, epochs, optimizer="Adam", learning_rate=None, precision="float32"):
+    def training(self, batch_size, epochs, optimizer="Adam", precision="float32", **rates):
         """Adds the options of an example that trains one model by `fit`; None where the example finds the default."""
         what = "examples in a step, on all replicas together"
-        self.one_optimizer(batch_size, what, optimizer, learning_rate=learning_rate)
+        self.one_optimizer(batch_size, what, optimizer, **rates)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
         self.precision(precision)
 
@@ -82,7 +82,8 @@ class Parser(argparse.ArgumentParser):
                 refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
         if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
-        if arguments.output.suffix != ".png" or not os.access(arguments.output.absolute().parent, os.W_OK):
+        output = arguments.output.absolute()
+        if output.suffix != ".png" or output.is_dir() or not os.access(output.parent, os.W_OK):
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
 
@@ -121,6 +122,13 @@ def optimizer_arguments(arguments):
     if precision == "mixed_float16":
         chosen["loss_scale_factor"] = "dynamic"
     return chosen
+
+
+def evaluation(optimizer):
+    """The callbacks with which `fit` tests the weights that this optimizer is to be evaluated at."""
+    from keras_adaptive import EvaluationWeights
+
+    return [EvaluationWeights()] if optimizer.has_evaluation_weights else []
 
 
 def _number(kind, accepted, holds):

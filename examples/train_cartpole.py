@@ -137,6 +137,7 @@ def main():
     seconds = time.perf_counter() - begin
     if not devices.is_chief:
         return
+    optimizer.finalize_variable_values(step.model.trainable_variables)  # those to evaluate at, as at the end of `fit`
     mean = mean_return(step.model, arguments.seed)
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     title = f"{name}, learning rate {eta:.3g}, on CartPole: mean return {mean:.0f} of {LONGEST}"

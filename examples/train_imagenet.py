@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
 
 
 class Recipe(NamedTuple):
@@ -73,7 +73,11 @@ DECIDE = (
 
 def arguments_of_user():
     parser = Parser(__doc__.split("\n")[0], "train_imagenet.png", tensorflow_datasets="examples", PIL="examples")
-    parser.training(batch_size=None, epochs=None, optimizer=None, precision=None)
+    own_rate = "that of the recipe, or of the class"
+    parser.training(batch_size=None, epochs=None, optimizer=None, precision=None, own_rate=own_rate)
+    of_sizes = "{batch_size} images in a step and {epochs} epochs".format
+    parser.epilog = f"Default: {of_sizes(**SMALL)} for the digits, else {of_sizes(**LARGE)}; mixed_bfloat16 on a TPU, "
+    parser.epilog += "else float32."
     text = f"{', '.join(RECIPES)}: what is published for a batch of this size (default: lars-legw, unless --optimizer "
     text += "is given, which then has no recipe); lars-legw and lamb are as recalled, and extended to every size"
     parser.option("--recipe", "NAME", text, choices=list(RECIPES))
@@ -130,6 +134,8 @@ def make_optimizer(arguments, steps):
     warmup = round(warmup_epochs * steps)
     decay = PolynomialDecay(peak, arguments.epochs * steps - warmup, power=power)
     chosen = optimizer_arguments(arguments) | values | {"learning_rate": WarmupSchedule(decay, warmup)}
+    if "base_learning_rate" in defaults:
+        chosen["base_learning_rate"] = peak  # AdaBound cannot know it from a schedule
     optimizer = optimizer_class(**chosen, groups=[no_decay_on_vectors()])
     source = f"recipe {arguments.recipe}" if recipe else "no recipe"
     source += f" (as recalled from {recipe.recalled})" if recipe and recipe.recalled else ""
@@ -190,7 +196,7 @@ def main():
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
-        callbacks=[Speed(batch_size, steps), kept],
+        callbacks=[Speed(batch_size, steps), kept, *evaluation(optimizer)],  # kept are the weights that are trained
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

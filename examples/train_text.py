@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments, refuse
+from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, refuse
 
 PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "ScheduleFreeAdamW"}
 
@@ -64,7 +64,8 @@ def preset(name, model, steps, **given):
 
 def main():
     parser = Parser(__doc__.split("\n")[0], "train_text.png")
-    parser.one_optimizer(32, "windows of text in a step, on all replicas together", optimizer=None)
+    what = "windows of text in a step, on all replicas together"
+    parser.one_optimizer(32, what, optimizer=None, own_rate="that of the preset, or of the class")
     parser.precision()
     text = "an optimizer with its settings, when no --optimizer is named: adamw unless this says another"
     parser.option("--preset", None, text, choices=list(PRESETS))
@@ -83,8 +84,6 @@ def main():
     import keras
     import report
     import text
-
-    from keras_adaptive import EvaluationWeights
 
     optimizer_class = find_optimizer(arguments.optimizer) if arguments.optimizer else None
     devices = strategies.start(arguments)
@@ -119,7 +118,7 @@ def main():
         epochs=arguments.evaluations,
         validation_data=(inputs, targets, weights),
         validation_batch_size=arguments.batch_size,
-        callbacks=[EvaluationWeights()] if optimizer.has_evaluation_weights else [],
+        callbacks=evaluation(optimizer),
         verbose="auto" if devices.is_chief else 0,
     ).history
     seconds = time.perf_counter() - begin

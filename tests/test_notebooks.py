@@ -96,6 +96,15 @@ def test_a_notebook_is_stored_executed(path):
 
 
 @pytest.mark.quick
+def test_what_a_notebook_alone_installs_is_a_folder(tmp_path, monkeypatch):
+    """pip takes a name without a slash for a package of its index, whatever folder there is."""
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec("".join(cells(NOTEBOOKS[0])[0]["source"]).split("if not root.exists()")[0], found)
+    assert str(found["root"]) == str(tmp_path / "keras_adaptive_source")
+
+
+@pytest.mark.quick
 def test_the_notebooks_begin_alike():
     """The cell that installs and picks the backend is the same in all; nothing after it asks for a device."""
     assert [path.stem for path in NOTEBOOKS] == ["finetune_hub", "lecture", "quickstart", "tpu_large_batch"]

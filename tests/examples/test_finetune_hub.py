@@ -93,6 +93,81 @@ def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
         np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
 
 
+def test_the_weights_to_evaluate_at_are_tested(monkeypatch):
+    """Those that the model holds after `fit`; Schedule-Free trains others."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import data
+    import finetune_hub
+    import keras
+
+    import keras_adaptive
+
+    split = np.random.default_rng(1).integers(256, size=(16, 2, 2, 1), dtype="uint8"), np.arange(16, dtype="int32") % 2
+    flat = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
+    backbone, models = finetune_hub.Backbone(flat, (2, 2, 1)), []
+
+    def optimizer_of(model):
+        models.append(model)
+        return keras_adaptive.ScheduleFreeSGD(1.0)
+
+    _, history = finetune_hub.fit(backbone, data.Images(split, split, 2), optimizer_of, 2, 8, 1)
+    loss, _ = models[0].evaluate(*split, batch_size=8, verbose=0)
+    assert history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+
+
+def of_the_users(targets, outputs):
+    """A loss that the script does not know."""
+
+
+def test_what_cannot_be_fine_tuned_is_refused(monkeypatch, tmp_path, capsys):
+    """A file that was compiled with a loss of its own can be."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    import data
+    import finetune_hub
+    import keras
+    import tensorflow as tf
+
+    inputs = keras.Input((2, 2, 1))
+    features = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, features)
+    model.compile(loss=of_the_users)
+    model.save("compiled.keras")
+    assert finetune_hub.load("compiled.keras", (2, 2, 1)).shape == (2, 2, 1)
+
+    class Own(keras.layers.Layer):
+        pass
+
+    keras.Sequential([keras.Input((2, 2, 1)), Own()]).save("unknown.keras")
+    module = tf.Module()
+    module.kernel = tf.Variable(np.ones((4, 3), "float32"))
+    of_images = [tf.TensorSpec((None, 2, 2, 1))]
+    module.without = tf.function(lambda: module.kernel, input_signature=[])
+    module.two = tf.function(lambda x: {"a": x, "b": module.kernel}, input_signature=of_images)
+    for name in ("without", "two"):
+        tf.saved_model.save(module, name, {"serving_default": getattr(module, name)})
+    for source, message in {
+        "unknown.keras": "Could not locate class 'Own'",
+        "without": "--source without cannot be fine-tuned: `source` must have a function of a tensor",
+        "two": "--source two cannot be fine-tuned: `output` must be one of ['a', 'b']",
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            finetune_hub.load(source, (2, 2, 1))
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+    pair = keras.Model(inputs, [features, features])
+    with pytest.raises(SystemExit):
+        finetune_hub.fit(
+            finetune_hub.Backbone(pair, (2, 2, 1)),
+            data.Images((np.zeros((8, 2, 2, 1), "uint8"), None), None, 2),
+            None,
+            1,
+            8,
+            1,
+        )
+    assert "--source must give one vector or map of features" in capsys.readouterr().err
+
+
 # In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
 REUSABLE = """
 import numpy as np

@@ -23,13 +23,19 @@ def said_by(done):
 
 
 @pytest.mark.parametrize(
-    "backend", ["jax", *(pytest.param(each, marks=pytest.mark.full) for each in ("tensorflow", "torch"))]
+    ("backend", "arguments"),
+    [
+        ("jax", []),
+        # A strategy of one replica is one too.
+        pytest.param("tensorflow", ["--strategy", "mirrored"], marks=pytest.mark.full),
+        pytest.param("torch", [], marks=pytest.mark.full),
+    ],
 )
-def test_it_trains_as_keras_does_and_begins_again(run, backend):
+def test_it_trains_as_keras_does_and_begins_again(run, backend, arguments):
     """To the rounding: `train_on_batch` is the same step."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    one = ends(run, backend)
+    one = ends(run, backend, *arguments)
     np.testing.assert_allclose(one["first"], one["keras"], atol=1e-5)
     np.testing.assert_array_equal(one["first"], one["again"])
     assert np.max(np.abs(np.subtract(one["first"], one["other"]))) > 0.01

@@ -229,6 +229,12 @@ def test_a_wrong_argument_is_refused_in_one_line(train, tmp_path, arguments, mes
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_no_picture(train, tmp_path):
+    """Which is said before the training."""
+    (tmp_path / "curves.png").mkdir()
+    refused(train("--output", "curves.png"), "--output must be a .png file")
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("backend", "arguments", "message"),

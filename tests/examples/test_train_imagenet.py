@@ -1,5 +1,6 @@
 """ResNet and the large-batch recipes, at 64 x 64 pixels."""
 
+import argparse
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import time
 import numpy as np
 import pytest
 from scripts import ROOT, environment_of, is_picture, refused, result_of
+
+from keras_adaptive.__main__ import catalogue
 
 pytestmark = pytest.mark.on("tensorflow")
 SHORT = ("--fake-data", "--image-size", 64, "--depth", 14, "--batch-size", 4, "--steps-per-epoch", 10, "--epochs", 2)
@@ -85,6 +88,34 @@ def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas)
     assert histories[0] == histories[1]
     assert [file.name for file in sorted((tmp_path / "killed").iterdir())] == ["epoch-2.weights.h5", "training.json"]
     refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(monkeypatch, tmp_path, capsys):
+    """Not after the first epoch."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import checkpoint
+
+    assert checkpoint.Checkpoint(tmp_path, {}).restore(model=None) == 0
+    monkeypatch.setattr(checkpoint.os, "access", lambda path, mode: False)
+    with pytest.raises(SystemExit):
+        checkpoint.Checkpoint(tmp_path, {}).restore(model=None)
+    assert "--checkpoint must be a folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_speed_of_an_epoch(monkeypatch, steps):
+    """Without its first step, unless there is no other."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import checkpoint
+
+    clock = iter([0.0, 10.0, 14.0])
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: next(clock))
+    speed, logs = checkpoint.Speed(8, steps), {"loss": 1.0}
+    speed.on_epoch_begin(0)
+    for step in range(steps):
+        speed.on_train_batch_end(step, logs)
+    speed.on_epoch_end(0, logs)
+    assert logs["images_per_second"] == (0.8 if steps == 1 else 4.0)
 
 
 @pytest.mark.variant
@@ -187,6 +218,18 @@ def test_the_recipes_are_those_of_their_sources(monkeypatch):
         assert values("lamb", batch) == pytest.approx([4e-2 / 2 ** (3 - i / 2), 0.3125 * 2**i])
         if i:
             assert values("lars-legw", batch) == pytest.approx([2 ** (2 + i / 2), 10 / 2 ** (6 - i)])
+
+
+def test_every_optimizer_takes_the_schedule(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import train_imagenet
+
+    given = dict.fromkeys(train_imagenet.DECIDE) | {"epochs": 5, "slot_dtype": "float32", "precision": "float32"}
+    optimizers = [each.name for each in catalogue()]
+    assert "AdaBound" in optimizers
+    for name in optimizers:
+        optimizer = train_imagenet.make_optimizer(argparse.Namespace(**given | {"optimizer": name, "seed": 1}), 10)
+        assert optimizer.get_config()["learning_rate"]["class_name"] == "WarmupSchedule"
 
 
 @pytest.mark.full

@@ -51,6 +51,18 @@ def test_the_frequencies_of_bytes(monkeypatch):
     np.testing.assert_array_equal(targets, inputs + 1)
 
 
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("train_text.py", "--learning-rate RATE 0 or more (default: that of the preset, or of the class)"),
+        ("train_imagenet.py", "--learning-rate RATE 0 or more (default: that of the recipe, or of the class)"),
+        ("train_imagenet.py", "Default: 32 images in a step and 5 epochs for the digits, else 256 images"),
+    ],
+)
+def test_the_help_says_what_a_preset_or_recipe_decides(run, script, text):
+    assert text in " ".join(run(script, "--help").stdout.split())
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "message"),
