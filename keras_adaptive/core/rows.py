@@ -84,22 +84,14 @@ def why_whole(optimizer, state, elementwise):
     options = {
         "use_ema": optimizer.use_ema,
         "gradient_accumulation_steps": optimizer.gradient_accumulation_steps not in (None, 1),
-        "monitor": optimizer.monitor,
-        "cautious": optimizer.cautious,
-        "cowclip": state.counted,
     }
     used = [name for name, turned_on in options.items() if turned_on]
     if used:
         return f"`{used[0]}` is about all of its rows"
+    reason = why_together(optimizer, state, elementwise)
+    if reason is not None or optimizer.sparse == "lazy":
+        return reason
     slots = [slot for slot in optimizer.slots if slot.name in state.slots]
-    if not elementwise or any(state.slots[slot.name][0] not in (state.shape, ()) for slot in slots):
-        return f"a step of {type(optimizer).__name__} is about all of its rows"
-    if any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items()):
-        return "its slots are stored with scales"
-    if state.constraint is not None:
-        return "its constraint is about all of its rows"
-    if optimizer.sparse == "lazy":
-        return None
     if state.weight_decay:
         return "`weight_decay` changes all of its rows"
     if any(slot.idle is None for slot in slots):
@@ -107,6 +99,27 @@ def why_whole(optimizer, state, elementwise):
     if any(isinstance(slot.idle, str) for slot in slots) and not _dates_rows(state):
         return "its name does not say that it is a table of embeddings"
     return None
+
+
+def why_together(optimizer, state, elementwise):
+    """What rows that all have a gradient must be updated together for, in words; None if each may be by itself."""
+    options = {"monitor": optimizer.monitor, "cautious": optimizer.cautious, "cowclip": state.counted}
+    used = [name for name, turned_on in options.items() if turned_on]
+    if used:
+        return f"`{used[0]}` is about all of its rows"
+    if not elementwise or any(shape not in (state.shape, ()) for shape, _ in state.slots.values()):
+        return f"a step of {type(optimizer).__name__} is about all of its rows"
+    if any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items()):
+        return "its slots are stored with scales"
+    if state.constraint is not None:
+        return "its constraint is about all of its rows"
+    return None
+
+
+def stretch(gradient, begin, end):
+    """The gradient of the rows from `begin` to `end`, of a tensor."""
+    values = gradient[begin:end]
+    return Rows(ops.arange(begin, begin + len(values), dtype="int32"), values, ops.ones(len(values), values.dtype))
 
 
 def _dates_rows(state):

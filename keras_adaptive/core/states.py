@@ -48,6 +48,7 @@ class VariableState:
         counts: their running sum, where gradients are accumulated.
         why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
             words; None if it need not.
+        divisible: rows that all have a gradient may be updated some at a time.
     """
 
     variable: Any
@@ -68,6 +69,7 @@ class VariableState:
     counted: bool = False
     counts: Any = None
     why_whole: str | None = None
+    divisible: bool = False
 
     @property
     def by_rows(self) -> bool:
@@ -147,6 +149,9 @@ def new(optimizer, index, variable, decision) -> VariableState:
         else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), hyperparameters, chosen)),
     )
     state.why_whole = rows.why_whole(optimizer, state, elementwise)
+    # A scalar among the slots would change with each part.
+    alike = all(shape == state.shape for shape, _ in state.slots.values())
+    state.divisible = alike and not state.overwrite and rows.why_together(optimizer, state, elementwise) is None
     return state
 
 

@@ -48,6 +48,10 @@ class Transaction:
         """New values for one variable, by role."""
         raise NotImplementedError
 
+    def divisible(self, state):
+        """Whether a backend may take some rows of the variable at a time, each with its part of the gradient."""
+        return False
+
     def clock(self, scalars):
         return Clock(**scalars)
 
@@ -140,6 +144,9 @@ class Update(Transaction):
             common = self.settled(descended, clock, shared, common)
         return shared | {"settled": common}, common
 
+    def divisible(self, state):
+        return state.divisible and self.optimizer.clipnorm is None
+
     def norm(self, gradient):
         limit = self.optimizer.global_clipnorm
         return 0.0 if limit is None else numerics.global_norm([rows.measured(gradient)], unit=1.0)
@@ -179,16 +186,15 @@ class Update(Transaction):
         return new
 
     def clip(self, gradient, shared):
-        optimizer, measured = self.optimizer, rows.measured(gradient)
-        if isinstance(gradient, rows.Rows):
-            gradient = gradient.values
+        optimizer = self.optimizer
+        values = gradient.values if isinstance(gradient, rows.Rows) else gradient
         if "clip" in shared:
-            return gradient * ops.cast(shared["clip"], gradient.dtype)
+            return values * ops.cast(shared["clip"], values.dtype)
         if optimizer.clipnorm is not None:
-            return gradient * numerics.norm_clip([measured], optimizer.clipnorm)
+            return values * numerics.norm_clip([rows.measured(gradient)], optimizer.clipnorm)
         if optimizer.clipvalue is not None:
-            return numerics.clip(gradient, optimizer.clipvalue)
-        return gradient
+            return numerics.clip(values, optimizer.clipvalue)
+        return values
 
     def descend(self, state, h, noise, gradient, values):
         """Rule, decay, rounding to the stored dtypes, constraint."""

@@ -56,7 +56,9 @@ class Tiger(AdaptiveOptimizer):
         )
 
     def about(self, path, shape, hyperparameters):
-        return {"vector": is_vector(path, shape), "scale_axis": -1 if "embeddings" in path else None}
+        vector, by_rows = is_vector(path, shape), "embeddings" in path
+        elementwise = vector or by_rows or not hyperparameters["parameter_scale"]
+        return {"vector": vector, "scale_axis": -1 if by_rows else None, "elementwise": elementwise}
 
     def rule(self, h, theta, g, m):
         m = h.beta * m + (1 - h.beta) * g

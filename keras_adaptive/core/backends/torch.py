@@ -1,8 +1,11 @@
 """torch: gradients are dense and already summed over processes, and every operation runs at once."""
 
 import contextlib
+import math
 
 import torch
+
+from keras_adaptive.core import rows
 
 __all__ = [
     "HAS_ROWS",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 HAS_ROWS = False
+# Elements of a variable that are updated at a time.
+IN_CACHE = 2**16
 
 
 def read(variable, ids=None):
@@ -120,19 +125,33 @@ def transact(transaction, go, gradients, scalars):
     clock = transaction.clock(scalars)
     shared, new_common = transaction.measure(gradients, clock, old, common)
     # One after the other: what is computed for one variable is in the cache, and gone before the next.
-    for state, gradient, of_one, before in zip(transaction.states, gradients, variables, old, strict=True):
-        _assign(of_one, before, transaction.one(state, clock, shared, gradient, before))
-    _assign(transaction.common, common, new_common)
+    for state, gradient, before in zip(transaction.states, gradients, old, strict=True):
+        for part, values in _parts(transaction, state, gradient, before):
+            _assign(values, transaction.one(state, clock, shared, part, values))
+    _assign(common, new_common)
 
 
 def _read(variables):
     return {role: read(variable) for role, variable in variables.items()}
 
 
-def _assign(variables, before, after):
-    for role, variable in variables.items():
-        if after[role] is not before[role]:
-            variable.assign(after[role])
+def _assign(before, after):
+    for role, value in before.items():
+        if after[role] is not value:
+            value.copy_(after[role])
+
+
+def _parts(transaction, state, gradient, values):
+    """The gradient and the values, some rows at a time on a CPU, where larger temporaries would leave the cache."""
+    size = math.prod(state.shape)
+    if gradient is None or size <= IN_CACHE or gradient.device.type != "cpu" or not transaction.divisible(state):
+        yield gradient, values
+        return
+    length = max(1, IN_CACHE * state.shape[0] // size)
+    for begin in range(0, state.shape[0], length):
+        end = begin + length
+        # What has no axis is the same for all of them.
+        yield rows.stretch(gradient, begin, end), {r: v[begin:end] if v.dim() else v for r, v in values.items()}
 
 
 def outside_of_steps(optimizer):
