@@ -46,7 +46,9 @@ def choose_backend(strategy="auto", replicas=None):
     found = [name for name in (*first, *BACKENDS) if name in installed]
     backend = os.environ.get("KERAS_BACKEND") or next(iter(found), "tensorflow")
     if backend not in installed:
-        known = f"is not installed; found {installed}" if backend in BACKENDS else f"must be one of {list(BACKENDS)}"
+        known = f"must be one of {list(BACKENDS)}"
+        if backend in BACKENDS:
+            known = f"is not installed. Run: pip install {backend}, or choose one of {installed}"
         refuse(f"the backend {known}. Received: KERAS_BACKEND={backend}")
     if strategy == "multiworker" and backend != "tensorflow":
         refuse(f"--strategy multiworker needs the backend tensorflow. Received: KERAS_BACKEND={backend}")
