@@ -29,15 +29,14 @@ def rows(variants=False, everywhere=False, in_full=False):
         variants: run all rows of all classes.
         everywhere: run the catalogue too; otherwise that has to be asked for.
         in_full: run `CASE` alone, and `UNLIKE` in the full run; otherwise both, and the last row of the other classes
-            in the full run. In the worlds beside TensorFlow's, which share most with it, a row that runs always here
-            runs in full there, and one that runs in full here does not run. On torch, where nothing has to be
-            compiled first, all of these run.
+            in the full run. The worlds beside TensorFlow's, which share most with it, run `CASE` alone; but on torch,
+            where nothing has to be compiled first, all of these run.
     """
     table = ROWS if everywhere or WHOLE else CASES
     fewer = not (variants or QUICKEST or WHOLE)
     usual, full = ((CASE,), (UNLIKE,)) if in_full else ((CASE, UNLIKE), CASES)
     if worlds.current() != worlds.MAIN:
-        usual, full = (CASE,), usual
+        usual, full = (CASE,), ()
 
     def marks(case):
         if not variants and not is_last(case):
