@@ -1,8 +1,10 @@
 """Images for classification, through tensorflow-datasets: the digits of scikit-learn, without a download, or others."""
 
+import contextlib
 import difflib
 import importlib.util
 import logging
+import random
 import re
 import threading
 import urllib.error
@@ -113,10 +115,22 @@ def _prepare(builder):
         if problem:
             refuse(f"{where} cannot be downloaded: {url}: {problem}. Without a network, train on --dataset digits")
     try:
-        builder.download_and_prepare()
+        with _own_random_numbers():
+            builder.download_and_prepare()
     except (OSError, ImportError, tfds.download.DownloadError) as error:
         if not builder.is_prepared():  # by another worker: only one of them can put its files there
             refuse(f"{where} could not be prepared: {error}")
+
+
+@contextlib.contextmanager
+def _own_random_numbers():
+    """tensorflow-datasets draws the name of its temporary folder; workers with one seed would write into the same."""
+    state = random.getstate()
+    random.seed()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def unreachable(url, seconds=10):

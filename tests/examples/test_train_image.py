@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import random
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +194,34 @@ def test_data_that_another_worker_prepares_are_read(monkeypatch, tmp_path):
 
     monkeypatch.setattr(data, "_prepare", late)
     assert len(data.load_images("digits", tmp_path).train[0]) == 1437
+
+
+def test_workers_with_one_seed_prepare_in_folders_of_their_own(monkeypatch, tmp_path):
+    """And the seed decides what comes afterwards as if nothing had been prepared."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import data
+
+    monkeypatch.chdir(tmp_path)
+    folders, after = [], []
+
+    class Builder:
+        name, data_dir, MANUAL_DOWNLOAD_INSTRUCTIONS = "images", "there", None
+
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self):
+            with data.tfds.core.utils.incomplete_dir(self.data_dir) as folder:
+                folders.append(folder)
+
+    for prepared in (True, True, False):
+        random.seed(1)
+        if prepared:
+            data._prepare(Builder())
+            shutil.rmtree("there")
+        after.append(random.random())
+    assert len(set(folders)) == 2
+    assert len(set(after)) == 1
 
 
 # A wrong argument, and what the message must say of it.
