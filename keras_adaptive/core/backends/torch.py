@@ -33,7 +33,7 @@ __all__ = [
 
 HAS_ROWS = False
 # Elements of a variable that are updated at a time.
-IN_CACHE = 2**16
+IN_CACHE = 2**18
 
 
 def read(variable, ids=None):
