@@ -4,6 +4,8 @@ The backend reads the variables, calls the functions and assigns the result, as 
 faster. The order of the stages is that of core/step.py.
 """
 
+import math
+
 from keras import ops
 
 from keras_adaptive.core import backends, monitor, numerics, rounding, rows
@@ -49,8 +51,21 @@ class Transaction:
         raise NotImplementedError
 
     def divisible(self, state):
-        """Whether a backend may take some rows of the variable at a time, each with its part of the gradient."""
+        """Whether some rows of the variable may be taken at a time, each with its part of the gradient."""
         return False
+
+    def parts(self, state, gradient, values, most):
+        """The gradient and the values: of some rows at a time, with at most so many elements, where that may be."""
+        size = math.prod(state.shape)
+        if gradient is None or size <= most or not self.divisible(state):
+            yield gradient, values
+            return
+        length = max(1, most * state.shape[0] // size)
+        for begin in range(0, state.shape[0], length):
+            end = begin + length
+            # What has no axis is the same for all of them.
+            of_rows = {role: value[begin:end] if len(value.shape) else value for role, value in values.items()}
+            yield rows.stretch(gradient, begin, end), of_rows
 
     def clock(self, scalars):
         return Clock(**scalars)

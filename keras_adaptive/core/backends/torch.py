@@ -5,8 +5,6 @@ import math
 
 import torch
 
-from keras_adaptive.core import rows
-
 __all__ = [
     "HAS_ROWS",
     "assign",
@@ -32,7 +30,7 @@ __all__ = [
 ]
 
 HAS_ROWS = False
-# Elements of a variable that are updated at a time.
+# Elements of a variable that are updated at a time on a CPU, where larger temporaries would leave the cache.
 IN_CACHE = 2**18
 
 
@@ -126,7 +124,8 @@ def transact(transaction, go, gradients, scalars):
     shared, new_common = transaction.measure(gradients, clock, old, common)
     # One after the other: what is computed for one variable is in the cache, and gone before the next.
     for state, gradient, before in zip(transaction.states, gradients, old, strict=True):
-        for part, values in _parts(transaction, state, gradient, before):
+        on_cpu = gradient is not None and gradient.device.type == "cpu"
+        for part, values in transaction.parts(state, gradient, before, IN_CACHE if on_cpu else math.inf):
             _assign(values, transaction.one(state, clock, shared, part, values))
     _assign(common, new_common)
 
@@ -139,19 +138,6 @@ def _assign(before, after):
     for role, value in before.items():
         if after[role] is not value:
             value.copy_(after[role])
-
-
-def _parts(transaction, state, gradient, values):
-    """The gradient and the values, some rows at a time on a CPU, where larger temporaries would leave the cache."""
-    size = math.prod(state.shape)
-    if gradient is None or size <= IN_CACHE or gradient.device.type != "cpu" or not transaction.divisible(state):
-        yield gradient, values
-        return
-    length = max(1, IN_CACHE * state.shape[0] // size)
-    for begin in range(0, state.shape[0], length):
-        end = begin + length
-        # What has no axis is the same for all of them.
-        yield rows.stretch(gradient, begin, end), {r: v[begin:end] if v.dim() else v for r, v in values.items()}
 
 
 def outside_of_steps(optimizer):
