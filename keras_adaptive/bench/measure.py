@@ -50,7 +50,8 @@ class Measurement:
         optimizer: the optimizer of the package, with its arguments.
         by: "keras_adaptive", or whose update of that name it is.
         milliseconds: the median of an update.
-        gigabytes_per_second: of a triad in the same rounds, on two arrays as large as the variables together.
+        gigabytes_per_second: of a triad in the same rounds, on two arrays as large as the variables together, and of a
+            gigabyte at least on an accelerator.
         floor_bytes: what the update must move at least.
         floor_ratio: how many times as long as moving them takes it took, the median over the rounds.
         ours_ratio: how many times as long as this one ours takes, the median over the rounds; None for ours.
@@ -119,7 +120,7 @@ def _group(specifications, workload, gradients, repeats, tick):
     for row in rows[1:]:
         # Variants of a class are compared with the first.
         row.append((str(specifications[0]), rows[0][0][1]))
-    triad = Contender("triad", backend.triad(workload.parameters))
+    triad = Contender("triad", backend.triad(_triad_elements(workload)))
     made = [one for one in contenders.values() if not one.error]
     first = {id(triad): clock.seconds(triad.update)}
     first |= {id(one): _tried(one, lambda one=one: clock.seconds(one.update)) for one in made}
@@ -172,6 +173,11 @@ def _contenders(specification, workload, gradients, known):
     return row
 
 
+def _triad_elements(workload):
+    # An accelerator moves less in about the time that it takes to start.
+    return max(workload.parameters, 2**28) if backend.is_accelerated() else workload.parameters
+
+
 def _tried(contender, call):
     try:
         return call()
@@ -197,7 +203,7 @@ def _measurement(workload, gradients, specification, label, contender, triad, ou
     row = Measurement(workload.name, str(specification), label, error=contender.error)
     if contender.error:
         return row
-    bytes_per_second = [TRIAD_BYTES * workload.parameters / seconds for seconds in triad.times]
+    bytes_per_second = [TRIAD_BYTES * _triad_elements(workload) / seconds for seconds in triad.times]
     kept = contender.state_bytes()
     floor_bytes = workload.floor_bytes(gradients, kept)
     must_take = [floor_bytes / rate for rate in bytes_per_second]

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_adaptive.core.backends.bench import process
 
-__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "other_library", "triad", "update"]
+__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "is_accelerated", "other_library", "triad", "update"]
 
 _GPUS = tf.config.list_physical_devices("GPU")
 # By default Keras asks for XLA where there is any device but CPUs.
@@ -44,6 +44,10 @@ class Update:
 
 def device():
     return tf.config.experimental.get_device_details(_GPUS[0])["device_name"] if _GPUS else process.processor()
+
+
+def is_accelerated():
+    return bool(_GPUS)
 
 
 def gradient(shape, seed):
