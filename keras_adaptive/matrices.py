@@ -11,8 +11,7 @@ from functools import cached_property
 from keras import ops
 
 from keras_adaptive.core import backends
-from keras_adaptive.core.linalg import rms
-from keras_adaptive.core.numerics import global_norm
+from keras_adaptive.core.numerics import norm
 
 # Attention's projections to the heads have kernels of shape (inputs, heads, size of a head).
 TO_HEADS = ("query", "key", "value")
@@ -55,7 +54,7 @@ def newton_schulz(u, steps):
     a, b, c = QUINTIC
     tall = u.shape[0] > u.shape[1]
     x = ops.transpose(u) if tall else u
-    x = x / (global_norm([x], unit=1.0) + 1e-7)
+    x = x / (norm(x) + 1e-7)
     for _ in range(steps):
         gram = backends.matmul(x, ops.transpose(x))
         x = a * x + backends.matmul(b * gram + c * backends.matmul(gram, gram), x)
@@ -180,7 +179,7 @@ def transposed(matrices):
 
 def norms(x):
     """The Euclidean norm of every block, of a shape that multiplies blocks; squares neither overflow nor vanish."""
-    return rms(x, tuple(range(1, len(x.shape)))) * math.sqrt(math.prod(x.shape[1:]))
+    return norm(x, tuple(range(1, len(x.shape))))
 
 
 # Eigenvectors

@@ -11,8 +11,7 @@ from keras import ops
 from keras_adaptive.core import backends, checks, rows
 from keras_adaptive.core.gradients import fits
 from keras_adaptive.core.groups import nearest
-from keras_adaptive.core.linalg import rms
-from keras_adaptive.core.numerics import maximum
+from keras_adaptive.core.numerics import maximum, norm
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -86,8 +85,8 @@ class CowClip:
         axes = tuple(range(1, len(theta.shape)))
         root = math.sqrt(math.prod(theta.shape[1:]))
         counts = ops.reshape(counts, (-1, *(1 for _ in axes)))
-        limit = self.ratio * maximum(rms(theta, axes) * root, root * self.zeta * self.ratio) * counts
-        length = rms(g, axes) * root
+        limit = self.ratio * maximum(norm(theta, axes), root * self.zeta * self.ratio) * counts
+        length = norm(g, axes)
         longer = length > limit
         return ops.where(longer, g * (limit / ops.where(longer, length, ops.ones_like(length))), g)
 

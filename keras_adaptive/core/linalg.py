@@ -1,11 +1,8 @@
 """What the rules compute of a whole variable, or of its rows and columns: sizes, trust ratios, factored averages."""
 
-import math
-
 from keras import backend, ops
-from keras.ops import sqrt
 
-from keras_adaptive.core.numerics import maximum, mean
+from keras_adaptive.core.numerics import maximum, mean, rms
 from keras_adaptive.core.slots import Slot
 
 # Sizes
@@ -18,36 +15,6 @@ def largest(x, axis=None):
     if 0 in x.shape:
         return ops.zeros([1 if a in axes else n for a, n in enumerate(x.shape)], backend.standardize_dtype(x.dtype))
     return ops.max(x, axis=tuple(axes), keepdims=True) if axes else x
-
-
-def norm(x, axis=None):
-    """The Euclidean norm of all elements, a scalar, or along one axis or some, which are kept; 0 where there are none.
-
-    The squares of the largest, of the smallest and of all other elements are summed by themselves and in other units,
-    in one pass over the memory, so that none overflows and none vanishes (Blue, 1978).
-    """
-    wide = backend.standardize_dtype(x.dtype) == "float64"
-    far, scale = (2.0**400, 2.0**600) if wide else (2.0**50, 2.0**75)
-    size, nothing = ops.abs(x), ops.zeros_like(x)
-    large, small = size > far, size < 1 / far
-
-    def of_those(chosen, unit):
-        # Scaled inside of the `where`: outside, XLA may square the unit alone, which is infinite or 0.
-        squares = ops.square(ops.where(chosen, x / unit, nothing))
-        return unit * sqrt(ops.sum(squares, axis=axis, keepdims=axis is not None))
-
-    # NaN is neither large nor small, and stays.
-    between = ops.logical_not(ops.logical_or(large, small))
-    parts = [of_those(large, scale), of_those(between, 1.0), of_those(small, 1 / scale)]
-    most = maximum(maximum(parts[0], parts[1]), parts[2])
-    unit = ops.where(most > 0.0, most, ops.ones_like(most))
-    return unit * sqrt(sum(ops.square(part / unit) for part in parts))
-
-
-def rms(x, axis=None):
-    """The root of the mean square, as `norm`."""
-    axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return norm(x, axis) / math.sqrt(max(1, math.prod(x.shape[place] for place in axes)))
 
 
 # Layer-wise adaptation

@@ -30,7 +30,7 @@ def statistics(state, gradient, clipped, before, after):
     before, after = ops.cast(before, dtype), ops.cast(after, dtype)
     # As floats, because XLA does not count in integers in the pass that takes the norms.
     changed = 0 if clipped is gradient else ops.sum(ops.cast(clipped != gradient, dtype))
-    numbers = [numerics.global_norm([x], unit=1.0) for x in (gradient, after - before, after)]
+    numbers = [numerics.norm(x) for x in (gradient, after - before, after)]
     return ops.stack([ops.cast(number, dtype) for number in (*numbers, changed, math.prod(state.shape))])
 
 

@@ -5,8 +5,14 @@ import math
 import numpy as np
 from keras import backend, ops
 
-# Finite float32 numbers times this have squares that do not overflow, and the product is exact.
-_SHRINK = 2.0**-90
+from keras_adaptive.core import backends
+
+# By dtype, the least and the largest sum of squares that is right as it is, and how elements are scaled if it is larger
+# or smaller: a power of two, and a little that has no square.
+_SQUARES = {
+    "float32": (2.0**-60, 2.0**120, (2.0**-80, 2.0**-120), (2.0**90, 2.0**-101)),
+    "float64": (2.0**-600, 2.0**1000, (2.0**-600, 2.0**-800), (2.0**800, 2.0**-801)),
+}
 
 
 def compute_dtype(dtype: str) -> str:
@@ -97,22 +103,54 @@ def debias(beta: float, t):
     return -ops.expm1(t * math.log(beta))
 
 
-def global_norm(tensors, unit: float):
-    """The Euclidean norm of all tensors together, in multiples of `unit`.
+def norm(x, axis=None):
+    """The Euclidean norm of all elements, a scalar, or along one axis or some, which are kept; 0 where there are none.
 
-    The squares of finite float32 numbers overflow from 1.8e19 on. A second sum, of shrunk values, is taken in the same
-    pass and stands in for the first where that is infinite. It leaves out what is smaller than the unit, which does not
-    count there; besides, without the `where` XLA may turn (s x)(s x) into s s x x, which is 0 times infinity.
+    No square overflows, and none vanishes that counts.
     """
-    widest = "float64" if any(compute_dtype(x.dtype) == "float64" for x in tensors) else "float32"
+    return _common_norm([x], axis=axis)
 
-    def sum_of_squares(values):
-        return sum(ops.cast(ops.sum(ops.square(x)), widest) for x in values)
 
-    scaled = [x / unit for x in tensors]
-    plain = sum_of_squares(scaled)
-    shrunk = sum_of_squares(ops.where(ops.abs(x) > 1.0, x * _SHRINK, ops.zeros_like(x)) for x in scaled)
-    return ops.where(ops.isinf(plain), ops.sqrt(shrunk) / _SHRINK, ops.sqrt(plain))
+def rms(x, axis=None):
+    """The root of the mean square, as `norm`."""
+    axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return norm(x, axis) / math.sqrt(max(1, math.prod(x.shape[place] for place in axes)))
+
+
+def global_norm(tensors, unit: float = 1.0):
+    """The Euclidean norm of all tensors together, in multiples of `unit`, in the widest of their dtypes."""
+    of_dtype: dict = {}
+    for x in tensors:
+        of_dtype.setdefault(compute_dtype(x.dtype), []).append(x)
+    parts = [_common_norm(of_one, unit) for of_one in of_dtype.values()]
+    return parts[0] if len(parts) == 1 else norm(ops.stack([ops.cast(part, "float64") for part in parts]))
+
+
+def _common_norm(tensors, unit=1.0, axis=None):
+    """That of tensors of one dtype.
+
+    Where the sum of the squares is so large that one may have overflowed, or so small that one that counts may have
+    vanished, there are the sums of scaled elements. What is added to these is too little to change one that counts;
+    without it XLA may turn (s x)(s x) into s s x x.
+    """
+    least, most, large, small = _SQUARES[backend.standardize_dtype(tensors[0].dtype)]
+
+    def summed(change=lambda x: x):
+        return sum(ops.sum(ops.square(change(x)), axis=axis, keepdims=axis is not None) for x in tensors)
+
+    def root(squares, scale=1.0):
+        return ops.sqrt(squares) / (scale * unit)
+
+    def scaled(scale, little):
+        return root(summed(lambda x: x * scale + little), scale)
+
+    plain = summed()
+
+    def of_any_size():
+        return ops.where(plain > most, scaled(*large), ops.where(plain < least, scaled(*small), root(plain)))
+
+    usual = ops.logical_and(plain >= least, plain <= most)
+    return backends.rarely(ops.logical_not(ops.all(usual)), of_any_size, root(plain))
 
 
 def norm_clip(tensors, limit: float):

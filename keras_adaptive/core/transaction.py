@@ -164,7 +164,7 @@ class Update(Transaction):
 
     def norm(self, gradient):
         limit = self.optimizer.global_clipnorm
-        return 0.0 if limit is None else numerics.global_norm([rows.measured(gradient)], unit=1.0)
+        return 0.0 if limit is None else numerics.norm(rows.measured(gradient))
 
     def settled(self, descended, clock, shared, common):
         """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""

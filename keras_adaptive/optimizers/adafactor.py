@@ -4,8 +4,8 @@ import keras
 from keras.ops import exp, log, sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import factored, factored_average, factors, rms, rms_clip
-from keras_adaptive.core.numerics import maximum, minimum
+from keras_adaptive.core.linalg import factored, factored_average, factors, rms_clip
+from keras_adaptive.core.numerics import maximum, minimum, rms
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 

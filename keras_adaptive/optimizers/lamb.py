@@ -4,8 +4,8 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import adapts, norm, trusted
-from keras_adaptive.core.numerics import debias, maximum, minimum
+from keras_adaptive.core.linalg import adapts, trusted
+from keras_adaptive.core.numerics import debias, maximum, minimum, norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 

@@ -3,7 +3,8 @@
 import keras
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import adapts, norm, trusted
+from keras_adaptive.core.linalg import adapts, trusted
+from keras_adaptive.core.numerics import norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 

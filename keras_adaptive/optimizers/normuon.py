@@ -6,7 +6,7 @@ from keras.ops import sqrt
 
 from keras_adaptive import companions, matrices
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import global_norm
+from keras_adaptive.core.numerics import norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.slots import Slot
 
@@ -120,5 +120,5 @@ class NorMuon(AdaptiveOptimizer):
         o = matrices.newton_schulz(matrices.as_matrix(u, h.columns), h.steps)
         v = h.beta_2 * v + (1 - h.beta_2) * ops.sum(o * o, axis=0) / o.shape[0]
         H = o / (sqrt(v) + 1e-8)
-        H = H * (global_norm([o], unit=1.0) / (global_norm([H], unit=1.0) + 1e-8))
+        H = H * (norm(o) / (norm(H) + 1e-8))
         return h.eta * h.s * ops.reshape(H, theta.shape), (m, v)

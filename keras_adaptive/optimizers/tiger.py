@@ -3,8 +3,8 @@
 import keras
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import is_vector, rms
-from keras_adaptive.core.numerics import sign
+from keras_adaptive.core.linalg import is_vector
+from keras_adaptive.core.numerics import rms, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 

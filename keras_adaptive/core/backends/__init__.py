@@ -20,6 +20,8 @@ Each module of this package offers the same functions; the one of the running Ke
                                            and TPU as its switch for TensorFloat-32 says)
     eigh(matrix)                           eigenvalues and eigenvectors of symmetric matrices, with all digits of their
                                            dtype; NaN where the matrix is not finite
+    rarely(condition, function, usual)     the function's value; unless the condition, a scalar, holds, it is the usual
+                                           one, which is taken where a branch costs less than the function
     jitted(cache, key, function)           the function, compiled where calling it op by op would be slower
     transact(transaction, go, gradients, scalars)
                                            reads, computes and assigns (core/transaction.py), nothing of it unless `go`

@@ -21,6 +21,7 @@ __all__ = [
     "occurrences",
     "opaque",
     "outside_of_steps",
+    "rarely",
     "read",
     "rows_and_values",
     "slot_layout",
@@ -111,6 +112,14 @@ def slot_layout(variable, shape, shard):
                 axes[dimension] = batch
                 break
     return keras.distribution.TensorLayout(axes, mesh)
+
+
+def rarely(condition, function, usual):
+    # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
+    return jax.lax.platform_dependent(
+        cpu=lambda: jax.lax.cond(condition, function, lambda: usual),
+        default=function,
+    )
 
 
 def jitted(cache, key, function):

@@ -27,6 +27,7 @@ __all__ = [
     "occurrences",
     "opaque",
     "outside_of_steps",
+    "rarely",
     "read",
     "rows_and_values",
     "slot_layout",
@@ -154,6 +155,12 @@ def slot_layout(variable, shape, shard):
             "Received: shard_state=True"
         )
     return getattr(variable, "_layout", None) if shape == tuple(variable.shape) else None
+
+
+def rarely(condition, function, usual):
+    # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
+    accelerated = any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
+    return function() if accelerated else tf.cond(condition, function, lambda: usual)
 
 
 def jitted(cache, key, function):

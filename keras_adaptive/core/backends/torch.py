@@ -21,6 +21,7 @@ __all__ = [
     "occurrences",
     "opaque",
     "outside_of_steps",
+    "rarely",
     "read",
     "rows_and_values",
     "slot_layout",
@@ -104,6 +105,11 @@ def slot_layout(variable, shape, shard):
             "Received: shard_state=True"
         )
     return getattr(variable, "_layout", None) if shape == tuple(variable.shape) else None
+
+
+def rarely(condition, function, usual):
+    # A GPU would be waited for.
+    return usual if condition.device.type == "cpu" and not condition else function()
 
 
 def jitted(cache, key, function):
