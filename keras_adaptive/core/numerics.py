@@ -139,7 +139,7 @@ def _common_norm(tensors, unit=1.0, axis=None):
         return sum(ops.sum(ops.square(change(x)), axis=axis, keepdims=axis is not None) for x in tensors)
 
     def root(squares, scale=1.0):
-        return ops.sqrt(squares) / (scale * unit)
+        return ops.sqrt(squares) / unit / scale
 
     def scaled(scale, little):
         return root(summed(lambda x: x * scale + little), scale)

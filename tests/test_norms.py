@@ -1,0 +1,50 @@
+"""The norms that the rules, clipping and the monitor are made of, whatever the size of the elements."""
+
+import numpy as np
+import pytest
+from keras import ops
+from support import MODES, in_mode
+
+from keras_adaptive.core import numerics
+
+SIZES = {
+    "float32": [0.0, 1e-36, 1e-30, 1e-10, 1e-8, 1.0, 1e16, 1e20, 1e30, 1e38],
+    "float64": [1e-300, 1.0, 1e200, 1e306],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("dtype", "size"), [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes])
+def test_no_square_in_a_norm_overflows_or_vanishes(dtype, size, mode):
+    x = np.random.default_rng(11).uniform(-size, size, size=(4, 3)).astype(dtype)
+    # A row much smaller, and one of zeros.
+    x[2] *= 1e-12
+    x[3] = 0.0
+    tensor, exact = ops.convert_to_tensor(x), x.astype("longdouble")
+    norm, rms, rows = in_mode(lambda: [numerics.norm(tensor), numerics.rms(tensor), numerics.rms(tensor, -1)], mode)()
+    # Numbers below the smallest normal one may be 0.
+    near = {"rtol": 1e-6 if dtype == "float32" else 1e-14, "atol": np.finfo(dtype).tiny}
+    np.testing.assert_allclose(ops.convert_to_numpy(norm), np.sqrt(np.sum(exact**2)), **near)
+    np.testing.assert_allclose(ops.convert_to_numpy(rms), np.sqrt(np.mean(exact**2)), **near)
+    expected = np.sqrt(np.mean(exact**2, axis=-1, keepdims=True))
+    np.testing.assert_allclose(ops.convert_to_numpy(rows), expected, **near)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_norm_is_not_finite_where_an_element_is_not(mode):
+    x = np.ones((3, 2), "float32")
+    x[1, 0], x[2] = np.nan, (-np.inf, 1e-30)
+    tensor = ops.convert_to_tensor(x)
+    rows, whole = in_mode(lambda: [numerics.norm(tensor, -1), numerics.norm(tensor[::2])], mode)()
+    np.testing.assert_allclose(ops.convert_to_numpy(rows)[:, 0], [np.sqrt(2), np.nan, np.inf], rtol=1e-6)
+    assert np.isinf(ops.convert_to_numpy(whole))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_norm_of_tensors_of_both_dtypes_is_exact_in_the_wider(mode):
+    wide, narrow = np.array([1.0, 2e-9]), np.array([3e30, 4e30], "float32")
+    both = [ops.convert_to_tensor(x) for x in (wide, narrow, wide)]
+    (norm,) = in_mode(lambda: [numerics.global_norm(both, unit=1e25)], mode)()
+    assert float(norm) == pytest.approx(5e5, rel=1e-6)
+    (norm,) = in_mode(lambda: [numerics.global_norm(both[:1], unit=2.0)], mode)()
+    assert float(norm) == pytest.approx(np.sqrt(np.sum(wide**2)) / 2, rel=1e-15)
