@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, rate, refuse
 
 
 class Backbone(NamedTuple):
@@ -204,11 +204,11 @@ def main():
         refuse(f"--batch-size must be at most {len(new.train[0])} here. Received: {arguments.batch_size}")
 
     def frozen(model):
-        return optimizer_class(**optimizer_arguments(arguments) | {"learning_rate": arguments.frozen_rate})
+        return new_optimizer(optimizer_class, arguments, learning_rate=arguments.frozen_rate)
 
     def decayed(model):
         groups = layerwise_decay(model, arguments.layer_decay)
-        return optimizer_class(**optimizer_arguments(arguments), groups=groups)
+        return new_optimizer(optimizer_class, arguments, groups=groups)
 
     how = arguments.epochs, arguments.batch_size, arguments.seed
     source = arguments.preset or arguments.source

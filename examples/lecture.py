@@ -59,7 +59,7 @@ def table(findings, lab):
     return "\n".join(rows)
 
 
-def draw(findings):
+def draw(findings, quick=False):
     """A figure with a row of panels for each claim."""
     from matplotlib import pyplot
 
@@ -67,7 +67,8 @@ def draw(findings):
     rows = figure.subfigures(len(findings), 1, squeeze=False)[:, 0]
     for row, each in zip(rows, findings, strict=True):
         each.claim.draw(row, each.numbers)
-        row.suptitle(f"{each.number}. {each.claim.says}: {each.verdict}", fontsize="medium")
+        verdict = "only a quick try" if quick else each.verdict
+        row.suptitle(f"{each.number}. {each.claim.says}: {verdict}", fontsize="medium")
     return figure
 
 
@@ -96,6 +97,9 @@ def main():
         refuse(f"--readme needs all claims. Received: --claims {' '.join(map(str, arguments.claims))}")
     if arguments.readme:
         check_readme(arguments.readme)
+    last = arguments.seed + arguments.seeds - 1
+    if last >= 2**32:
+        refuse(f"--seed and --seeds must end at 4294967295 or before. Received: {arguments.seed} to {last}")
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
     import report
@@ -120,7 +124,7 @@ def main():
     print(block)
     if arguments.readme:
         arguments.readme.write_text(replaced(arguments.readme.read_text("utf-8"), block), "utf-8")
-    draw(findings).savefig(arguments.output, dpi=80)
+    draw(findings, lab.quick).savefig(arguments.output, dpi=80)
     print(f"the measurements: {arguments.output}")
     missed = ",".join(str(each.number) for each in findings if not each.reproduced) or "none"
     facts = {"claims": len(findings), "reproduced": sum(each.reproduced for each in findings)}

@@ -124,6 +124,14 @@ def optimizer_arguments(arguments):
     return chosen
 
 
+def new_optimizer(optimizer_class, arguments, **others):
+    """The optimizer of that class by the command line; what is given besides comes before it."""
+    try:
+        return optimizer_class(**optimizer_arguments(arguments) | others)
+    except ValueError as error:
+        refuse(f"--optimizer {optimizer_class.__name__} cannot be made so: {error}")
+
+
 def evaluation(optimizer):
     """The callbacks with which `fit` tests the weights that this optimizer is to be evaluated at."""
     from keras_adaptive import EvaluationWeights

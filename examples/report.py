@@ -56,7 +56,7 @@ def draw_lines(path, lines, title):
             for (label, values), colour in zip(labelled.items(), ("tab:blue", "tab:orange", "tab:green"), strict=False):
                 axis.plot(range(1, len(values) + 1), values, color=colour, label=label, marker="o", markersize=3)
             axis.set(xlabel="epoch", title=name)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if "loss" in name:
                 axis.set_yscale("log")
             if "per second" in name:

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, find_optimizer, optimizer_arguments
+from options import Parser, count, find_optimizer, new_optimizer
 
 LONGEST = 500  # steps; an episode that lasts so long is cut off, and its return is the best there is
 DISCOUNT = 0.99
@@ -121,11 +121,10 @@ def main():
 
     optimizer_class = find_optimizer(arguments.optimizer)
     devices = strategies.start(arguments)
-    chosen = optimizer_arguments(arguments)
-    if optimizer_class.__name__ == "Adam":
-        chosen.setdefault("learning_rate", 0.03)
+    if optimizer_class.__name__ == "Adam" and arguments.learning_rate is None:
+        arguments.learning_rate = 0.03
     with devices.scope:
-        optimizer = optimizer_class(**chosen)
+        optimizer = new_optimizer(optimizer_class, arguments)
         step = loop.Step(network(), optimizer, losses, devices)
 
     def progress(update, mean):

@@ -176,6 +176,8 @@ def main():
     words, vocabulary = text.load_words(arguments.text, arguments.rows)
     if len(words) <= 2 * WINDOW:
         refuse(f"--text must have more than {2 * WINDOW} words. Received: {len(words)}")
+    if arguments.batch_size > len(words):
+        refuse(f"--batch-size must be at most {len(words)} here. Received: {arguments.batch_size}")
     if devices.is_chief:
         sparse = keras.backend.backend() == "tensorflow"
         kind = "hold the rows of a batch" if sparse else "are dense, as all are on this backend"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import strategies
-from options import Parser, evaluation, find_optimizer, optimizer_arguments, refuse
+from options import Parser, evaluation, find_optimizer, new_optimizer, refuse
 
 
 def network(shape, classes):
@@ -54,7 +54,7 @@ def main():
         refuse(f"--batch-size must be at most {len(images.train[0])} here. Received: {arguments.batch_size}")
 
     with devices.scope:
-        optimizer = optimizer_class(**optimizer_arguments(arguments))
+        optimizer = new_optimizer(optimizer_class, arguments)
         model = network(images.train[0].shape[1:], images.classes)
         model.compile(
             optimizer=optimizer,

@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, rate, refuse
 
 
 class Recipe(NamedTuple):
@@ -133,10 +133,10 @@ def make_optimizer(arguments, steps):
     peak, warmup_epochs, power = (values.pop(name) for name in ("learning_rate", "warmup_epochs", "power"))
     warmup = round(warmup_epochs * steps)
     decay = PolynomialDecay(peak, arguments.epochs * steps - warmup, power=power)
-    chosen = optimizer_arguments(arguments) | values | {"learning_rate": WarmupSchedule(decay, warmup)}
+    values["learning_rate"] = WarmupSchedule(decay, warmup)
     if "base_learning_rate" in defaults:
-        chosen["base_learning_rate"] = peak  # AdaBound cannot know it from a schedule
-    optimizer = optimizer_class(**chosen, groups=[no_decay_on_vectors()])
+        values["base_learning_rate"] = peak  # AdaBound cannot know it from a schedule
+    optimizer = new_optimizer(optimizer_class, arguments, **values, groups=[no_decay_on_vectors()])
     source = f"recipe {arguments.recipe}" if recipe else "no recipe"
     source += f" (as recalled from {recipe.recalled})" if recipe and recipe.recalled else ""
     print(

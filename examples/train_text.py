@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, evaluation, find_optimizer, optimizer_arguments, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, optimizer_arguments, refuse
 
 PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "ScheduleFreeAdamW"}
 
@@ -91,6 +91,8 @@ def main():
     train, test = everything[: len(everything) * 9 // 10], everything[len(everything) * 9 // 10 :]
     if len(test) <= arguments.context:
         refuse(f"--text must have more than {10 * arguments.context} bytes here. Received: {len(everything)}")
+    if arguments.batch_size > len(train) // arguments.context:
+        refuse(f"--batch-size must be at most {len(train) // arguments.context} here. Received: {arguments.batch_size}")
     unigram, bigram = text.unigram_bits(train, test), text.bigram_bits(train, test)
     if devices.is_chief:
         print(f"{len(train)} bytes to learn from, {len(test)} held out. Bits per byte of these by the frequency of")
@@ -98,10 +100,10 @@ def main():
 
     with devices.scope:
         model = network(arguments.context)
-        chosen = optimizer_arguments(arguments)
         if optimizer_class:
-            optimizer = optimizer_class(**chosen)
+            optimizer = new_optimizer(optimizer_class, arguments)
         else:
+            chosen = optimizer_arguments(arguments)
             optimizer = preset(arguments.preset or "adamw", model, arguments.steps, **chosen)
         model.compile(
             optimizer=optimizer,

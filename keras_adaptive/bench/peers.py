@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_adaptive.core.options import KERAS_OPTIONS
 
-# What is under another name in Keras.
-_KERAS = {"Amsgrad": ("Adam", {"amsgrad": True})}
+# What is under another name in Keras, or does other work by default.
+_KERAS = {"Amsgrad": ("Adam", {"amsgrad": True}), "Muon": ("Muon", {"exclude_embeddings": False})}
 # These make a difference in time; the others do not.
 _MATCHED = ("beta_1", "beta_2", "rho", "momentum", "nesterov", "centered")
 # These say how ours stores or runs an update; a peer does it in its own way.

@@ -76,6 +76,7 @@ def test_the_readme_has_the_table_of_a_whole_run():
     ("arguments", "message"),
     [
         (["--claims", 7], "--claims: invalid choice: 7"),
+        (["--seed", 2**32 - 1, "--seeds", 2], "--seed and --seeds must end at 4294967295 or before"),
         (["--seeds", 0], "--seeds: must be a whole number, at least 1. Received: 0"),
         (["--readme", "missing.md"], "--readme must be a file with the lines <!-- lecture --> and <!-- /lecture -->"),
         (["--readme", "R.md", "--claims", 1], "--readme needs all claims. Received: --claims 1"),

@@ -30,6 +30,7 @@ def test_times_and_errors(run, tmp_path, backend, arguments, strategy, replicas)
     [
         (["--steps", 5], "--steps must be more than 5. Received: 5"),
         (["--learning-rate", 0], "--learning-rate must be above 0 here. Received: 0.0"),
+        (["--batch-size", 1000000], "--batch-size must be at most 6"),
         (["--text", "missing.txt"], "--text must be a file that can be read. Received: missing.txt"),
     ],
 )

@@ -72,6 +72,7 @@ def test_the_help_says_what_a_preset_or_recipe_decides(run, script, text):
         (["--text", "missing.txt"], "--text must be a file that can be read. Received: missing.txt"),
         (["--steps", 25], "--steps must be a multiple of --evaluations. Received: 25 for 10"),
         (["--context", 50000], "--text must have more than 500000 bytes here. Received: "),
+        (["--batch-size", 1000000], "--batch-size must be at most 6"),
         (["--optimizer", "Addam"], "unknown --optimizer 'Addam'; the nearest names are Adam, "),
     ],
 )
