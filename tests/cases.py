@@ -8,13 +8,12 @@ import worlds
 from rows import CATALOGUE, LECTURE
 from rows.case import Case
 
-# The whole contract suite runs on two of the lecture's rows in every run, on the others of it as variants, and on the
+# The whole contract suite runs on one of the lecture's rows in every run, on the others of it as variants, and on the
 # catalogue with KERAS_ADAPTIVE_WHOLE=1; tests/test_conformance.py and torch's world hold every class to every line of
 # the contract.
 CASES = LECTURE
-# Stand for all in tests of what is not the rule's: a momentum, two slots and a bias correction; and what is most
-# unlike it.
-CASE, UNLIKE = LECTURE[-1], next(case for case in LECTURE if case.name == "sgd-nesterov")
+# Stands for all in tests of what is not the rule's: a momentum, two slots and a bias correction.
+CASE = LECTURE[-1]
 KERAS = Case("keras-adam", keras.optimizers.Adam)
 
 
@@ -23,30 +22,20 @@ def is_last(case):
     return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
 
 
-def rows(variants=False, everywhere=False, in_full=False):
-    """The table as parameters.
+def rows(variants=False, everywhere=False):
+    """The table as parameters: `CASE` runs, and on torch, where nothing has to be compiled first, every row.
 
     Args:
         variants: run all rows of all classes.
         everywhere: run the catalogue too; otherwise that has to be asked for.
-        in_full: run `CASE` alone, and `UNLIKE` in the full run; otherwise both. The worlds beside TensorFlow's, which
-            share most with it, run `CASE` alone; but on torch, where nothing has to be compiled first, all rows run.
     """
     table = ROWS if everywhere or WHOLE else CASES
     fewer = not (variants or QUICKEST or WHOLE)
-    usual, full = (CASE, UNLIKE), ()
-    if worlds.current() != worlds.MAIN:
-        usual = (CASE,)
-    elif in_full:
-        usual, full = (CASE,), (UNLIKE,)
 
-    def marks(case):
-        if not variants and not is_last(case):
-            yield pytest.mark.variant
-        if fewer and case not in usual:
-            yield pytest.mark.full if case in full else pytest.mark.variant
+    def is_variant(case):
+        return (not variants and not is_last(case)) or (fewer and case is not CASE)
 
-    return [pytest.param(case, id=case.name, marks=list(marks(case))) for case in table]
+    return [pytest.param(case, id=case.name, marks=[pytest.mark.variant] * is_variant(case)) for case in table]
 
 
 ROWS = [*CASES, *CATALOGUE]
@@ -56,8 +45,6 @@ QUICKEST = worlds.current() == "torch"
 
 each = pytest.mark.parametrize("case", rows())
 each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
-each_in_full = pytest.mark.parametrize("case", rows(in_full=True))
-each_class_in_full = pytest.mark.parametrize("case", rows(everywhere=QUICKEST, in_full=True))
 each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
 every_class = pytest.mark.parametrize(
     "case",

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import CASE, CASES, each_and_keras, each_in_full, rows
+from cases import CASE, CASES, each, each_and_keras, rows
 from models import EVERYTHING, functional, sequential, subclassed, trained
 from support import descend, difference, state, value, values
 
@@ -25,7 +25,7 @@ def give_weights(source, target):
             b.assign(a)
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("make", [sequential, functional, subclassed])
 def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     first = trained(make(), case.make(**EVERYTHING))
@@ -44,7 +44,7 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
 
 
 @each_and_keras(
-    "Keras skips the whole state with a warning when the number of variables differs", table=rows(in_full=True)
+    "Keras skips the whole state with a warning when the number of variables differs"
 )
 def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
@@ -77,7 +77,7 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     assert list(report.not_in_file) == [v.path for v in every[:2]]
 
 
-@each_in_full
+@each
 def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     case.needs("smoothness")
     case.needs_steps_of_its_own()
@@ -104,7 +104,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     assert report is optimizer.restored
 
 
-@each_in_full
+@each
 def test_a_state_that_waits_is_not_lost(case):
     """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
     first = trained(sequential(), case.make(**EVERYTHING))
@@ -122,7 +122,7 @@ def test_a_state_that_waits_is_not_lost(case):
     assert difference(list(state(optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each_in_full
+@each
 def test_a_state_that_was_taken_stays_as_it_is(case):
     model = trained(sequential(), case.make(**EVERYTHING), 3)
     taken = model.optimizer.get_state()
@@ -131,7 +131,7 @@ def test_a_state_that_was_taken_stays_as_it_is(case):
     assert all(np.array_equal(taken[key], array) for key, array in copies.items())
 
 
-@each_in_full
+@each
 def test_options_that_differ_are_said(case):
     case.needs("use_ema")
     first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True), 1)
@@ -146,7 +146,7 @@ def test_options_that_differ_are_said(case):
     assert int(value(optimizer.iterations)) == 1
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize(
     ("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
 )
@@ -167,7 +167,7 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
             assert difference([value(new.kept[slot])], [value(old.kept[slot])]) == 0.0
 
 
-@each_in_full
+@each
 def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
     """To more bits as it is, and to fewer rounded to the nearest number."""
     for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
@@ -182,7 +182,7 @@ def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
                 assert np.array_equal(value(variable), value(keras.ops.cast(old.kept[slot], variable.dtype)))
 
 
-@each_in_full
+@each
 def test_a_state_of_fewer_bits_is_taken(case):
     import ml_dtypes
 
@@ -219,7 +219,7 @@ def test_shards_of_a_file_are_one_state(tmp_path):
     assert difference(list(state(second.optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each_in_full
+@each
 def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_path):
     model = trained(sequential(), keras.optimizers.LossScaleOptimizer(case.make()))
     model.save(tmp_path / "model.keras")

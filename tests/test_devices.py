@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from cases import each, each_in_full
+from cases import each
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
 from support import OPTIONS, difference, value, values
 
@@ -116,7 +116,7 @@ def test_many_devices_are_one(case, options, distribution, shard_state):
     assert_identical([*many.trainable_variables, *many.optimizer.variables])
 
 
-@each_in_full
+@each
 def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
     """And moves no weight; the monitor shows that, and the other steps, as on one device."""
     spoilt = X.copy()
@@ -177,7 +177,7 @@ def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype)
     assert difference(*ends) <= ROUNDING
 
 
-@each_in_full
+@each
 def test_rounding_is_that_of_one_device(case):
     """Nearly all elements: a last digit of float32 that a compiler rounds otherwise may tip a rounding.
 

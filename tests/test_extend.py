@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from cases import CASES, each_and_keras, each_in_full
+from cases import CASES, each, each_and_keras
 from keras import layers, ops
 from support import descend, difference, state, value, values
 
@@ -80,7 +80,7 @@ def test_fit_frozen_extend_and_fit(case, options):
 
 # Not in eight bits, which are rounded by the variable's place.
 @pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), EVERYTHING], ids=["plain", "everything"])
-@each_in_full
+@each
 def test_the_order_may_change_and_new_variables_begin_with_themselves(case, options):
     """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{shape}") for shape in ((2, 3), (4,), (5,)))
@@ -102,7 +102,7 @@ def test_the_order_may_change_and_new_variables_begin_with_themselves(case, opti
     assert difference(values([a, b, c]), values(twins)) <= 1e-6
 
 
-@each_in_full
+@each
 def test_an_extended_state_is_saved_and_goes_on_bit_for_bit(case, tmp_path):
     model = half_frozen(case.make(use_ema=True))
     fit(model)
@@ -137,7 +137,7 @@ def test_what_does_not_extend_is_refused():
 
 @pytest.mark.full
 @pytest.mark.on("mirrored")
-@each_in_full
+@each
 def test_replicas_extend_as_one_device_does(case):
     """Restored by name into replicas besides."""
     strategy = pytest.importorskip("replicas", reason="the helpers of the replicas' tests").strategy()

@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from cases import each, each_and_keras, each_in_full, each_row
+from cases import each, each_and_keras, each_row
 from keras import ops
 from support import Problem, difference, value, values
 
@@ -26,7 +26,7 @@ def fit(optimizer, epochs=2, **arguments):
     return model
 
 
-@each_in_full
+@each
 def test_fit_is_the_custom_loop(case):
     """With a ragged last batch."""
     fitted = fit(case.make(), epochs=1)
@@ -39,7 +39,7 @@ def test_fit_is_the_custom_loop(case):
 
 
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has it from a later release on")
-@each_in_full
+@each
 def test_inside_a_multi_optimizer(case):
     """Both halves of the model move as they do under one optimizer."""
     case.needs_steps_of_its_own()
@@ -49,7 +49,7 @@ def test_inside_a_multi_optimizer(case):
     assert difference(values(fit(chooser).variables), values(fit(case.make()).variables)) <= 1e-6
 
 
-@each_in_full
+@each
 def test_wrapped_by_the_loss_scale_optimizer(case):
     """A power of two as scale changes nothing; a loss that is not finite moves nothing."""
     wrapped = fit(keras.optimizers.LossScaleOptimizer(case.make(), initial_scale=1024.0))
@@ -59,7 +59,7 @@ def test_wrapped_by_the_loss_scale_optimizer(case):
     assert difference(values(wrapped.trainable_variables), before) == 0.0
 
 
-@each_in_full
+@each
 def test_mixed_float16_wraps_by_itself(case):
     case.needs("smoothness")
     keras.config.set_dtype_policy("mixed_float16")
@@ -72,7 +72,7 @@ def test_mixed_float16_wraps_by_itself(case):
     assert difference(values(model.variables), values(fit(case.make()).variables)) <= 2e-2
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_average_is_that_of_the_paper_and_ends_in_the_weights(case, dtype):
     """With momentum 0.999 too, which bfloat16 rounds to 1: there Keras's average never moves."""
@@ -93,7 +93,7 @@ def test_the_average_is_that_of_the_paper_and_ends_in_the_weights(case, dtype):
     assert difference(values([variable]), values([kept["average"]])) == 0.0
 
 
-@each_in_full
+@each
 def test_overwriting_the_weights_with_the_average(case):
     case.needs("use_ema")
     variable, other = keras.Variable([1.0, -1.0]), keras.Variable([1.0, -1.0])
@@ -106,7 +106,7 @@ def test_overwriting_the_weights_with_the_average(case):
         assert difference([value(variable)], [average if update == 3 else value(other)]) <= 1e-7
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("swap_on_epoch", [True, False])
 def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     """It evaluates at the average and trains on at the weights: the training is as without it."""
@@ -120,7 +120,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     assert difference(values(swapped.variables), values(fit(case.make(**arguments)).variables)) <= 1e-5
 
 
-@each_in_full
+@each
 def test_a_missing_gradient_leaves_its_variable_alone(case):
     """With Keras's warning; and neither decay nor an average that began at zero moves it."""
     case.needs("first steps")
@@ -135,7 +135,7 @@ def test_a_missing_gradient_leaves_its_variable_alone(case):
     assert value(alone)[0] < 5.0
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("steps", [None, 2])
 def test_a_float8_scale_takes_its_gradient_as_value(case, steps):
     """Neither clipped, scaled, decayed nor averaged; over a window, the largest counts, as in Keras."""
@@ -159,7 +159,7 @@ def test_a_float8_scale_takes_its_gradient_as_value(case, steps):
     assert difference(values([scale]), [np.array(expected)]) == 0.0
 
 
-@each_in_full
+@each
 def test_float8_training(case):
     case.needs("first steps")
     layer = keras.layers.Dense(8, activation="tanh")
@@ -176,7 +176,7 @@ def test_float8_training(case):
     assert np.isclose(value(history).max(), np.abs(data[:16]).max(), rtol=0.1)
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_a_step_that_is_not_finite_changes_nothing_but_its_counter(case, bad):
     one, two = keras.Variable([1.0, 2.0]), keras.Variable(3.0)
@@ -267,7 +267,7 @@ def test_decay_is_decoupled_and_of_the_old_weights(case):
     assert difference([ends[None][1]], [ends[0.2][1]]) == 0.0
 
 
-@each_in_full
+@each
 def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
     case.needs("first steps")
     case.needs("use_ema")
@@ -283,7 +283,7 @@ def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
     assert difference(values([optimizer.plan.states[0].kept["average"]]), [expected]) <= 1e-6
 
 
-@each_in_full
+@each
 def test_update_step_is_the_step_of_one_variable(case):
     one, same = keras.Variable([1.0, -2.0]), keras.Variable([1.0, -2.0])
     gradient = ops.convert_to_tensor([0.5, 0.25])
@@ -300,7 +300,7 @@ def test_update_step_is_the_step_of_one_variable(case):
     assert int(value(alone.iterations)) == 0
 
 
-@each_in_full
+@each
 def test_some_of_the_variables(case):
     """A call with some of the variables leaves the others alone."""
     case.needs("first steps")
@@ -316,7 +316,7 @@ def test_some_of_the_variables(case):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 def test_plain_variables_of_tensorflow(case):
     """As a SavedModel holds them: without a path, a constraint or a Keras dtype."""
     import tensorflow as tf
@@ -330,7 +330,7 @@ def test_plain_variables_of_tensorflow(case):
 
 
 @pytest.mark.on("jax")
-@each_in_full
+@each
 def test_stateless_apply_leaves_the_variables_alone(case):
     import jax
 

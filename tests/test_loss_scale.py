@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import each_and_keras, each_in_full
+from cases import each, each_and_keras
 from keras import ops
 from support import Problem, difference, in_mode, value, values
 
@@ -40,7 +40,7 @@ def mixed_float16():
 # The numbers
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.5, "weight_decay": 0.1, "use_ema": True}], ids=str)
 def test_it_changes_no_weight(case, options):
     """To the bit, as it is a power of two."""
@@ -60,7 +60,7 @@ def test_it_changes_no_weight(case, options):
     assert difference(*ends) == 0.0
 
 
-@each_in_full
+@each
 @bad_number
 def test_a_call_that_is_not_finite_halves_the_scale_and_moves_nothing(case, bad):
     variables = [keras.Variable([1.0, -1.0]), keras.Variable(2.0)]
@@ -79,7 +79,7 @@ def test_a_call_that_is_not_finite_halves_the_scale_and_moves_nothing(case, bad)
     assert value(optimizer.dynamic_scale) == START / 2
 
 
-@each_in_full
+@each
 def test_two_thousand_finite_calls_in_a_row_double_it(case):
     variables = [keras.Variable([1.0, -1.0])]
     optimizer = scaled(case, learning_rate=1e-6)
@@ -93,7 +93,7 @@ def test_two_thousand_finite_calls_in_a_row_double_it(case):
         assert int(value(calls)) == count
 
 
-@each_in_full
+@each
 def test_it_stays_between_one_and_infinity(case):
     variables = [keras.Variable([1.0, -1.0])]
     optimizer = scaled(case)
@@ -106,7 +106,7 @@ def test_it_stays_between_one_and_infinity(case):
         assert int(value(optimizer.loss_scale.finite_calls)) == 0
 
 
-@each_in_full
+@each
 def test_within_a_window_of_accumulation(case):
     """Each micro-batch is unscaled by the scale that its loss had; one that is not finite spoils its window."""
     ours, other = [keras.Variable([1.0, -1.0])], [keras.Variable([1.0, -1.0])]
@@ -125,7 +125,7 @@ def test_within_a_window_of_accumulation(case):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 def test_a_sparse_gradient_is_unscaled(case):
     import tensorflow as tf
 
@@ -142,7 +142,7 @@ def test_a_sparse_gradient_is_unscaled(case):
     assert value(optimizer.dynamic_scale) == START / 2
 
 
-@each_in_full
+@each
 def test_a_float8_scale_is_not_unscaled(case):
     case.needs("first steps")
     scale, weight = keras.Variable([3.0, 3.0]), keras.Variable([1.0, 1.0])
@@ -171,7 +171,7 @@ def training(optimizer, weight, spike):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 @pytest.mark.parametrize("mode", ["graph", "jit"])
 def test_graph_and_jit_are_eager(case, mode):
     """A loop of the user's own; in its third step a gradient is infinite."""
@@ -194,7 +194,7 @@ def test_graph_and_jit_are_eager(case, mode):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 def test_a_graph_that_scaled_the_loss_before_the_optimizer_was_built_follows_the_scale(case):
     import tensorflow as tf
 
@@ -213,7 +213,7 @@ def test_a_graph_that_scaled_the_loss_before_the_optimizer_was_built_follows_the
 
 
 @pytest.mark.on("jax")
-@each_in_full
+@each
 def test_a_loop_on_jax(case):
     """As Keras's trainer has it: the loss is scaled within a scope that holds the state."""
     import jax
@@ -257,7 +257,7 @@ def spoilt(x):
     return x
 
 
-@each_in_full
+@each
 def test_in_fit(case):
     ends = []
     for optimizer in (scaled(case), case.make(skip_nonfinite=True)):
@@ -271,7 +271,7 @@ def test_in_fit(case):
     assert difference(*ends) <= 1e-6
 
 
-@each_in_full
+@each
 def test_mixed_float16_in_fit(case, mixed_float16):
     """The loss is so small that its gradients in float16 are zero without a scale."""
     case.needs("rest")
@@ -292,7 +292,7 @@ def test_mixed_float16_in_fit(case, mixed_float16):
 # Mistakes
 
 
-@each_in_full
+@each
 def test_wrapping_it_names_the_argument_of_compile(case, mixed_float16):
     wraps = [keras.optimizers.LossScaleOptimizer, model_with]
     # Keras 3.13 has no MultiOptimizer.
@@ -305,7 +305,7 @@ def test_wrapping_it_names_the_argument_of_compile(case, mixed_float16):
         assert optimizer.loss_scale_factor == "dynamic"
 
 
-@each_in_full
+@each
 def test_it_cannot_be_changed_later(case):
     for old, new in (("dynamic", None), ("dynamic", 2.0), (None, "dynamic"), (2.0, "dynamic")):
         optimizer = case.make(loss_scale_factor=old)
@@ -317,14 +317,14 @@ def test_it_cannot_be_changed_later(case):
         _ = case.make(loss_scale_factor=2.0).dynamic_scale
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("wrong", ["Dynamic", "", 0.0, -2.0, float("inf")])
 def test_other_values_are_refused(case, wrong):
     with pytest.raises((ValueError, TypeError), match=r'or "dynamic" or a finite real number above 0\. Received: '):
         case.make(loss_scale_factor=wrong)
 
 
-@each_in_full
+@each
 def test_gradients_of_a_loss_that_nobody_scaled_are_refused(case):
     weight = keras.Variable([1.0, -1.0])
     optimizer = scaled(case)
@@ -344,7 +344,7 @@ def test_gradients_of_a_loss_that_nobody_scaled_are_refused(case):
 # Saved and loaded
 
 
-@each_in_full
+@each
 def test_it_is_saved_with_the_model(case, tmp_path):
     model = model_with(scaled(case))
     model.fit(spoilt(X), Y, batch_size=8, shuffle=False, verbose=0)
@@ -359,7 +359,7 @@ def test_it_is_saved_with_the_model(case, tmp_path):
     assert difference(values(rest.variables), values(model.variables)) == 0.0
 
 
-@each_in_full
+@each
 def test_mixed_float16_saved_and_loaded(case, mixed_float16, tmp_path):
     """Both ways that the message names, and the message."""
     path = tmp_path / "half.keras"
@@ -408,7 +408,7 @@ def test_an_infinity_on_one_replica_in_fit(case):
 
 
 @pytest.mark.on("mirrored")
-@each_in_full
+@each
 def test_an_infinity_on_one_replica_in_a_window_of_a_loop(case):
     """Custom loop with accumulation: the scale is halved at once, the window moves nothing."""
     import replicas

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from cases import CASE, ROWS, each, each_in_full, is_last
+from cases import CASE, ROWS, each, is_last
 from keras import ops
 from support import Problem, difference, in_mode, state, values
 
@@ -193,7 +193,7 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
 
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(("jit_update", "is_compiled"), [("auto", True), (True, True), (False, False)])
-@each_in_full
+@each
 def test_the_user_may_say_whether_the_update_is_compiled(case, jit_update, is_compiled):
     import tensorflow as tf
 

@@ -8,7 +8,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from cases import KERAS, each, each_in_full
+from cases import KERAS, each
 from keras import ops
 from support import Problem, difference, in_mode, value, values
 from test_clipping import by_hand
@@ -61,7 +61,7 @@ def tensors(gradients, dtype="float32"):
     return [ops.convert_to_tensor(g, dtype=dtype) for g in gradients]
 
 
-@each_in_full
+@each
 @options
 def test_the_numbers_are_those_of_the_weights(case, options):
     problem = Problem(seed=96, shapes=SHAPES)
@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_weights(case, options):
                 assert set(numbers.values()) == {0.0}
 
 
-@each_in_full
+@each
 def test_float64_keeps_its_digits(case, float64):
     problem = Problem(seed=97, shapes=SHAPES)
     variables, optimizer = problem.variables("float64"), case.make(monitor=True, clipvalue=0.3)
@@ -97,7 +97,7 @@ def test_float64_keeps_its_digits(case, float64):
     assert_shows(optimizer.metrics, expected(gradients, before, values(variables), {"clipvalue": 0.3}), 1e-12)
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_update_is_what_low_precision_weights_moved_by(case, dtype):
     """Not what they would have moved by without rounding."""
@@ -109,7 +109,7 @@ def test_the_update_is_what_low_precision_weights_moved_by(case, dtype):
     assert_shows(optimizer.metrics, expected(gradients, before, values(variables), {}), 1e-5)
 
 
-@each_in_full
+@each
 def test_a_window_is_shown_as_the_update_that_it_ends_in(case):
     variable = keras.Variable([1.0, -2.0])
     optimizer = case.make(monitor=True, gradient_accumulation_steps=2, clipnorm=0.1)
@@ -121,7 +121,7 @@ def test_a_window_is_shown_as_the_update_that_it_ends_in(case):
     assert_shows(optimizer.metrics, expected(mean, before, values([variable]), {"clipnorm": 0.1}), 1e-5)
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("how", [{"skip_nonfinite": True}, {"loss_scale_factor": "dynamic"}], ids=str)
 def test_an_update_that_is_left_out_counts_and_changes_no_other_number(case, how):
     variable = keras.Variable([1.0, -2.0])
@@ -152,7 +152,7 @@ def test_squares_that_leave_float32(case):
     )
 
 
-@each_in_full
+@each
 def test_nan_shows(case):
     one, two = keras.Variable([1.0]), keras.Variable([1.0])
     optimizer = case.make(monitor=True)
@@ -163,7 +163,7 @@ def test_nan_shows(case):
     assert second["gradient_norm"] == 1.0
 
 
-@each_in_full
+@each
 def test_a_variable_without_a_gradient_shows_zeros(case):
     one, two = keras.Variable([1.0, 2.0]), keras.Variable([3.0])
     optimizer = case.make(monitor=True)
@@ -175,7 +175,7 @@ def test_a_variable_without_a_gradient_shows_zeros(case):
     assert_shows(optimizer.metrics, expected([np.array([1.0, -1.0])], before, values([one]), {}), 1e-5)
 
 
-@each_in_full
+@each
 def test_a_float8_scale_is_not_part_of_it(case):
     scale, weight = keras.Variable([3.0]), keras.Variable([1.0])
     scale.overwrite_with_gradient = True
@@ -205,7 +205,7 @@ def test_without_it_nothing_is_kept(case):
     assert set(case.make(monitor=True).metrics.values()) == {0.0, 1.0, float(value(case.make().learning_rate))}
 
 
-@each_in_full
+@each
 def test_it_changes_no_weight(case):
     ends = []
     for monitor in (False, True):
@@ -219,7 +219,7 @@ def stepping(optimizer, variable):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 @pytest.mark.parametrize("mode", ["graph", "jit"])
 def test_graph_and_jit_are_eager(case, mode):
     shown = []
@@ -236,7 +236,7 @@ def test_graph_and_jit_are_eager(case, mode):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 def test_of_a_sparse_gradient_rows_are_summed(case):
     import tensorflow as tf
 
@@ -248,7 +248,7 @@ def test_of_a_sparse_gradient_rows_are_summed(case):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 def test_plain_variables_that_share_a_name(case):
     import tensorflow as tf
 
@@ -308,7 +308,7 @@ def events(folder):
     return found
 
 
-@each_in_full
+@each
 def test_the_callback_shows_each_batch(case):
     """With an infinity in the second: it counts, and moves nothing."""
     model = model_with(case.make(monitor=True, loss_scale_factor="dynamic"))
@@ -330,7 +330,7 @@ def test_the_callback_shows_each_batch(case):
     assert "loss" in recorder.logs[0]
 
 
-@each_in_full
+@each
 def test_the_callback_shows_each_epoch(case, tmp_path, capsys, monkeypatch):
     """By default the batches are left alone; all that reads the logs has the numbers of the last update."""
     model = model_with(case.make(monitor=True))
@@ -361,14 +361,14 @@ def test_the_callback_shows_each_epoch(case, tmp_path, capsys, monkeypatch):
             assert shown[f"epoch_{name}"] == pytest.approx(numbers, rel=1e-6), name
 
 
-@each_in_full
+@each
 def test_the_callback_every_other_batch(case):
     recorder = Recorder()
     fit(model_with(case.make(monitor=True)), keras_adaptive.OptimizerMonitor(frequency=2), recorder)
     assert ["optimizer/update_norm" in logs for logs in recorder.logs] == [False, True, False]
 
 
-@each_in_full
+@each
 def test_the_callback_refuses_an_optimizer_that_measures_nothing(case):
     for optimizer, says in [
         (case.make(), f"{case.optimizer.__name__}\\(monitor=False\\)"),
@@ -389,7 +389,7 @@ def test_wrong_arguments_of_the_callback(wrong):
         keras_adaptive.OptimizerMonitor(**wrong)
 
 
-@each_in_full
+@each
 def test_it_is_saved_with_the_model(case, tmp_path):
     model = model_with(case.make(monitor=True))
     fit(model)
@@ -406,7 +406,7 @@ def test_it_is_saved_with_the_model(case, tmp_path):
 
 
 @pytest.mark.on("mirrored")
-@each_in_full
+@each
 def test_replicas_show_what_one_device_shows(case):
     import replicas
 
@@ -424,7 +424,7 @@ def test_replicas_show_what_one_device_shows(case):
         assert ours == pytest.approx(alone, rel=1e-4)
 
 
-@each_in_full
+@each
 @pytest.mark.parametrize("before", [False, True])
 def test_it_may_be_switched_for_a_state_that_is_loaded(case, before):
     """The state goes on as it was; what was measured is measured anew."""

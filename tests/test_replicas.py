@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import each, each_and_keras, each_in_full
+from cases import each, each_and_keras
 from support import OPTIONS, difference, value, values
 
 from keras_adaptive import Group
@@ -62,7 +62,7 @@ def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
 
 
 @with_two
-@each_in_full
+@each
 def test_a_group_has_other_hyperparameters_on_every_replica(case):
     """Each of the algorithm's own that is a number."""
     with scope(True):
@@ -164,7 +164,7 @@ def test_repeated_rows_are_summed(case, among):
     assert difference(*ends) <= 2e-6
 
 
-@each_in_full
+@each
 def test_lazy_rows_are_those_of_any_replica(case):
     """Each of them writes the rows of all, against one device that has them all, and no other row."""
     rng = np.random.default_rng(83)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import column, each, each_class_in_full, each_in_full
+from cases import column, each, each_class
 from support import Ramp, difference, state, value, values
 
 keras.saving.register_keras_serializable(package="tests")(Ramp)
@@ -62,7 +62,7 @@ def reloaded(half, case, options, folder):
 
 
 @column("save")
-@each_class_in_full
+@each_class
 @options
 def test_five_steps_saved_and_five_more_are_ten(case, options, tmp_path):
     """Five of ten with windows of two: the restart falls into the middle of a window."""
@@ -108,7 +108,7 @@ def test_the_class_is_known_to_keras_under_the_package(case):
     assert type(keras.optimizers.deserialize(serialized)) is case.optimizer
 
 
-@each_in_full
+@each
 def test_a_model_is_compiled_with_the_name_of_a_class(case):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(optimizer=f"keras_adaptive>{case.optimizer.__name__}", loss="mse")
@@ -118,7 +118,7 @@ def test_a_model_is_compiled_with_the_name_of_a_class(case):
 
 
 @pytest.mark.on("tensorflow")
-@each_in_full
+@each
 @options
 def test_a_checkpoint_of_tensorflow_restores_the_state(case, options, tmp_path):
     import tensorflow as tf
