@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import CASE, CASES, each, each_and_keras, rows
+from cases import CASE, CASES, each, each_and_keras
 from models import EVERYTHING, functional, sequential, subclassed, trained
 from support import descend, difference, state, value, values
 
