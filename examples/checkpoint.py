@@ -24,7 +24,10 @@ class Checkpoint(keras.callbacks.Callback):
         if self.folder is None:
             return 0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # where none can be made; below, one that holds nothing yet
+                refuse(f"--checkpoint must be a folder that can be written: {error}")
             if self.is_chief and not os.access(self.folder, os.W_OK):
                 refuse(f"--checkpoint must be a folder that can be written. Received: {self.folder}")
             text = (self.folder / "training.json").read_text()

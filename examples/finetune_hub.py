@@ -40,7 +40,7 @@ def arguments_of_user():
     parser.option("--frozen-rate", "RATE", "learning rate of the head on what is frozen", type=rate, default=0.03)
     parser.option("--layer-decay", "RATE", "the learning rate of a layer, of the next one's", type=rate, default=0.8)
     parser.option("--image-size", "N", "that the source takes (default: what it says, else the data's)", type=count)
-    parser.option("--examples-per-class", "N", "to fine-tune on", type=count, default=20)
+    parser.option("--examples-per-class", "N", "to fine-tune on, at most", type=count, default=20)
     parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
     parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
     arguments = parser.parse()
@@ -50,13 +50,13 @@ def arguments_of_user():
         refuse("--strategy must be auto, cpu, mirrored or tpu here. Received: multiworker")
     if arguments.source and arguments.preset:
         refuse(f"--source and --preset exclude each other. Received: {arguments.source} and {arguments.preset}")
-    for package, how, needed in (
-        ("tensorflow_hub", '-e ".[hub]"', is_handle(arguments.source)),
-        ("keras_hub", "keras-hub", arguments.preset),
-    ):
-        if needed and importlib.util.find_spec(package) is None:
-            refuse(f"{package} is not installed, which this source needs. Run: pip install {how}")
     return arguments
+
+
+def need(package, how):
+    """Ends the program if the package is not there."""
+    if importlib.util.find_spec(package) is None:
+        refuse(f"{package} is not installed, which this source needs. Run: pip install {how}")
 
 
 def is_handle(source):
@@ -122,6 +122,7 @@ def load(source, shape, image_size=None, preset=False):
 
     try:
         if preset:
+            need("keras_hub", "keras-hub")
             import keras_hub
 
             model = keras_hub.models.Backbone.from_preset(source)
@@ -134,6 +135,7 @@ def load(source, shape, image_size=None, preset=False):
                 f"--source must be a .keras file with this backend; TensorFlow alone loads others. Received: {source}"
             )
         if is_handle(source):
+            need("tensorflow_hub", '-e ".[hub]"')
             import data
 
             if problem := data.unreachable(source):

@@ -79,11 +79,13 @@ class Parser(argparse.ArgumentParser):
         arguments = self.parse_args()
         for package, extra in self.packages.items():
             if importlib.util.find_spec(package) is None:
-                refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"')
+                others = ', or ".[data]" for JAX or torch without TensorFlow' if extra == "examples" else ""
+                refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"{others}')
         if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
         output = arguments.output.absolute()
-        if output.suffix != ".png" or output.is_dir() or not os.access(output.parent, os.W_OK):
+        folder = output.parent.is_dir() and os.access(output.parent, os.W_OK)
+        if output.suffix != ".png" or output.is_dir() or not folder:
             refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
 

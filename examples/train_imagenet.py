@@ -85,7 +85,7 @@ def arguments_of_user():
     parser.option("--weight-decay", "RATE", "0 or more (default: that of the recipe, or of the class)", type=rate)
     parser.option("--label-smoothing", "PART", "of each label, that all classes share", type=rate, default=0.1)
     text = "of tensorflow-datasets: digits, imagenette, imagenet2012, ..."
-    parser.option("--dataset", "NAME", text, default="digits")
+    parser.option("--dataset", "NAME", f"{text} (default: digits)")
     parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
     text = "noise in 1,000 classes, to measure the speed"
     parser.add_argument("--fake-data", help=text, action="store_true")
@@ -104,7 +104,11 @@ def arguments_of_user():
         refuse(f"--depth must be 14, 26, 50 or 101. Received: {arguments.depth}")
     if arguments.label_smoothing >= 1.0:
         refuse(f"--label-smoothing must be below 1. Received: {arguments.label_smoothing}")
-    small = arguments.dataset == "digits" and not arguments.fake_data
+    if arguments.fake_data and arguments.dataset:
+        refuse(f"--fake-data is a data set already. Received: --fake-data and --dataset {arguments.dataset}")
+    if not arguments.fake_data:
+        arguments.dataset = arguments.dataset or "digits"
+    small = arguments.dataset == "digits"
     for name, default in (SMALL if small else LARGE).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
@@ -196,6 +200,7 @@ def main():
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
+        shuffle=False,  # the stream has an order of its own
         callbacks=[Speed(batch_size, steps), kept, *evaluation(optimizer)],  # kept are the weights that are trained
         verbose="auto" if devices.is_chief else 0,
     )

@@ -264,6 +264,8 @@ def test_a_folder_is_no_picture(train, tmp_path):
     """Which is said before the training."""
     (tmp_path / "curves.png").mkdir()
     refused(train("--output", "curves.png"), "--output must be a .png file")
+    (tmp_path / "file").touch()
+    refused(train("--output", "file/curves.png"), "--output must be a .png file in a folder that can be written")
 
 
 @pytest.mark.full

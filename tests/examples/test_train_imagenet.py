@@ -96,10 +96,18 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(monkeypa
     import checkpoint
 
     assert checkpoint.Checkpoint(tmp_path, {}).restore(model=None) == 0
-    monkeypatch.setattr(checkpoint.os, "access", lambda path, mode: False)
-    with pytest.raises(SystemExit):
-        checkpoint.Checkpoint(tmp_path, {}).restore(model=None)
-    assert "--checkpoint must be a folder that can be written" in capsys.readouterr().err
+
+    def nowhere(path, **how):
+        raise FileNotFoundError(path)
+
+    for owner, name, fails in (
+        (checkpoint.os, "access", lambda path, mode: False),
+        (type(tmp_path), "mkdir", nowhere),
+    ):
+        monkeypatch.setattr(owner, name, fails)
+        with pytest.raises(SystemExit):
+            checkpoint.Checkpoint(tmp_path, {}).restore(model=None)
+        assert "--checkpoint must be a folder that can be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -243,6 +251,7 @@ def test_every_optimizer_takes_the_schedule(monkeypatch):
         (["--depth", 18], "--depth must be 14, 26, 50 or 101. Received: 18"),
         (["--label-smoothing", 1], "--label-smoothing must be below 1"),
         (["--batch-size", 3, "--replicas", 2], "--batch-size must be a multiple of the number of replicas"),
+        (["--fake-data", "--dataset", "mnist"], "--fake-data is a data set already"),
         (["--dataset", "imagenet2012"], "has to be downloaded by hand"),
         (["--batch-size", 2000], "--batch-size must be at most 1437 here. Received: 2000"),
     ],
