@@ -22,7 +22,9 @@ def run(folder, how, kill_at, output):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize(("how", "begins"), [("batches", 12), ("epoch", 8), ("checkpoint", 10)])
+@pytest.mark.parametrize(
+    ("how", "begins"), [("batches", 12), pytest.param("epoch", 8, marks=pytest.mark.variant), ("checkpoint", 10)]
+)
 def test_killed_and_resumed_is_never_stopped(how, begins, tmp_path):
     killed = run(tmp_path / "a", how, 13, tmp_path / "never.npz")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
