@@ -50,6 +50,8 @@ def arguments_of_user():
         refuse("--strategy must be auto, cpu, mirrored or tpu here. Received: multiworker")
     if arguments.source and arguments.preset:
         refuse(f"--source and --preset exclude each other. Received: {arguments.source} and {arguments.preset}")
+    if arguments.source and arguments.precision != "float32":
+        refuse(f"--precision is what the --source was saved with. Received: {arguments.precision}")
     return arguments
 
 
@@ -118,6 +120,8 @@ def load(source, shape, image_size=None, preset=False):
         """The size given, else the one expected, else that of the images; and the channels expected."""
         if len(expected) != 3 or expected[2] not in (1, 3):
             raise ValueError(f"it must take grey or colour images, and takes the shape {tuple(expected)}")
+        if image_size and any(each not in (None, image_size) for each in expected[:2]):
+            raise ValueError(f"it takes images of {expected[0]} x {expected[1]}. Received: --image-size {image_size}")
         return *(given or each or own for given, each, own in zip(size, expected, shape, strict=False)), expected[2]
 
     try:
@@ -144,6 +148,8 @@ def load(source, shape, image_size=None, preset=False):
 
         model = SavedModel(source)
         expected = model.expected
+        if expected.shape.rank and expected.shape[0] is not None:
+            raise ValueError(f"it must take batches of any size, and takes the shape {tuple(expected.shape)}")
         return Backbone(
             model, taken(expected.shape[1:]), expected.dtype.name, 255.0 if expected.dtype.is_integer else 1.0
         )

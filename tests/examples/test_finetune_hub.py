@@ -144,15 +144,18 @@ def test_what_cannot_be_fine_tuned_is_refused(monkeypatch, tmp_path, capsys):
     of_images = [tf.TensorSpec((None, 2, 2, 1))]
     module.without = tf.function(lambda: module.kernel, input_signature=[])
     module.two = tf.function(lambda x: {"a": x, "b": module.kernel}, input_signature=of_images)
-    for name in ("without", "two"):
+    module.three = tf.function(lambda x: x + module.kernel[0, 0], input_signature=[tf.TensorSpec((3, 2, 2, 1))])
+    for name in ("without", "two", "three"):
         tf.saved_model.save(module, name, {"serving_default": getattr(module, name)})
     for source, message in {
         "unknown.keras": "Could not locate class 'Own'",
         "without": "--source without cannot be fine-tuned: `source` must have a function of a tensor",
+        "three": "--source three cannot be fine-tuned: it must take batches of any size, and takes the shape (3, 2, 2",
         "two": "--source two cannot be fine-tuned: `output` must be one of ['a', 'b']",
+        "compiled.keras": "it takes images of 2 x 2. Received: --image-size 3",
     }.items():
         with pytest.raises(SystemExit) as ended:
-            finetune_hub.load(source, (2, 2, 1))
+            finetune_hub.load(source, (2, 2, 1), image_size=3 if source == "compiled.keras" else None)
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
     pair = keras.Model(inputs, [features, features])
@@ -267,6 +270,7 @@ def test_the_layer(saved, tmp_path):
         ("tensorflow", ["--source", "nowhere.keras"], "--source nowhere.keras cannot be fine-tuned"),
         ("jax", ["--source", "folder"], "--source must be a .keras file with this backend"),
         ("tensorflow", ["--source", "a", "--preset", "b"], "--source and --preset exclude each other"),
+        ("jax", ["--source", "a.keras", "--precision", "bfloat16"], "--precision is what the --source was saved with"),
         ("tensorflow", ["--layer-decay", 0], "--layer-decay must be above 0 and at most 1. Received: 0"),
         ("tensorflow", ["--strategy", "multiworker"], "--strategy must be auto, cpu, mirrored or tpu here"),
         ("tensorflow", ["--batch-size", 200], "--batch-size must be at most 100 here. Received: 200"),
