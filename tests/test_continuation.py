@@ -6,6 +6,7 @@ import pytest
 from cases import CASES, each
 from support import Ramp, descend, difference, state, value, values
 
+import keras_adaptive
 from keras_adaptive.core.continuation import ORIGINS
 
 SHAPES = [(3, 4), (4,), ()]
@@ -77,6 +78,18 @@ def test_the_average_goes_over(case):
         second.continue_from(other)
         expected = values(other._model_variables_moving_average)
         assert difference([value(s.kept["average"]) for s in second.plan.states], expected) == 0.0
+
+
+@pytest.mark.parametrize("cls", [keras.optimizers.Adagrad, keras.optimizers.RMSprop])
+def test_an_epsilon_of_keras_is_inside_of_the_root_too(cls, float64):
+    """So that it may be taken over as it is."""
+    theirs, kept = cls(0.05, epsilon=0.1), variables()
+    descend(theirs, kept, 0, 10)
+    same = ("rho",) if cls is keras.optimizers.RMSprop else ("initial_accumulator_value",)
+    arguments = {name: getattr(theirs, name) for name in same}
+    moved = variables()
+    descend(getattr(keras_adaptive, cls.__name__)(0.05, epsilon=0.1, **arguments), moved, 0, 10)
+    assert difference(values(kept), values(moved)) <= TOLERANCE
 
 
 @each
