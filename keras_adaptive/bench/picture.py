@@ -36,13 +36,12 @@ def draw(path: Path, title: str, rows, quantity: str, unit: str) -> None:
         panel.set_title(workload, loc="left", fontsize=9)
         panel.set_yticks(range(len(optimizers)), optimizers, fontsize=8)
         panel.invert_yaxis()
-        panel.set_xscale("log")
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.15)
         panel.tick_params(axis="x", labelsize=8)
     panels[-1].set_xlabel(unit, fontsize=8)
     pairs = [pair for panel in panels for pair in zip(*panel.get_legend_handles_labels(), strict=True)]
     by_label = {label: handle for handle, label in pairs}
-    figure.legend(by_label.values(), by_label, loc="outside upper right", ncols=len(by_label) or 1, fontsize=8)
+    figure.legend(by_label.values(), by_label, loc="outside lower right", ncols=len(by_label) or 1, fontsize=8)
     figure.suptitle(title, fontsize=7, x=0.01, ha="left")
     figure.savefig(path, dpi=150)
