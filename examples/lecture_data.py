@@ -148,7 +148,9 @@ class TextAndControl(Claim):
             style = {"color": COLOURS[name], "marker": "o", "markersize": 3}
             band(left, numbers[f"{name} text rates"], numbers[f"{name} bits"], name, **style)
             band(right, numbers[f"{name} control rates"], numbers[f"{name} returns"], name, **style)
-        left.set(xscale="log", xlabel="learning rate", title="text: bits per byte")
+        # Eight bits are what a byte takes that nothing is known of; a learning rate that is too large takes any number.
+        least = min(np.nanmin(numbers[f"{name} bits"]) for name in self.optimizers)
+        left.set(xscale="log", xlabel="learning rate", title="text: bits per byte", ylim=(0.95 * least, 8))
         right.set(xscale="log", xlabel="learning rate", title="CartPole: mean return")
         left.legend(frameon=False)
 

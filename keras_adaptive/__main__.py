@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = Parser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,bench}")
     listing = commands.add_parser("list", help="a table of all optimizers")
     listing.add_argument("--markdown", action="store_true", help="as the README has it")
     bench = commands.add_parser("bench", help="how fast updates are on this device")

@@ -155,6 +155,20 @@ def test_its_paths_exist():
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("argument", ["learning_rate", "weight_decay"])
+def test_it_names_the_defaults_that_are_not_those_of_keras(argument):
+    for name in keras_adaptive.__all__:
+        ours, theirs = getattr(keras_adaptive, name), getattr(keras.optimizers, name, None)
+        if inspect.isclass(theirs):
+            here, there = (inspect.signature(cls).parameters.get(argument) for cls in (ours, theirs))
+            here, there = (None if each is None else each.default for each in (here, there))
+            if here != there:
+                value = f"{here:f}".rstrip("0") if isinstance(here, float) else here
+                value = f"{value}0" if str(value).endswith(".") else value
+                assert re.search(rf"^\| `{argument}`, by default .*\b{value} in `{name}`", README, re.MULTILINE), name
+
+
+@pytest.mark.quick
 def test_it_names_every_class():
     assert all(re.search(rf"\b{name}\b", README) for name in keras_adaptive.__all__)
 
