@@ -91,7 +91,7 @@ class TextAndControl(Claim):
     measured += "last 7 of 30 updates, each optimizer at its best learning rate"
     criterion = "Adam: fewer bits and a higher return than SGD, in every seed"
     optimizers = ("SGD", "Adam")
-    text_grids, control_grids = ((-1, 0.5), (-3, -1.5)), ((-0.5, 1.5), (-2.5, -0.5))
+    text_grids, control_grids = ((-1.5, 0.5), (-3, -1.5)), ((-0.5, 1.5), (-2.5, -0.5))
     context = 32
 
     def measure(self, lab):
