@@ -153,7 +153,8 @@ def load(source, shape, image_size=None, preset=False):
         return Backbone(
             model, taken(expected.shape[1:]), expected.dtype.name, 255.0 if expected.dtype.is_integer else 1.0
         )
-    except (OSError, ValueError, TypeError) as error:  # TypeError: a class that Keras does not know
+    # TypeError: a class that Keras does not know; ImportError: keras_hub without what it needs.
+    except (ImportError, OSError, TypeError, ValueError) as error:
         refuse(f"--{'preset' if preset else 'source'} {source} cannot be fine-tuned: {error}")
 
 
