@@ -24,15 +24,12 @@ class Checkpoint(keras.callbacks.Callback):
         if self.folder is None:
             return 0
         try:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except FileNotFoundError as error:  # where none can be made; below, one that holds nothing yet
-                refuse(f"--checkpoint must be a folder that can be written: {error}")
+            self.folder.mkdir(parents=True, exist_ok=True)
             if self.is_chief and not os.access(self.folder, os.W_OK):
                 refuse(f"--checkpoint must be a folder that can be written. Received: {self.folder}")
+            if not (self.folder / "training.json").exists():
+                return 0
             text = (self.folder / "training.json").read_text()
-        except FileNotFoundError:
-            return 0
         except OSError as error:
             refuse(f"--checkpoint must be a folder that can be written: {error}")
         kept = json.loads(text)

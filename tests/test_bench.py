@@ -17,6 +17,7 @@ from keras import ops
 from keras_adaptive.__main__ import main
 from keras_adaptive.bench import clock, environment, measure, peers, specification
 from keras_adaptive.bench.workloads import WORKLOADS, Workload
+from keras_adaptive.core import backends
 from keras_adaptive.core.backends import bench as backend
 from keras_adaptive.core.backends.bench import process
 
@@ -293,6 +294,24 @@ def test_what_all_need_and_cannot_have_leaves_the_other_workloads(capsys, monkey
     printed, errors = capsys.readouterr()
     assert "SGD by keras_adaptive, embedding: MemoryError: no more" in errors
     assert printed.count("failed") == 1
+
+
+def test_the_triad_of_an_accelerator_is_large(monkeypatch, tmp_path):
+    """A small one takes as long as to start it, which would make the floor too high."""
+    triad, asked = backend.triad, []
+
+    def small(elements):
+        asked.append(elements)
+        return triad(1000)
+
+    monkeypatch.setattr(backend, "triad", small)
+    rates = []
+    for accelerated in (False, True):
+        monkeypatch.setattr(backends, "is_accelerated", lambda accelerated=accelerated: accelerated)
+        assert run("--optimizers", "SGD", "--workloads", "large", "--output", str(tmp_path / "found.json")) == 0
+        rates.append(json.loads((tmp_path / "found.json").read_text())["results"][0]["gigabytes_per_second"])
+    assert asked[1] >= 2**28 > asked[0]
+    assert rates[1] > 10 * rates[0]
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"], ids=["before the first", "after the first"])

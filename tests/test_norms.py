@@ -48,3 +48,23 @@ def test_the_norm_of_tensors_of_both_dtypes_is_exact_in_the_wider(mode):
     assert float(norm) == pytest.approx(5e5, rel=1e-6)
     (norm,) = in_mode(lambda: [numerics.global_norm(both[:1], unit=2.0)], mode)()
     assert float(norm) == pytest.approx(np.sqrt(np.sum(wide**2)) / 2, rel=1e-15)
+
+
+@pytest.mark.on("jax")
+def test_scaled_sums_are_a_branch_of_the_program_for_a_cpu():
+    """There each sum is a pass; tests/tpu/test_tpu.py counts what a TPU reads, where they are part of one."""
+    import jax
+
+    program = jax.jit(numerics.norm).lower(np.ones((4, 3), "float32")).compile().as_text()
+    assert program.count(" conditional(") == 1
+
+
+@pytest.mark.on("tensorflow")
+@pytest.mark.parametrize(("accelerated", "branches"), [(False, 1), (True, 0)])
+def test_scaled_sums_are_a_branch_where_there_are_cpus_alone(accelerated, branches, monkeypatch):
+    import tensorflow as tf
+
+    devices = [*tf.config.list_physical_devices("CPU"), *[tf.config.PhysicalDevice("TPU:0", "TPU")] * accelerated]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: devices)
+    graph = tf.function(numerics.norm, autograph=False).get_concrete_function(tf.ones((4, 3))).graph
+    assert [operation.type for operation in graph.get_operations()].count("StatelessIf") == branches

@@ -11,6 +11,7 @@ from keras_adaptive.bench import clock, peers
 from keras_adaptive.bench.report import OURS
 from keras_adaptive.bench.specification import Specification
 from keras_adaptive.bench.workloads import Workload
+from keras_adaptive.core import backends
 from keras_adaptive.core.backends import bench as backend
 from keras_adaptive.core.describe import stored_bytes
 
@@ -175,7 +176,7 @@ def _contenders(specification, workload, gradients, known):
 
 def _triad_elements(workload):
     # An accelerator moves less in about the time that it takes to start.
-    return max(workload.parameters, 2**28) if backend.is_accelerated() else workload.parameters
+    return max(workload.parameters, 2**28) if backends.is_accelerated() else workload.parameters
 
 
 def _tried(contender, call):

@@ -117,7 +117,7 @@ def rms(x, axis=None):
     return norm(x, axis) / math.sqrt(max(1, math.prod(x.shape[place] for place in axes)))
 
 
-def global_norm(tensors, unit: float = 1.0):
+def global_norm(tensors, unit: float):
     """The Euclidean norm of all tensors together, in multiples of `unit`, in the widest of their dtypes."""
     of_dtype: dict = {}
     for x in tensors:

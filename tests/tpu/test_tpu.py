@@ -10,6 +10,7 @@ import worlds
 from cases import each
 from keras import ops
 
+import keras_adaptive
 from keras_adaptive.bench import tpu
 from keras_adaptive.bench.traffic import hbm_bytes
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
@@ -121,6 +122,14 @@ def test_moves_what_it_must_and_no_more(case, options, large):
 
 def stored_bytes(variable):
     return math.prod(variable.shape) * {"float32": 4, "bfloat16": 2, "int8": 1, "uint8": 1}[variable.dtype]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "most"), [("Lamb", 40.5), ("Lars", 28.5), ("Adafactor", 24.5)])
+def test_a_rule_with_norms_computes_again_what_it_does_not_keep(name, most, large):
+    """Bytes of HBM traffic per parameter: what the norms need is read once more, and no sum is a pass of its own."""
+    optimizer = getattr(keras_adaptive, name)()
+    assert hbm_bytes(compiled(optimizer, [large])) <= most * math.prod(large.shape)
 
 
 @each

@@ -10,6 +10,7 @@ Each module of this package offers the same functions; the one of the running Ke
     occurrences(gradient)                  the ids of its rows, each as often as it was looked up; None if unknown
     known_shape(gradient)                  the shape, None for each length not known yet; None if nothing is
     mapped(function, gradient)             the function of every value that the gradient holds
+    is_accelerated()                       whether there is any device but CPUs
     check_context(optimizer)               raises where the optimizer cannot be applied from here
     sum_over_replicas(gradients)           list to list; the sum over all replicas, known to each
     max_over_replicas(tensor)              the same with the maximum

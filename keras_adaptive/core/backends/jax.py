@@ -12,6 +12,7 @@ __all__ = [
     "beside",
     "check_context",
     "eigh",
+    "is_accelerated",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -68,6 +69,10 @@ def matmul(a, b):
 
 def eigh(matrix):
     return jax.numpy.linalg.eigh(matrix)
+
+
+def is_accelerated():
+    return jax.default_backend() != "cpu"
 
 
 def check_context(optimizer):

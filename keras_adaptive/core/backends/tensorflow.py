@@ -18,6 +18,7 @@ __all__ = [
     "beside",
     "check_context",
     "eigh",
+    "is_accelerated",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -116,6 +117,10 @@ def _turned(vectors, rest):
     return tf.linalg.qr(vectors + tf.matmul(vectors, tangent))[0]
 
 
+def is_accelerated():
+    return any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
+
+
 def check_context(optimizer):
     strategy = tf.distribute.get_strategy()
     if strategy is not optimizer._distribution_strategy:
@@ -159,8 +164,7 @@ def slot_layout(variable, shape, shard):
 
 def rarely(condition, function, usual):
     # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
-    accelerated = any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
-    return function() if accelerated else tf.cond(condition, function, lambda: usual)
+    return function() if is_accelerated() else tf.cond(condition, function, lambda: usual)
 
 
 def jitted(cache, key, function):

@@ -12,6 +12,7 @@ __all__ = [
     "beside",
     "check_context",
     "eigh",
+    "is_accelerated",
     "is_sparse",
     "jitted",
     "known_shape",
@@ -80,6 +81,10 @@ def eigh(matrix):
     finite = torch.isfinite(matrix).all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
     values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
     return torch.where(finite[..., 0], values, torch.nan), torch.where(finite, vectors, torch.nan)
+
+
+def is_accelerated():
+    return torch.cuda.is_available()
 
 
 def check_context(optimizer):

@@ -5,7 +5,6 @@ Each module of this package offers the same names; the one of the running Keras 
     FORMS                                   by name, the ways to run a Keras optimizer's update: whether the caller
                                             compiles it; the first is that of Keras's `fit`
     device()                                what updates run on, in words
-    is_accelerated()                        whether that is no CPU
     gradient(shape, seed)                   a dense gradient of normal numbers
     gradient_of_rows(shape, ids, seed)      the gradient of an embedding table that was looked up at these ids
     update(optimizer, variables, gradients, jit_compile)

@@ -6,17 +6,7 @@ import jax
 
 from keras_adaptive.core.backends.bench import process
 
-__all__ = [
-    "FORMS",
-    "device",
-    "gradient",
-    "gradient_of_rows",
-    "is_accelerated",
-    "other",
-    "other_library",
-    "triad",
-    "update",
-]
+__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "other", "other_library", "triad", "update"]
 
 FORMS = {"in fit": True}
 
@@ -47,10 +37,6 @@ class Update:
 def device():
     (first, *_) = jax.devices()
     return process.processor() if first.platform == "cpu" else first.device_kind
-
-
-def is_accelerated():
-    return jax.default_backend() != "cpu"
 
 
 def gradient(shape, seed):

@@ -4,13 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_adaptive.core.backends.bench import process
+from keras_adaptive.core.backends.tensorflow import is_accelerated
 
-__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "is_accelerated", "other_library", "triad", "update"]
+__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "other_library", "triad", "update"]
 
 _GPUS = tf.config.list_physical_devices("GPU")
 # By default Keras asks for XLA where there is any device but CPUs.
-_IN_FIT = any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
-FORMS = {"in fit": True} if _IN_FIT else {"in fit": False, "in one XLA function": True}
+FORMS = {"in fit": True} if is_accelerated() else {"in fit": False, "in one XLA function": True}
 
 
 class Update:
@@ -44,10 +44,6 @@ class Update:
 
 def device():
     return tf.config.experimental.get_device_details(_GPUS[0])["device_name"] if _GPUS else process.processor()
-
-
-def is_accelerated():
-    return bool(_GPUS)
 
 
 def gradient(shape, seed):

@@ -7,17 +7,7 @@ import torch
 
 from keras_adaptive.core.backends.bench import process
 
-__all__ = [
-    "FORMS",
-    "device",
-    "gradient",
-    "gradient_of_rows",
-    "is_accelerated",
-    "other",
-    "other_library",
-    "triad",
-    "update",
-]
+__all__ = ["FORMS", "device", "gradient", "gradient_of_rows", "other", "other_library", "triad", "update"]
 
 FORMS = {"in fit": False}
 # As Keras chooses its device.
@@ -50,10 +40,6 @@ class Update:
 
 def device():
     return torch.cuda.get_device_name() if _CUDA else process.processor()
-
-
-def is_accelerated():
-    return _CUDA
 
 
 def gradient(shape, seed):
