@@ -1,15 +1,11 @@
 """Eager, traced and compiled calls do the same, and an eager loop traces once."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
-from cases import CASE, ROWS, each, is_last
+from cases import each
 from keras import ops
 from support import Problem, difference, in_mode, state, values
-
-from keras_adaptive import Group
 
 OPTIONS = {
     "plain": {},
@@ -84,44 +80,6 @@ def test_jit_is_eager(case, options):
         ends.append([np.asarray(x, "float64") for x in [*thetas, *kept]])
         assert len(calls) == (1 if mode == "jit" else 10)
     assert difference(*ends) <= 1e-6
-
-
-# For all classes whose variables may be divided, and for one alone what forbids it.
-DIVIDED = {
-    "plain": {},
-    "averaged": {"weight_decay": 0.1, "use_ema": True, "global_clipnorm": 0.5, "gradient_accumulation_steps": 2},
-    "bfloat16": {"slot_dtype": "bfloat16"},
-}
-WHOLE = {
-    "clipped": {"clipnorm": 0.3},
-    "cautious": {"cautious": True},
-    "monitored": {"monitor": True},
-    "int8": {"groups": [Group("", slot_dtype="int8")]},
-}
-
-
-@pytest.mark.on("torch")
-@pytest.mark.parametrize(
-    ("case", "options"),
-    [
-        *((case, name) for case in ROWS if is_last(case) and case.optimizer.elementwise for name in DIVIDED),
-        *((CASE, name) for name in WHOLE),
-    ],
-    ids=lambda one: getattr(one, "name", one),
-)
-def test_some_rows_at_a_time_are_all(case, options, monkeypatch):
-    """One row of a variable at a time, two of a vector."""
-    from keras_adaptive.core.backends import torch
-
-    ends = []
-    for size in (2, math.inf):
-        monkeypatch.setattr(torch, "IN_CACHE", size)
-        problem = Problem(seed=24)
-        variables, optimizer = problem.variables("float32"), case.make(**(DIVIDED | WHOLE)[options])
-        for _ in range(4):
-            stepping(optimizer, variables)()
-        ends.append(values(variables) + list(state(optimizer).values()))
-    assert difference(*ends) == 0.0
 
 
 @pytest.mark.on("tensorflow")

@@ -49,6 +49,7 @@ class VariableState:
         why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
             words; None if it need not.
         divisible: rows that all have a gradient may be updated some at a time.
+        pointwise: so may single elements, whatever row and variable they belong to.
     """
 
     variable: Any
@@ -70,6 +71,7 @@ class VariableState:
     counts: Any = None
     why_whole: str | None = None
     divisible: bool = False
+    pointwise: bool = False
 
     @property
     def by_rows(self) -> bool:
@@ -89,6 +91,15 @@ class VariableState:
     def counts_name(self) -> str:
         """The name by which the clock has the counts of its rows."""
         return f"counts_{self.index}"
+
+    @property
+    def kind(self):
+        """What decides how each of its elements is updated; None if that depends on its row, place or age too."""
+        if not self.pointwise or "born" in self.kept:
+            return None
+        decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
+        numbers = (*sorted(self.hyperparameters.items()), self.learning_rate_multiplier, decay)
+        return self.dtype, repr(numbers), tuple(self.slots), tuple(self.kept)
 
     @property
     def accumulators(self) -> dict[str, Any]:
@@ -152,7 +163,14 @@ def new(optimizer, index, variable, decision) -> VariableState:
     # A scalar among the slots would change with each part.
     alike = all(shape == state.shape for shape, _ in state.slots.values())
     state.divisible = alike and not state.overwrite and rows.why_together(optimizer, state, elementwise) is None
+    state.pointwise = state.divisible and elementwise is True and not _rounds_at_random(optimizer, state)
     return state
+
+
+def _rounds_at_random(optimizer, state):
+    """Whether it is written with random bits, which depend on an element's place."""
+    stored = {codec.parts(name, shape)[name].dtype for name, (shape, codec) in state.slots.items()}
+    return not stored <= {state.compute_dtype} or (optimizer.stochastic_rounding and state.dtype == "bfloat16")
 
 
 def _slots(optimizer, shape, compute_dtype, hyperparameters, chosen):

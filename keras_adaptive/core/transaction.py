@@ -4,8 +4,6 @@ The backend reads the variables, calls the functions and assigns the result, as 
 faster. The order of the stages is that of core/step.py.
 """
 
-import math
-
 from keras import ops
 
 from keras_adaptive.core import backends, monitor, numerics, rounding, rows
@@ -54,18 +52,9 @@ class Transaction:
         """Whether some rows of the variable may be taken at a time, each with its part of the gradient."""
         return False
 
-    def parts(self, state, gradient, values, most):
-        """The gradient and the values: of some rows at a time, with at most so many elements, where that may be."""
-        size = math.prod(state.shape)
-        if gradient is None or size <= most or not self.divisible(state):
-            yield gradient, values
-            return
-        length = max(1, most * state.shape[0] // size)
-        for begin in range(0, state.shape[0], length):
-            end = begin + length
-            # What has no axis is the same for all of them.
-            of_rows = {role: value[begin:end] if len(value.shape) else value for role, value in values.items()}
-            yield rows.stretch(gradient, begin, end), of_rows
+    def kind(self, state):
+        """Equal for variables of which each element is updated by the same function; None if it is not by itself."""
+        return None
 
     def clock(self, scalars):
         return Clock(**scalars)
@@ -121,6 +110,9 @@ class Accumulation(Transaction):
     def variables(self, state):
         return state.accumulators
 
+    def kind(self, state):
+        return None if state.overwrite or state.counted else state.compute_dtype
+
     def one(self, state, clock, shared, gradient, values):
         if gradient is None:
             return values
@@ -161,6 +153,9 @@ class Update(Transaction):
 
     def divisible(self, state):
         return state.divisible and self.optimizer.clipnorm is None
+
+    def kind(self, state):
+        return state.kind if self.divisible(state) else None
 
     def norm(self, gradient):
         limit = self.optimizer.global_clipnorm

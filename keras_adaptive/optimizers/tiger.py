@@ -57,7 +57,7 @@ class Tiger(AdaptiveOptimizer):
 
     def about(self, path, shape, hyperparameters):
         vector, by_rows = is_vector(path, shape), "embeddings" in path
-        elementwise = vector or by_rows or not hyperparameters["parameter_scale"]
+        elementwise = vector or not hyperparameters["parameter_scale"] or ("rows" if by_rows else False)
         return {"vector": vector, "scale_axis": -1 if by_rows else None, "elementwise": elementwise}
 
     def rule(self, h, theta, g, m):

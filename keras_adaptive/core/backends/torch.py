@@ -5,6 +5,8 @@ import math
 
 import torch
 
+from keras_adaptive.core.backends import torch_loops, torch_pieces
+
 __all__ = [
     "HAS_ROWS",
     "assign",
@@ -32,8 +34,9 @@ __all__ = [
 ]
 
 HAS_ROWS = False
-# Elements of a variable that are updated at a time on a CPU, where larger temporaries would leave the cache.
-IN_CACHE = 2**18
+# Elements that are updated at a time: on a CPU larger temporaries would leave the cache, on an accelerator smaller ones
+# would take less time than their start.
+IN_CACHE, ON_ACCELERATOR = 2**18, 2**25
 
 
 def read(variable, ids=None):
@@ -133,11 +136,18 @@ def transact(transaction, go, gradients, scalars):
     old, common = [_read(of_one) for of_one in variables], _read(transaction.common)
     clock = transaction.clock(scalars)
     shared, new_common = transaction.measure(gradients, clock, old, common)
-    # One after the other: what is computed for one variable is in the cache, and gone before the next.
-    for state, gradient, before in zip(transaction.states, gradients, old, strict=True):
-        on_cpu = gradient is not None and gradient.device.type == "cpu"
-        for part, values in transaction.parts(state, gradient, before, IN_CACHE if on_cpu else math.inf):
-            _assign(values, transaction.one(state, clock, shared, part, values))
+    if torch.compiler.is_compiling():
+        # The caller's step is compiled as a whole: nothing has to be cut or joined.
+        kinds, most = [None] * len(old), math.inf
+    else:
+        kinds, most = torch_pieces.kinds(transaction, gradients, old), ON_ACCELERATOR if is_accelerated() else IN_CACHE
+    compiled = transaction.optimizer.jit_update is True
+    loops = torch_loops.begun(transaction, kinds, gradients, old, scalars, shared) if compiled else {}
+    for piece in torch_pieces.pieces(transaction, kinds, gradients, old, most, whole=compiled):
+        if piece.kind in loops:
+            loops[piece.kind](piece)
+        else:
+            piece.assign(transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
     _assign(common, new_common)
 
 

@@ -1,0 +1,120 @@
+"""What torch updates at once: some rows of a large variable, or many small variables as if they were one.
+
+Operation by operation, what is computed for some rows is in the cache, and gone before the next; and small variables
+take as many calls of torch as large ones.
+"""
+
+import math
+
+import torch
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from keras_adaptive.core import rows
+
+
+class Piece:
+    """A variable, or some rows of one.
+
+    Attributes:
+        state: the variable's.
+        kind: the transaction's for it, by which its elements may be updated one by one; or None.
+        gradient, values: what `Transaction.one` takes.
+    """
+
+    def __init__(self, state, kind, gradient, values):
+        self.state, self.kind, self.gradient, self.values = state, kind, gradient, values
+
+    def assign(self, new):
+        """Takes new values, by role."""
+        for role, value in self.values.items():
+            if new[role] is not value:
+                value.copy_(new[role])
+
+    def vectors(self):
+        """The gradient and the values, to be written to; `written` is to be told of which then."""
+        values = {role: value.detach().view(-1) for role, value in self.values.items()}
+        return self.gradient.detach().reshape(-1), values
+
+    def written(self, roles):
+        """The vectors are the variable's own memory."""
+
+
+class Joined(Piece):
+    """All elements of several variables of one kind, as if they were those of the first."""
+
+    def __init__(self, pieces):
+        first = pieces[0]
+        self.targets = {role: [piece.values[role] for piece in pieces] for role in first.values}
+        gradient = _flatten_dense_tensors([piece.gradient for piece in pieces])
+        values = {role: _flatten_dense_tensors(targets) for role, targets in self.targets.items()}
+        super().__init__(first.state, first.kind, gradient, values)
+
+    def assign(self, new):
+        changed = {role: new[role] for role, value in self.values.items() if new[role] is not value}
+        self.values.update(changed)
+        self.written(changed)
+
+    def vectors(self):
+        return self.gradient, self.values
+
+    def written(self, roles):
+        for role in roles:
+            targets = self.targets[role]
+            torch._foreach_copy_(targets, _unflatten_dense_tensors(self.values[role], targets))
+
+
+def kinds(transaction, gradients, values):
+    """For each variable that is updated element by element in this step: equal for those that are so alike; or None."""
+    if "kinds" not in transaction.cache:
+        transaction.cache["kinds"] = [transaction.kind(state) for state in transaction.states]
+    return [
+        None
+        if kind is None or gradient is None or not gradient.numel() or not all(x.is_contiguous() for x in of_one.values())
+        else (kind, gradient.device)
+        for kind, gradient, of_one in zip(transaction.cache["kinds"], gradients, values, strict=True)
+    ]
+
+
+def pieces(transaction, kinds, gradients, values, most, whole):
+    """The pieces, each made when the caller asks for it.
+
+    Args:
+        transaction: the transaction.
+        kinds, gradients, values: along its states.
+        most: how many elements a piece of some rows, or of several variables, may have.
+        whole: a variable of a kind is left as it is, however large.
+    """
+    small: dict = {}
+    for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
+        piece, size = Piece(state, kind, gradient, of_one), math.prod(state.shape)
+        # To join what is larger would cost more than the calls that it saves.
+        if kind is not None and size <= most / 4:
+            small.setdefault(kind, []).append(piece)
+        elif size <= most or gradient is None or not transaction.divisible(state) or (whole and kind is not None):
+            yield piece
+        else:
+            yield from _of_rows(piece, max(1, most * state.shape[0] // size))
+    for alike in small.values():
+        for some in _up_to(most, alike):
+            yield Joined(some) if len(some) > 1 else some[0]
+
+
+def _of_rows(piece, length):
+    """Pieces of that many rows."""
+    for begin in range(0, piece.state.shape[0], length):
+        end = begin + length
+        # What has no axis is the same for all of them.
+        values = {role: value[begin:end] if value.ndim else value for role, value in piece.values.items()}
+        yield Piece(piece.state, None, rows.stretch(piece.gradient, begin, end), values)
+
+
+def _up_to(most, pieces):
+    """Lists of pieces with at most so many elements together."""
+    some, size = [], 0
+    for piece in pieces:
+        size += piece.gradient.numel()
+        if size > most:
+            yield some
+            some, size = [], piece.gradient.numel()
+        some.append(piece)
+    yield some

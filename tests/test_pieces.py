@@ -1,0 +1,205 @@
+"""On torch: variables that are cut, joined or updated in compiled loops become what they become one by one."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import pytest
+from cases import CASE, ROWS, is_last
+from keras import ops
+from support import Problem, difference, state, values
+
+from keras_adaptive import Group
+from keras_adaptive.optimizers.adam import Adam
+
+pytestmark = pytest.mark.on("torch")
+
+ELEMENTWISE = [case for case in ROWS if is_last(case) and case.optimizer.elementwise]
+# For all of these classes, and for one alone what forbids it.
+DIVIDED = {
+    "plain": {},
+    "averaged": {"weight_decay": 0.1, "use_ema": True, "global_clipnorm": 0.5, "gradient_accumulation_steps": 2},
+    "bfloat16": {"slot_dtype": "bfloat16"},
+}
+WHOLE = {
+    "clipped": {"clipnorm": 0.3},
+    "cautious": {"cautious": True},
+    "monitored": {"monitor": True},
+    "int8": {"groups": [Group("", slot_dtype="int8")]},
+}
+SHAPES = [(), (0, 3), (1,), (5,), (4, 3), (4, 3), (2, 3, 1, 2, 3), (7, 5)]
+
+
+def trained(optimizer, variables, problem, steps=4, missing=()):
+    """What becomes of variables and state, with no gradient for those whose places are missing."""
+    for t in range(1, steps + 1):
+        gradients = [
+            None if place in missing else ops.convert_to_tensor(gradient, dtype=variables[place].dtype)
+            for place, gradient in enumerate(problem.gradients(t, values(variables)))
+        ]
+        optimizer.apply(gradients, variables)
+    return values(variables) + list(state(optimizer).values())
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """A function that sets how many elements are updated at once; None: each variable by itself."""
+    from keras_adaptive.core.backends import torch, torch_pieces
+
+    def set_to(size):
+        monkeypatch.setattr(torch, "IN_CACHE", math.inf if size is None else size)
+        if size is None:
+            monkeypatch.setattr(torch_pieces, "kinds", lambda transaction, gradients, values: [None] * len(values))
+
+    return set_to
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [*((case, name) for case in ELEMENTWISE for name in DIVIDED), *((CASE, name) for name in WHOLE)],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_some_rows_at_a_time_or_many_variables_at_once_are_one_by_one(case, options, cut):
+    """With 2, one row of a variable at a time; with 40, the smallest joined; then all that can be."""
+    ends = []
+    for size in (2, 40, math.inf, None):
+        cut(size)
+        problem = Problem(seed=24, shapes=SHAPES)
+        ends.append(trained(case.make(**(DIVIDED | WHOLE)[options]), problem.variables("float32"), problem))
+    for end in ends[:-1]:
+        assert difference(end, ends[-1]) == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_only_what_is_updated_alike_is_joined(cut):
+    """By groups, schedules, dtypes, what was added later, and what has no gradient."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+    ends = []
+    for size in (math.inf, None):
+        cut(size)
+        problem = Problem(seed=26, shapes=[(4, 3)] * 16)
+        dtypes = ["float32"] * 10 + ["float64", "float64", "bfloat16", "bfloat16", "float16", "float16"]
+        variables = [
+            keras.Variable(start, dtype=dtype, name=f"w{place:02}")
+            for place, (start, dtype) in enumerate(zip(problem.start, dtypes, strict=True))
+        ]
+        optimizer = Adam(
+            0.1,
+            weight_decay=0.2,
+            use_ema=True,
+            groups=[
+                Group("w0[01]", beta_1=0.5),
+                Group("w0[23]", learning_rate_multiplier=0.5),
+                Group("w0[45]", weight_decay=schedule),
+                Group("w0[67]", weight_decay=0.0),
+            ],
+        )
+        optimizer.build(variables[:8])
+        trained(optimizer, variables[:8], problem, missing=[1])
+        optimizer.extend(variables)
+        ends.append(trained(optimizer, variables, problem, missing=[3]))
+    assert difference(*ends) == 0.0
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The loops as they were recorded, operation by operation: what takes no compiler."""
+    from keras_adaptive.core.backends import torch_loops
+
+    backend = functools.partial(torch_loops.torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch_loops.torch, "compile", backend)
+
+
+@pytest.fixture
+def compiler():
+    import torch
+
+    try:
+        torch.compile(lambda x: x + 1.0, dynamic=True)(torch.ones(3))
+    except torch._dynamo.exc.TorchDynamoException as error:
+        pytest.skip(f"torch.compile does not work here: {error}")
+
+
+def compare_with_loops(case, options):
+    """Trains with and without loops; returns how many there are."""
+    ends = []
+    for jit_update in ("auto", True):
+        problem = Problem(seed=25, shapes=SHAPES)
+        variables = problem.variables("float32")
+        optimizer = case.make(jit_update=jit_update, **options)
+        ends.append(trained(optimizer, variables, problem))
+    assert difference(*ends) <= 1e-6
+    return len([key for key in optimizer.plan.update.cache if key[0] == "loop"])
+
+
+@pytest.mark.parametrize("options", ["plain", "averaged"])
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=lambda case: case.name)
+def test_what_is_recorded_is_the_rule(case, options, recorded):
+    assert compare_with_loops(case, DIVIDED[options]) >= 1
+
+
+@pytest.mark.parametrize("options", [*DIVIDED, *WHOLE])
+def test_compiled_loops_are_the_rule(options, compiler):
+    expected = 1 if options in ("plain", "averaged") else 0
+    assert compare_with_loops(CASE, (DIVIDED | WHOLE)[options]) == expected
+
+
+def test_a_loop_is_compiled_once_for_all_lengths(compiler):
+    import torch
+
+    optimizer, problem = CASE.make(jit_update=True), Problem(seed=27, shapes=[(n, 2**16) for n in range(1, 8)], steps=1)
+    variables = problem.variables("float32")
+    optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
+    begun = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for _ in range(2):
+        optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == begun
+    assert [key for key in optimizer.plan.update.cache if key[0] == "loop"]
+
+
+@pytest.mark.parametrize("jit_update", ["auto", True])
+def test_a_gradient_may_be_the_variable_and_either_may_be_transposed(jit_update, compiler):
+    start = np.random.default_rng(28).normal(size=(2**9, 2**10)).astype("float32")
+    ends = []
+    for mode in ("apart", "itself", "transposed"):
+        variable = keras.Variable(start if mode != "transposed" else start.T)
+        if mode == "transposed":
+            variable.value.data = variable.value.data.T.contiguous().T
+        optimizer = CASE.make(jit_update=jit_update)
+        for _ in range(3):
+            gradient = variable.value.detach()
+            optimizer.apply([gradient if mode == "itself" else gradient.clone()], [variable])
+        (end,) = values([variable])
+        ends.append(end.T if mode == "transposed" else end)
+    assert difference(ends[1:2], ends[:1]) <= 1e-6
+    assert difference(ends[2:], ends[:1]) <= 1e-6
+
+
+def test_where_nothing_compiles_nothing_is_changed(monkeypatch):
+    import torch
+
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
+    problem = Problem(seed=29)
+    variables, optimizer = problem.variables("float32"), CASE.make(jit_update=True)
+    optimizer.build(variables)
+    before = values(variables) + list(state(optimizer).values())
+    with pytest.raises(ValueError, match="`jit_update` must be False or 'auto'.*Received: jit_update=True.*no compiler"):
+        optimizer.apply([ops.ones(v.shape) for v in variables], variables)
+    assert difference(values(variables) + list(state(optimizer).values()), before) == 0.0
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_model_trains_with_loops(jit_compile, compiler):
+    x = np.random.default_rng(30).normal(size=(64, 4)).astype("float32")
+    ends = []
+    for jit_update in ("auto", True):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        model.compile(CASE.make(jit_update=jit_update), "mse", jit_compile=jit_compile)
+        model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, shuffle=False)
+        ends.append(values(model.trainable_variables))
+    assert difference(*ends) <= 1e-6
