@@ -41,7 +41,7 @@ class Noise:
 
     Args:
         seed: a whole number of at least 0.
-        index: the variable's place among those of the optimizer.
+        index: the variable's place among those of the optimizer, which may be an integer tensor.
         t: the number of the update: an integer tensor.
         rows: the ids of the rows of the variable that are updated; None for all of them.
     """
@@ -51,8 +51,9 @@ class Noise:
 
     def __call__(self, role: str, shape):
         """int32 of that shape, uniform in [0, 2^16), for what plays this role."""
-        digest = hashlib.sha256(f"{self.seed}/{self.index}/{role}".encode()).digest()
-        start, key = (_mixed(self.t + int(word), 0) for word in np.frombuffer(digest[:8], "<i4"))
+        words = np.frombuffer(hashlib.sha256(f"{self.seed}/{role}".encode()).digest()[:12], "<i4")
+        of_variable = _mixed(ops.cast(self.index, "int32") + int(words[0]), 0)
+        start, key = (_mixed(self.t + int(word), of_variable) for word in words[1:])
         # With one key alone, all bits would be stretches of one and the same sequence.
         return ops.bitwise_and(_mixed(_positions(shape, self.rows) + start, key), constant(2**16 - 1, "int32"))
 
@@ -66,10 +67,11 @@ def _positions(shape, rows=None):
     for axis, length in enumerate(shape):
         of_rows = axis == 0 and rows is not None
         if length != 1 or of_rows:
-            stride = np.array(math.prod(shape[axis + 1 :])).astype("int32")
+            stride = math.prod(shape[axis + 1 :])
+            stride = stride if stride < 2**31 else int(np.array(stride).astype("int32"))
             along = [-1 if other == axis else 1 for other in range(len(shape))]
             counted = ops.cast(rows, "int32") if of_rows else ops.arange(length, dtype="int32")
-            places = places + ops.reshape(counted, along) * int(stride)
+            places = places + ops.reshape(counted, along) * stride
     return places
 
 

@@ -103,14 +103,18 @@ def why_whole(optimizer, state, elementwise):
 
 def why_together(optimizer, state, elementwise):
     """What rows that all have a gradient must be updated together for, in words; None if each may be by itself."""
+    scaled = any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items())
+    return why_coupled(optimizer, state, elementwise) or ("its slots are stored with scales" if scaled else None)
+
+
+def why_coupled(optimizer, state, elementwise):
+    """What its step is about all of its rows for, in words; None if it is not."""
     options = {"monitor": optimizer.monitor, "cautious": optimizer.cautious, "cowclip": state.counted}
     used = [name for name, turned_on in options.items() if turned_on]
     if used:
         return f"`{used[0]}` is about all of its rows"
     if not elementwise or any(shape not in (state.shape, ()) for shape, _ in state.slots.values()):
         return f"a step of {type(optimizer).__name__} is about all of its rows"
-    if any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items()):
-        return "its slots are stored with scales"
     if state.constraint is not None:
         return "its constraint is about all of its rows"
     return None

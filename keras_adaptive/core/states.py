@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import backend, ops
@@ -22,6 +22,20 @@ def path(variable) -> str:
 
 def paths(variables) -> list[str]:
     return [path(variable) for variable in variables]
+
+
+class Kind(NamedTuple):
+    """Equal for variables of which every element is updated by the same function.
+
+    Attributes:
+        same: what decides the function.
+        noisy: it takes random bits, which depend on the variable and the element's place.
+        scaled: it takes a scale for each row.
+    """
+
+    same: tuple
+    noisy: bool = False
+    scaled: bool = False
 
 
 @dataclass(eq=False)
@@ -49,7 +63,7 @@ class VariableState:
         why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
             words; None if it need not.
         divisible: rows that all have a gradient may be updated some at a time.
-        pointwise: so may single elements, whatever row and variable they belong to.
+        elementwise: each element's step depends on nothing but itself, and on its row's scale if its slots have such.
     """
 
     variable: Any
@@ -71,7 +85,7 @@ class VariableState:
     counts: Any = None
     why_whole: str | None = None
     divisible: bool = False
-    pointwise: bool = False
+    elementwise: bool = False
 
     @property
     def by_rows(self) -> bool:
@@ -92,14 +106,23 @@ class VariableState:
         """The name by which the clock has the counts of its rows."""
         return f"counts_{self.index}"
 
-    @property
-    def kind(self):
-        """What decides how each of its elements is updated; None if that depends on its row, place or age too."""
-        if not self.pointwise or "born" in self.kept:
+    def kind(self, stochastic_rounding: bool) -> Kind | None:
+        """None if an element's update depends on others, or on when the variable was added.
+
+        Args:
+            stochastic_rounding: that of the optimizer, which is about weights.
+        """
+        if not self.elementwise or "born" in self.kept:
             return None
         decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
-        numbers = (*sorted(self.hyperparameters.items()), self.learning_rate_multiplier, decay)
-        return self.dtype, repr(numbers), tuple(self.slots), tuple(self.kept)
+        numbers = repr((*sorted(self.hyperparameters.items()), self.learning_rate_multiplier, decay))
+        parts = {name: codec.parts(name, shape) for name, (shape, codec) in self.slots.items()}
+        dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
+        return Kind(
+            (self.dtype, numbers, tuple(dtypes.items()), tuple(self.kept)),
+            noisy=bool(set(dtypes.values()) - {self.compute_dtype}) or (stochastic_rounding and self.dtype == "bfloat16"),
+            scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
+        )
 
     @property
     def accumulators(self) -> dict[str, Any]:
@@ -162,15 +185,10 @@ def new(optimizer, index, variable, decision) -> VariableState:
     state.why_whole = rows.why_whole(optimizer, state, elementwise)
     # A scalar among the slots would change with each part.
     alike = all(shape == state.shape for shape, _ in state.slots.values())
-    state.divisible = alike and not state.overwrite and rows.why_together(optimizer, state, elementwise) is None
-    state.pointwise = state.divisible and elementwise is True and not _rounds_at_random(optimizer, state)
+    alone = alike and not state.overwrite
+    state.divisible = alone and rows.why_together(optimizer, state, elementwise) is None
+    state.elementwise = alone and elementwise is True and rows.why_coupled(optimizer, state, elementwise) is None
     return state
-
-
-def _rounds_at_random(optimizer, state):
-    """Whether it is written with random bits, which depend on an element's place."""
-    stored = {codec.parts(name, shape)[name].dtype for name, (shape, codec) in state.slots.items()}
-    return not stored <= {state.compute_dtype} or (optimizer.stochastic_rounding and state.dtype == "bfloat16")
 
 
 def _slots(optimizer, shape, compute_dtype, hyperparameters, chosen):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_adaptive.core import backends, monitor, numerics, rounding, rows
 from keras_adaptive.core.clock import Clock, Hyperparameters
 from keras_adaptive.core.slots import THETA
+from keras_adaptive.core.states import Kind
 
 
 class Transaction:
@@ -53,7 +54,7 @@ class Transaction:
         return False
 
     def kind(self, state):
-        """Equal for variables of which each element is updated by the same function; None if it is not by itself."""
+        """The `Kind` of the variable; None if its elements are not updated one by one."""
         return None
 
     def clock(self, scalars):
@@ -111,7 +112,7 @@ class Accumulation(Transaction):
         return state.accumulators
 
     def kind(self, state):
-        return None if state.overwrite or state.counted else state.compute_dtype
+        return None if state.overwrite or state.counted else Kind((state.compute_dtype,))
 
     def one(self, state, clock, shared, gradient, values):
         if gradient is None:
@@ -155,7 +156,7 @@ class Update(Transaction):
         return state.divisible and self.optimizer.clipnorm is None
 
     def kind(self, state):
-        return state.kind if self.divisible(state) else None
+        return state.kind(self.optimizer.stochastic_rounding) if self.optimizer.clipnorm is None else None
 
     def norm(self, gradient):
         limit = self.optimizer.global_clipnorm
@@ -270,7 +271,7 @@ class Update(Transaction):
     def rounded(self, state, noise, role, theta):
         """Weights, or their average, in the dtype that the weights are stored in."""
         if self.optimizer.stochastic_rounding and state.dtype == "bfloat16":
-            return rounding.to_bfloat16(theta, noise(role, state.shape))
+            return rounding.to_bfloat16(theta, noise(role, theta.shape))
         return ops.cast(theta, state.dtype)
 
     def average(self, state, clock, noise, values):

@@ -1,11 +1,14 @@
 """One kind of variables' update as a loop over their elements, compiled by torch: each tensor is read and written once."""
 
+import dataclasses
+import math
+
 import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-# How long the vectors are that it is compiled with: it takes any length, but the compiler may think of these.
-LENGTH = 2**20
+# How large the tensors are that it is compiled with: it takes any size, but the compiler may think of these.
+SHAPE = (1024, 1024)
 
 
 def begun(transaction, kinds, gradients, values, scalars, shared):
@@ -14,15 +17,15 @@ def begun(transaction, kinds, gradients, values, scalars, shared):
     Raises:
         ValueError: torch cannot compile here.
     """
-    of_all = {name: number for name, number in scalars.items() if torch.as_tensor(number).ndim == 0}
+    common = {name: number for name, number in scalars.items() if torch.as_tensor(number).ndim == 0}, shared
     loops = {}
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
         if kind is not None and kind not in loops:
             key = ("loop", kind)
             if key not in transaction.cache:
-                transaction.cache[key] = Loop(transaction, state, gradient, of_one, (of_all, shared))
+                transaction.cache[key] = Loop(transaction, state, kind[0], gradient, of_one, common)
             loops[kind] = transaction.cache[key]
-            loops[kind].begin((of_all, shared))
+            loops[kind].begin(common)
     return loops
 
 
@@ -31,30 +34,39 @@ class Loop:
 
     Args:
         transaction: the transaction.
-        state, gradient, values: of one of them.
+        state, kind, gradient, values: of one of them.
         common: the scalars of the step and what is shared, by name: tensors without axes.
     """
 
-    def __init__(self, transaction, state, gradient, values, common):
-        self.written: set[str] = set()
+    def __init__(self, transaction, state, kind, gradient, values, common):
+        self.device, self.written = gradient.device, set()
+        indices = torch.arange(len(transaction.states), dtype=torch.int32, device=self.device)
+        self.indices = indices if kind.noisy else indices[state.index]
 
-        def update(numbers, gradient, *vectors):
+        def update(numbers, index, gradient, *tensors):
             scalars, shared = keras.tree.pack_sequence_as(common, numbers)
-            before = dict(zip(values, vectors, strict=True))
-            after = transaction.one(state, transaction.clock(scalars), shared, gradient, before)
+            before = dict(zip(values, tensors, strict=True))
+            one = dataclasses.replace(state, index=index)
+            after = transaction.one(one, transaction.clock(scalars), shared, gradient, before)
             for role, value in before.items():
                 if after[role] is not value:
                     self.written.add(role)
                     value.copy_(after[role])
 
-        vectors = [tensor.detach().new_ones(LENGTH) for tensor in (gradient, *values.values())]
-        numbers = _flat(common)
-        recorded = make_fx(update, tracing_mode="symbolic")(numbers, *vectors)
-        self.of_numbers, of_vectors = _split(recorded, len(numbers))
-        self.of_vectors = torch.compile(of_vectors, fullgraph=True, dynamic=True)
+        def sample(tensor):
+            """Of the form that tensors have in a loop."""
+            scales = kind.scaled and tensor.numel() < gradient.numel()
+            shape = (SHAPE[0], 1) if scales else SHAPE if kind.scaled else (math.prod(SHAPE),)
+            return torch.ones(shape, dtype=tensor.dtype, device=self.device)
+
+        samples = [sample(tensor) for tensor in (gradient, *values.values())]
+        numbers = self._numbers(common)
+        recorded = make_fx(update, tracing_mode="symbolic")(numbers, indices[state.index], *samples)
+        self.of_numbers, of_tensors = _split(recorded, len(numbers) + 1)
+        self.of_tensors = torch.compile(of_tensors, fullgraph=True, dynamic=True)
         self.begin(common)
         try:
-            self.of_vectors(*self.numbers, *vectors)
+            self.of_tensors(*self._numbers_of(state), *samples)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(
@@ -63,17 +75,20 @@ class Loop:
             ) from error
 
     def begin(self, common):
-        """Computes what is the same for all elements in this step."""
-        self.numbers = self.of_numbers(*_flat(common))
+        """Computes what is the same for all elements of a variable in this step, for all variables together."""
+        found = self.of_numbers(*self._numbers(common), self.indices)
+        self.numbers = [number.unbind() if number.ndim else number for number in found]
 
     def __call__(self, piece):
-        gradient, values = piece.vectors()
-        self.of_vectors(*self.numbers, gradient, *values.values())
+        gradient, values = piece.flat()
+        self.of_tensors(*self._numbers_of(piece.state), gradient, *values.values())
         piece.written(self.written)
 
+    def _numbers(self, common):
+        return [torch.as_tensor(number, device=self.device) for number in keras.tree.flatten(common)]
 
-def _flat(common):
-    return [torch.as_tensor(number) for number in keras.tree.flatten(common)]
+    def _numbers_of(self, state):
+        return [number[state.index] if isinstance(number, tuple) else number for number in self.numbers]
 
 
 def _split(recorded, count):

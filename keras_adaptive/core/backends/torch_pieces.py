@@ -17,7 +17,7 @@ class Piece:
 
     Attributes:
         state: the variable's.
-        kind: the transaction's for it, by which its elements may be updated one by one; or None.
+        kind: its `Kind` and device, by which its elements may be updated one by one; or None.
         gradient, values: what `Transaction.one` takes.
     """
 
@@ -30,13 +30,17 @@ class Piece:
             if new[role] is not value:
                 value.copy_(new[role])
 
-    def vectors(self):
-        """The gradient and the values, to be written to; `written` is to be told of which then."""
-        values = {role: value.detach().view(-1) for role, value in self.values.items()}
-        return self.gradient.detach().reshape(-1), values
+    def flat(self):
+        """The gradient and the values as vectors, or as rows of one scale each. What is written to these values is
+        written to the variable once `written` is told of which.
+        """
+        kind, _ = self.kind
+        shape = (min(value.numel() for value in self.values.values()), -1) if kind.scaled else (-1,)
+        values = {role: value.detach().view(shape) for role, value in self.values.items()}
+        return self.gradient.detach().reshape(shape), values
 
     def written(self, roles):
-        """The vectors are the variable's own memory."""
+        """The flat values are the variable's own memory."""
 
 
 class Joined(Piece):
@@ -54,7 +58,7 @@ class Joined(Piece):
         self.values.update(changed)
         self.written(changed)
 
-    def vectors(self):
+    def flat(self):
         return self.gradient, self.values
 
     def written(self, roles):
@@ -64,7 +68,7 @@ class Joined(Piece):
 
 
 def kinds(transaction, gradients, values):
-    """For each variable that is updated element by element in this step: equal for those that are so alike; or None."""
+    """For each variable its `Kind` and its device; None where it is not updated element by element in this step."""
     if "kinds" not in transaction.cache:
         transaction.cache["kinds"] = [transaction.kind(state) for state in transaction.states]
     return [
@@ -88,7 +92,7 @@ def pieces(transaction, kinds, gradients, values, most, whole):
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
         piece, size = Piece(state, kind, gradient, of_one), math.prod(state.shape)
         # To join what is larger would cost more than the calls that it saves.
-        if kind is not None and size <= most / 4:
+        if kind is not None and not kind[0].noisy and size <= most / 4:
             small.setdefault(kind, []).append(piece)
         elif size <= most or gradient is None or not transaction.divisible(state) or (whole and kind is not None):
             yield piece
