@@ -25,17 +25,24 @@ def paths(variables) -> list[str]:
 
 
 class Kind(NamedTuple):
-    """Equal for variables of which every element is updated by the same function.
+    """Equal for variables that are updated by the same function.
 
     Attributes:
         same: what decides the function.
+        shape: theirs; None if every element is updated by itself, whatever shape it belongs to.
         noisy: it takes random bits, which depend on the variable and the element's place.
         scaled: it takes a scale for each row.
     """
 
     same: tuple
+    shape: Shape | None = None
     noisy: bool = False
     scaled: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether elements of several variables may be put into one row."""
+        return self.shape is None and not self.noisy
 
 
 @dataclass(eq=False)
@@ -106,21 +113,20 @@ class VariableState:
         """The name by which the clock has the counts of its rows."""
         return f"counts_{self.index}"
 
-    def kind(self, stochastic_rounding: bool) -> Kind | None:
-        """None if an element's update depends on others, or on when the variable was added.
-
-        Args:
-            stochastic_rounding: that of the optimizer, which is about weights.
-        """
-        if not self.elementwise or "born" in self.kept:
+    def kind(self, optimizer) -> Kind | None:
+        """None if what belongs to this variable alone decides what is done."""
+        if self.overwrite or self.counted or self.constraint is not None:
             return None
         decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
         numbers = repr((*sorted(self.hyperparameters.items()), self.learning_rate_multiplier, decay))
         parts = {name: codec.parts(name, shape) for name, (shape, codec) in self.slots.items()}
         dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
+        elementwise = self.elementwise and optimizer.clipnorm is None and "born" not in self.kept
         return Kind(
             (self.dtype, numbers, tuple(dtypes.items()), tuple(self.kept)),
-            noisy=bool(set(dtypes.values()) - {self.compute_dtype}) or (stochastic_rounding and self.dtype == "bfloat16"),
+            shape=None if elementwise else self.shape,
+            noisy=bool({*dtypes.values()} - {self.compute_dtype})
+            or (optimizer.stochastic_rounding and self.dtype == "bfloat16"),
             scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
         )
 

@@ -54,7 +54,7 @@ class Transaction:
         return False
 
     def kind(self, state):
-        """The `Kind` of the variable; None if its elements are not updated one by one."""
+        """The `Kind` of the variable; None if there is no other one of its kind."""
         return None
 
     def clock(self, scalars):
@@ -156,7 +156,7 @@ class Update(Transaction):
         return state.divisible and self.optimizer.clipnorm is None
 
     def kind(self, state):
-        return state.kind(self.optimizer.stochastic_rounding) if self.optimizer.clipnorm is None else None
+        return state.kind(self.optimizer)
 
     def norm(self, gradient):
         limit = self.optimizer.global_clipnorm

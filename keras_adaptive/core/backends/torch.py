@@ -4,6 +4,7 @@ import contextlib
 import math
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_adaptive.core.backends import torch_loops, torch_pieces
 
@@ -116,8 +117,9 @@ def slot_layout(variable, shape, shard):
 
 
 def rarely(condition, function, usual):
-    # A GPU would be waited for.
-    return usual if condition.device.type == "cpu" and not condition else function()
+    # A GPU would be waited for, and a loop that is recorded has no branch.
+    known = condition.device.type == "cpu" and not isinstance(condition, FakeTensor)
+    return usual if known and not condition else function()
 
 
 def jitted(cache, key, function):

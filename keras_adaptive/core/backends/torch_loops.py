@@ -1,11 +1,13 @@
-"""One kind of variables' update as a loop over their elements, compiled by torch: each tensor is read and written once."""
+"""One kind of variables' update as loops over their elements, compiled by torch: few passes over the memory."""
 
 import dataclasses
 import math
 
 import keras
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 # How large the tensors are that it is compiled with: it takes any size, but the compiler may think of these.
 SHAPE = (1024, 1024)
@@ -14,23 +16,31 @@ SHAPE = (1024, 1024)
 def begun(transaction, kinds, gradients, values, scalars, shared):
     """By kind, the loops of this step, each compiled at the first step that has the kind.
 
+    A kind is left out if its rule decides by the numbers what to compute.
+
     Raises:
         ValueError: torch cannot compile here.
     """
     common = {name: number for name, number in scalars.items() if torch.as_tensor(number).ndim == 0}, shared
     loops = {}
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
-        if kind is not None and kind not in loops:
-            key = ("loop", kind)
-            if key not in transaction.cache:
+        if kind is None or kind in loops:
+            continue
+        key = ("loop", kind)
+        if key not in transaction.cache:
+            try:
                 transaction.cache[key] = Loop(transaction, state, kind[0], gradient, of_one, common)
-            loops[kind] = transaction.cache[key]
-            loops[kind].begin(common)
+            except (DataDependentOutputException, GuardOnDataDependentSymNode):
+                transaction.cache[key] = None
+        loops[kind] = transaction.cache[key]
+    loops = {kind: loop for kind, loop in loops.items() if loop is not None}
+    for loop in loops.values():
+        loop.begin(common)
     return loops
 
 
 class Loop:
-    """The update of all variables of one kind, whatever their shapes.
+    """The update of all variables of one kind.
 
     Args:
         transaction: the transaction.
@@ -55,15 +65,18 @@ class Loop:
 
         def sample(tensor):
             """Of the form that tensors have in a loop."""
+            if kind.shape is not None:
+                return torch.ones_like(tensor)
             scales = kind.scaled and tensor.numel() < gradient.numel()
             shape = (SHAPE[0], 1) if scales else SHAPE if kind.scaled else (math.prod(SHAPE),)
             return torch.ones(shape, dtype=tensor.dtype, device=self.device)
 
-        samples = [sample(tensor) for tensor in (gradient, *values.values())]
+        samples = [sample(tensor.detach()) for tensor in (gradient, *values.values())]
         numbers = self._numbers(common)
-        recorded = make_fx(update, tracing_mode="symbolic")(numbers, indices[state.index], *samples)
+        mode = "symbolic" if kind.shape is None else "fake"
+        recorded = make_fx(update, tracing_mode=mode)(numbers, indices[state.index], *samples)
         self.of_numbers, of_tensors = _split(recorded, len(numbers) + 1)
-        self.of_tensors = torch.compile(of_tensors, fullgraph=True, dynamic=True)
+        self.of_tensors = torch.compile(of_tensors, fullgraph=True, dynamic=kind.shape is None)
         self.begin(common)
         try:
             self.of_tensors(*self._numbers_of(state), *samples)

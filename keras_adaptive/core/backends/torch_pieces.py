@@ -17,7 +17,7 @@ class Piece:
 
     Attributes:
         state: the variable's.
-        kind: its `Kind` and device, by which its elements may be updated one by one; or None.
+        kind: its `Kind` and device, or None.
         gradient, values: what `Transaction.one` takes.
     """
 
@@ -31,10 +31,13 @@ class Piece:
                 value.copy_(new[role])
 
     def flat(self):
-        """The gradient and the values as vectors, or as rows of one scale each. What is written to these values is
-        written to the variable once `written` is told of which.
+        """The gradient and the values, where each element is updated by itself as vectors or as rows of a scale each.
+
+        What is written to these values is written to the variable once `written` is told of which.
         """
         kind, _ = self.kind
+        if kind.shape is not None:
+            return self.gradient.detach(), {role: value.detach() for role, value in self.values.items()}
         shape = (min(value.numel() for value in self.values.values()), -1) if kind.scaled else (-1,)
         values = {role: value.detach().view(shape) for role, value in self.values.items()}
         return self.gradient.detach().reshape(shape), values
@@ -68,13 +71,15 @@ class Joined(Piece):
 
 
 def kinds(transaction, gradients, values):
-    """For each variable its `Kind` and its device; None where it is not updated element by element in this step."""
+    """For each variable its `Kind` and its device; None where it is updated by itself in this step."""
     if "kinds" not in transaction.cache:
         transaction.cache["kinds"] = [transaction.kind(state) for state in transaction.states]
+
+    def alone(gradient, of_one):
+        return gradient is None or not gradient.numel() or not all(value.is_contiguous() for value in of_one.values())
+
     return [
-        None
-        if kind is None or gradient is None or not gradient.numel() or not all(x.is_contiguous() for x in of_one.values())
-        else (kind, gradient.device)
+        None if kind is None or alone(gradient, of_one) else (kind, gradient.device)
         for kind, gradient, of_one in zip(transaction.cache["kinds"], gradients, values, strict=True)
     ]
 
@@ -92,7 +97,7 @@ def pieces(transaction, kinds, gradients, values, most, whole):
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
         piece, size = Piece(state, kind, gradient, of_one), math.prod(state.shape)
         # To join what is larger would cost more than the calls that it saves.
-        if kind is not None and not kind[0].noisy and size <= most / 4:
+        if kind is not None and kind[0].joins and size <= most / 4:
             small.setdefault(kind, []).append(piece)
         elif size <= most or gradient is None or not transaction.divisible(state) or (whole and kind is not None):
             yield piece
