@@ -10,10 +10,10 @@ from cases import CASE, ROWS, is_last
 from keras import ops
 from support import Problem, difference, state, values
 
-from keras_adaptive import Group
-from keras_adaptive.optimizers.adam import Adam
+from keras_adaptive import CowClip, Group
 from keras_adaptive.optimizers.shampoo import Shampoo
 from keras_adaptive.optimizers.soap import Soap
+from keras_adaptive.optimizers.tiger import Tiger
 
 pytestmark = pytest.mark.on("torch")
 
@@ -70,37 +70,6 @@ def test_some_rows_at_a_time_or_many_variables_at_once_are_one_by_one(case, opti
         assert difference(end, ends[-1]) == 0.0
 
 
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_only_what_is_updated_alike_is_joined(cut):
-    """By groups, schedules, dtypes, what was added later, and what has no gradient."""
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
-    ends = []
-    for size in (math.inf, None):
-        cut(size)
-        problem = Problem(seed=26, shapes=[(4, 3)] * 16)
-        dtypes = ["float32"] * 10 + ["float64", "float64", "bfloat16", "bfloat16", "float16", "float16"]
-        variables = [
-            keras.Variable(start, dtype=dtype, name=f"w{place:02}")
-            for place, (start, dtype) in enumerate(zip(problem.start, dtypes, strict=True))
-        ]
-        optimizer = Adam(
-            0.1,
-            weight_decay=0.2,
-            use_ema=True,
-            groups=[
-                Group("w0[01]", beta_1=0.5),
-                Group("w0[23]", learning_rate_multiplier=0.5),
-                Group("w0[45]", weight_decay=schedule),
-                Group("w0[67]", weight_decay=0.0),
-            ],
-        )
-        optimizer.build(variables[:8])
-        trained(optimizer, variables[:8], problem, missing=[1])
-        optimizer.extend(variables)
-        ends.append(trained(optimizer, variables, problem, missing=[3]))
-    assert difference(*ends) == 0.0
-
-
 @pytest.fixture
 def recorded(monkeypatch):
     """The loops run as they were recorded, operation by operation: that takes no compiler."""
@@ -132,6 +101,60 @@ def compare_with_loops(case, options, tolerance):
     return len(loops) - loops.count(None), len(loops)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("stochastic_rounding", [False, True])
+@pytest.mark.parametrize("jit_update", ["auto", True])
+def test_only_what_is_updated_alike_is_joined_or_shares_a_loop(jit_update, stochastic_rounding, cut, recorded):
+    """By groups, schedules, dtypes, constraints, names, what was added later, and what has no gradient."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+    groups = [
+        Group("quick", beta=0.5),
+        Group("slow", learning_rate_multiplier=0.5),
+        Group("scheduled", weight_decay=schedule),
+        Group("undecayed", weight_decay=0.0),
+        Group("coarse", slot_dtype="bfloat16"),
+    ]
+    dtypes = {"wide": "float64", "rounded": "bfloat16", "rounded_coarse": "bfloat16"}
+    names = [*dtypes, "plain", "quick", "slow", "scheduled", "undecayed", "limited", "embeddings", "missing"]
+    ends = []
+    for apart in (False, True):
+        cut(None if apart else math.inf)
+        problem = Problem(seed=26, shapes=[(4, 3)] * 3 * len(names))
+        variables = [
+            keras.Variable(start, dtype=dtypes.get(name, "float32"), name=name)
+            for start, name in zip(problem.start, names * 3, strict=True)
+        ]
+        for variable in variables[names.index("limited") :: len(names)]:
+            variable.constraint = keras.constraints.MaxNorm(0.5)
+        options = {"stochastic_rounding": stochastic_rounding, "jit_update": jit_update}
+        # An average of bfloat16 weights would tell them from others.
+        optimizer = Tiger(0.1, use_ema=stochastic_rounding, groups=groups, **options)
+        missing, early = [names.index("missing")], 2 * len(names)
+        optimizer.build(variables[:early])
+        trained(optimizer, variables[:early], problem, missing=missing)
+        optimizer.extend(variables)
+        ends.append(trained(optimizer, variables, problem, missing=missing))
+    assert difference(*ends) == 0.0
+
+
+@pytest.mark.parametrize("micro_batches", [None, 2])
+def test_rows_that_are_clipped_by_their_counts_are_not_recorded(micro_batches, recorded):
+    ends = []
+    for jit_update in ("auto", True):
+        problem = Problem(seed=27, shapes=[(6, 3)] * 2)
+        variables = [
+            keras.Variable(start, dtype="float32", name=name)
+            for start, name in zip(problem.start, ["embeddings", "kernel"], strict=True)
+        ]
+        options = {"gradient_accumulation_steps": micro_batches, "cowclip": CowClip(ratio=0.3)}
+        optimizer = CASE.make(jit_update=jit_update, **options)
+        for t in range(1, 5):
+            gradients = [ops.convert_to_tensor(g, "float32") for g in problem.gradients(t, values(variables))]
+            optimizer.apply(gradients, variables, counts={"embeddings": (np.arange(6) + t) % 4})
+        ends.append(values(variables))
+    assert difference(*ends) == 0.0
+
+
 @pytest.mark.parametrize(
     ("case", "options"),
     [
@@ -159,13 +182,10 @@ def test_a_loop_is_compiled_once_for_all_lengths(compiler):
     import torch
 
     optimizer, problem = CASE.make(jit_update=True), Problem(seed=27, shapes=[(n, 2**16) for n in range(1, 8)], steps=1)
-    variables = problem.variables("float32")
-    optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
-    begun = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    for _ in range(2):
+    variables, before = problem.variables("float32"), torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for _ in range(3):
         optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == begun
-    assert [key for key in optimizer.plan.update.cache if key[0] == "loop"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
 
 
 @pytest.mark.parametrize("options", ["plain", "clipped"])
