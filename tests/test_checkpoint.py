@@ -43,9 +43,7 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     assert difference(*ends) == 0.0
 
 
-@each_and_keras(
-    "Keras skips the whole state with a warning when the number of variables differs"
-)
+@each_and_keras("Keras skips the whole state with a warning when the number of variables differs")
 def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
     case.needs_steps_of_its_own()

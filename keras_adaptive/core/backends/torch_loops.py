@@ -83,8 +83,8 @@ class Loop:
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(
-                "`jit_update` must be False or 'auto' where torch.compile does not work. Received: jit_update=True, and "
-                f"torch.compile says: {reason}"
+                "`jit_update` must be False or 'auto' where torch.compile does not work. "
+                f"Received: jit_update=True, and torch.compile says: {reason}"
             ) from error
 
     def begin(self, common):
