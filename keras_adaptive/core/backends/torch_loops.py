@@ -90,6 +90,7 @@ class Loop:
     def begin(self, common):
         """Computes what is the same for all elements of a variable in this step, for all variables together."""
         found = self.of_numbers(*self._numbers(common), self.indices)
+        # Of a noisy kind, those that the variable's index is in are vectors.
         self.numbers = [number.unbind() if number.ndim else number for number in found]
 
     def __call__(self, piece):
@@ -113,7 +114,8 @@ def _split(recorded, count):
     nodes = list(recorded.graph.nodes)
     numbers = set(nodes[:count])
     for node in nodes[count:]:
-        if node.op == "get_attr" or (_is_number(node) and numbers.issuperset(node.all_input_nodes)):
+        found = getattr(recorded, node.target) if node.op == "get_attr" else node.meta.get("val")
+        if getattr(found, "ndim", None) == 0 and numbers.issuperset(node.all_input_nodes):
             numbers.add(node)
     needed = [node for node in nodes if node in numbers and not numbers.issuperset(node.users)]
 
@@ -128,7 +130,3 @@ def _split(recorded, count):
         if node not in numbers:
             copies[node] = rest.node_copy(node, copies.__getitem__)
     return torch.fx.GraphModule(recorded, before), torch.fx.GraphModule(recorded, rest)
-
-
-def _is_number(node):
-    return node.op == "call_function" and getattr(node.meta.get("val"), "ndim", None) == 0
