@@ -113,9 +113,10 @@ def _split(recorded, count):
     """
     nodes = list(recorded.graph.nodes)
     numbers = set(nodes[:count])
-    for node in nodes[count:]:
+    for node in nodes:
         found = getattr(recorded, node.target) if node.op == "get_attr" else node.meta.get("val")
-        if getattr(found, "ndim", None) == 0 and numbers.issuperset(node.all_input_nodes):
+        is_number = node.op != "placeholder" and getattr(found, "ndim", None) == 0
+        if is_number and numbers.issuperset(node.all_input_nodes):
             numbers.add(node)
     needed = [node for node in nodes if node in numbers and not numbers.issuperset(node.users)]
 
