@@ -59,8 +59,7 @@ def minimum(x, y):
 
 def sign(x):
     """1, 0 or -1; NaN for NaN, of which torch says 0."""
-    one = ops.ones_like(x)
-    return ops.where(x > 0, one, ops.where(x < 0, -one, x))
+    return ops.where(ops.isnan(x), x, ops.sign(x))
 
 
 def power(x, exponent: float):
