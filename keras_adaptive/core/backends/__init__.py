@@ -1,6 +1,7 @@
 """The few things that TensorFlow, JAX and torch do differently, behind one set of names.
 
-Each module of this package offers the same functions; the one of the running Keras backend is imported, no other.
+The modules with the names of backends offer the same functions; the one of the running Keras backend is imported. What
+begins with a backend's name is a part of it.
 
     HAS_ROWS                               whether an update of some rows of a table alone is carried out
     read(variable, ids=None)               the value as a tensor, or those of its rows with these ids
