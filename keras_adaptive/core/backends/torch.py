@@ -38,7 +38,7 @@ HAS_ROWS = False
 # Elements that are updated at a time: on a CPU larger temporaries would leave the cache, on an accelerator smaller ones
 # would take less time than their start.
 IN_CACHE, ON_ACCELERATOR = 2**18, 2**25
-# The allocator of glibc may give what is freed back to the system and fetch it again for every one of these temporaries.
+# The allocator of glibc may return what is freed to the system and fetch it again, for every one of these temporaries.
 # Once it has freed a block of nearly 32 MiB, it keeps twice as much.
 torch.empty(2**25 - 2**13, dtype=torch.uint8, device="cpu")
 
