@@ -90,10 +90,10 @@ class AdaptiveOptimizer(
                 Refused by `apply` where the algorithm or an option is about all rows, slots in eight bits with their
                 scales among them. A dense gradient, the only kind that JAX and Keras's torch have, holds all rows.
             jit_update: compile the update; in a step that is compiled as a whole, such as any under JAX, it has no
-                effect. On TensorFlow it runs as one program that XLA compiles, inside whatever graph calls it. "auto"
-                (default): unless a variable has a constraint that is not Keras's own, which may hold what XLA refuses.
-                True, False: always, never. Rows of a table that are updated alone stay outside of it. On torch True has
-                torch.compile make loops in which each tensor is read and written once, or a few times for a rule with
+                effect. On TensorFlow it runs as one program that XLA compiles, inside whatever graph calls it: with
+                "auto" (default) unless a variable has a constraint that is not Keras's own, which may hold what XLA
+                refuses; with True always, with False never. Rows of a table that are updated alone stay outside of it.
+                On torch True has torch.compile make loops in which each tensor is read and written once, or a few times for a rule with
                 norms, in the first step (seconds). It needs a C++ compiler on a CPU and Triton on a GPU; a ValueError
                 says so where it does not work. Shampoo's and SOAP's matrices and variables with a constraint or
                 `cowclip` stay outside. "auto" (default) and False go operation by operation, with small variables
