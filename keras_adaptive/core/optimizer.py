@@ -93,11 +93,11 @@ class AdaptiveOptimizer(
                 effect. On TensorFlow it runs as one program that XLA compiles, inside whatever graph calls it: with
                 "auto" (default) unless a variable has a constraint that is not Keras's own, which may hold what XLA
                 refuses; with True always, with False never. Rows of a table that are updated alone stay outside of it.
-                On torch True has torch.compile make loops in which each tensor is read and written once, or a few times for a rule with
-                norms, in the first step (seconds). It needs a C++ compiler on a CPU and Triton on a GPU; a ValueError
-                says so where it does not work. Shampoo's and SOAP's matrices and variables with a constraint or
-                `cowclip` stay outside. "auto" (default) and False go operation by operation, with small variables
-                joined.
+                On torch True has torch.compile make loops in which each tensor is read and written once, or a few times
+                for a rule with norms, in the first step (seconds). It needs a C++ compiler on a CPU and Triton on a
+                GPU; a ValueError says so where it does not work. Shampoo's and SOAP's matrices and variables with a
+                constraint or `cowclip` stay outside. "auto" (default) and False go operation by operation, with small
+                variables joined.
             slot_dtype: what the algorithm's slots of the variable's shape are stored in. "float32" (default): in the
                 dtype of the arithmetic, which is float64 for float64 weights. "bfloat16": in half of the memory,
                 written with stochastic rounding. Rounded to the nearest number, a moving average with beta_2 0.999
