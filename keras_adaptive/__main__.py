@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 import re
 import sys
 from dataclasses import astuple, dataclass
@@ -110,5 +111,17 @@ def main(arguments=None):
     return command.run(bench, given, arguments)
 
 
+def until_nobody_reads():
+    """`main`; quiet if whoever reads its lines, as `head` does, has seen enough."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_nobody_reads())

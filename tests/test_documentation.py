@@ -206,6 +206,15 @@ def test_figures_agree_to_the_digits_that_are_written():
     assert not agree("accepted", "ValueError")
 
 
+def test_whoever_reads_the_list_may_stop():
+    command = [sys.executable, "-m", "keras_adaptive", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()
+        complaints = listing.stderr.read()
+    assert "BrokenPipeError" not in complaints
+    assert listing.returncode == 1
+
+
 @pytest.mark.full
 @pytest.mark.on("tensorflow")
 def test_the_table_of_defects_is_current():
