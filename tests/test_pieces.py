@@ -1,5 +1,6 @@
 """On torch: variables that are cut, joined or updated in compiled loops become what they become one by one."""
 
+import concurrent.futures
 import functools
 import math
 
@@ -11,6 +12,9 @@ from keras import ops
 from support import Problem, difference, state, values
 
 from keras_adaptive import CowClip, Group
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.optimizers.adam import Adam
+from keras_adaptive.optimizers.nadam import Nadam
 from keras_adaptive.optimizers.shampoo import Shampoo
 from keras_adaptive.optimizers.soap import Soap
 from keras_adaptive.optimizers.tiger import Tiger
@@ -186,6 +190,70 @@ def test_a_loop_is_compiled_once_for_all_lengths(compiler):
     for _ in range(3):
         optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
+
+
+@pytest.mark.parametrize("case", [case for case in ROWS if case.optimizer in (Adam, Nadam)], ids=lambda case: case.name)
+def test_what_has_no_axes_is_written_in_float64(case, compiler):
+    """torch.compile loses what is written to such an input."""
+    ends = []
+    for jit_update in ("auto", True):
+        problem = Problem(seed=31, shapes=[(), (3,)])
+        optimizer = case.make(jit_update=jit_update, clipnorm=0.3)
+        ends.append(trained(optimizer, problem.variables("float64"), problem))
+    assert difference(*ends) <= 1e-12
+
+
+def test_shapes_do_not_make_more_graphs(compiler):
+    """torch gives up a graph that it has compiled for 8 forms of its inputs."""
+    import torch
+
+    shapes = [(70,) * (rank % 3) + (1, 2, 3)[: rank // 2] + (40 + rank, 65) for rank in range(7)] * 2
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    problem = Problem(seed=32, shapes=shapes, steps=1)
+    optimizer, variables = CASE.make(jit_update=True, **SCALED["int8"]), problem.variables("float32")
+    for _ in range(2):
+        optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= before + 2
+
+
+def test_threads_record_one_after_the_other(recorded):
+    def run(jit_update):
+        problem = Problem(seed=33, shapes=SHAPES)
+        return trained(CASE.make(jit_update=jit_update), problem.variables("float32"), problem)
+
+    expected = run("auto")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for end in pool.map(run, [True] * 4):
+            assert difference(end, expected) == 0.0
+
+
+class Own(AdaptiveOptimizer):
+    """Of a user: with tensors that it made before, or an array for each variable."""
+
+    hyperparameters = {}
+    elementwise = True
+
+    def __init__(self, learning_rate=0.1, **options):
+        super().__init__(learning_rate, options)
+        self.factor = keras.Variable(2.0)
+
+    def about(self, path, shape, hyperparameters):
+        factors = np.ones(2000)
+        factors[500] = len(path)
+        return {"factors": factors} if path.startswith("w") else {}
+
+    def rule(self, h, theta, g):
+        factor = ops.convert_to_tensor(h.factors[500], "float32") if hasattr(h, "factors") else self.factor.value
+        return h.eta * factor * g, ()
+
+
+@pytest.mark.parametrize("names", [["w", "ww", "www"], ["a", "aa", "aaa"]], ids=["array", "variable"])
+@pytest.mark.parametrize("jit_update", ["auto", True])
+def test_a_rule_may_know_what_cannot_be_compared_or_recorded(names, jit_update, recorded):
+    variables = [keras.Variable(np.zeros(3, "float32"), name=name) for name in names]
+    Own(jit_update=jit_update).apply([ops.ones(3)] * 3, variables)
+    factors = [len(name) if name.startswith("w") else 2.0 for name in names]
+    assert difference(values(variables), [np.full(3, -0.1 * factor) for factor in factors]) <= 1e-6
 
 
 @pytest.mark.parametrize("options", ["plain", "clipped"])

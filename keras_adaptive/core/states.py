@@ -118,12 +118,15 @@ class VariableState:
         if self.overwrite or self.counted or self.constraint is not None:
             return None
         decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
-        numbers = repr((*sorted(self.hyperparameters.items()), self.learning_rate_multiplier, decay))
         parts = {name: codec.parts(name, shape) for name, (shape, codec) in self.slots.items()}
         dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
+        same = (self.dtype, *dtypes.items(), *self.kept, *self.hyperparameters.items())
+        # What cannot be hashed, such as an array, may be equal and still not the same.
+        if not _is_hashable(same):
+            return None
         elementwise = self.elementwise and optimizer.clipnorm is None and "born" not in self.kept
         return Kind(
-            (self.dtype, numbers, tuple(dtypes.items()), tuple(self.kept)),
+            (*same, self.learning_rate_multiplier, decay),
             shape=None if elementwise else self.shape,
             noisy=bool({*dtypes.values()} - {self.compute_dtype})
             or (optimizer.stochastic_rounding and self.dtype == "bfloat16"),
@@ -152,6 +155,14 @@ class Whole:
     weight_decay: Any = None
     scheduled_decay: str | None = None
     counted: bool = False
+
+
+def _is_hashable(values) -> bool:
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
 
 
 def new(optimizer, index, variable, decision) -> VariableState:

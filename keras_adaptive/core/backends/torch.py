@@ -147,12 +147,13 @@ def transact(transaction, go, gradients, scalars):
     else:
         kinds, most = torch_pieces.kinds(transaction, gradients, old), ON_ACCELERATOR if is_accelerated() else IN_CACHE
     compiled = transaction.optimizer.jit_update is True
-    loops = torch_loops.begun(transaction, kinds, gradients, old, scalars, shared) if compiled else {}
-    for piece in torch_pieces.pieces(transaction, kinds, gradients, old, most, whole=compiled):
-        if piece.kind in loops:
-            loops[piece.kind](piece)
-        else:
-            piece.assign(transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
+    with torch_loops.ALONE if compiled else contextlib.nullcontext():
+        loops = torch_loops.begun(transaction, kinds, gradients, old, scalars, shared) if compiled else {}
+        for piece in torch_pieces.pieces(transaction, kinds, gradients, old, most, whole=loops):
+            if piece.kind in loops:
+                loops[piece.kind](piece)
+            else:
+                piece.assign(transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
     _assign(common, new_common)
 
 

@@ -2,21 +2,20 @@
 
 import dataclasses
 import math
+import threading
 
 import keras
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-# How large the tensors are that it is compiled with: it takes any size, but the compiler may think of these.
-SHAPE = (1024, 1024)
+# What torch records, it records in all threads.
+ALONE = threading.Lock()
+# How large the tensors are that it is compiled with. The lengths differ, or it would be compiled for equal ones.
+SHAPE = (1024, 1536)
 
 
 def begun(transaction, kinds, gradients, values, scalars, shared):
     """By kind, the loops of this step, each compiled at the first step that has the kind.
-
-    A kind is left out if its rule decides by the numbers what to compute.
 
     Raises:
         ValueError: torch cannot compile here.
@@ -28,19 +27,33 @@ def begun(transaction, kinds, gradients, values, scalars, shared):
             continue
         key = ("loop", kind)
         if key not in transaction.cache:
-            try:
-                transaction.cache[key] = Loop(transaction, state, kind[0], gradient, of_one, common)
-            except (DataDependentOutputException, GuardOnDataDependentSymNode):
-                transaction.cache[key] = None
-        loops[kind] = transaction.cache[key]
-    loops = {kind: loop for kind, loop in loops.items() if loop is not None}
-    for loop in loops.values():
-        loop.begin(common)
+            transaction.cache[key] = _made(transaction, state, kind[0], gradient, of_one, common)
+        if transaction.cache[key] is not None:
+            loops[kind] = transaction.cache[key]
+            loops[kind].begin(common)
     return loops
 
 
+def _made(transaction, state, kind, gradient, values, common):
+    """The loop; None where the rule cannot be recorded, as where it decides by the numbers what to compute."""
+    try:
+        loop = Loop(transaction, state, kind, gradient, values, common)
+    # Whatever torch raises for what it cannot record: if the rule itself is wrong, it says so operation by operation.
+    except Exception:
+        return None
+    try:
+        loop.compile(common, state)
+    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())
+        raise ValueError(
+            "`jit_update` must be False or 'auto' where torch.compile does not work. "
+            f"Received: jit_update=True, and torch.compile says: {reason}"
+        ) from error
+    return loop
+
+
 class Loop:
-    """The update of all variables of one kind.
+    """The update of all variables of one kind, recorded.
 
     Args:
         transaction: the transaction.
@@ -52,40 +65,39 @@ class Loop:
         self.device, self.written = gradient.device, set()
         indices = torch.arange(len(transaction.states), dtype=torch.int32, device=self.device)
         self.indices = indices if kind.noisy else indices[state.index]
+        shapes = None if kind.shape is None else {role: value.shape for role, value in values.items()}
 
         def update(numbers, index, gradient, *tensors):
             scalars, shared = keras.tree.pack_sequence_as(common, numbers)
-            before = dict(zip(values, tensors, strict=True))
+            flat = dict(zip(values, tensors, strict=True))
+            before = flat
+            if shapes is not None:
+                gradient = gradient.reshape(kind.shape)
+                before = {role: tensor.reshape(shapes[role]) for role, tensor in flat.items()}
             one = dataclasses.replace(state, index=index)
             after = transaction.one(one, transaction.clock(scalars), shared, gradient, before)
-            for role, value in before.items():
-                if after[role] is not value:
+            for role, tensor in flat.items():
+                if after[role] is not before[role]:
                     self.written.add(role)
-                    value.copy_(after[role])
+                    tensor.copy_(after[role].reshape(tensor.shape))
 
-        def sample(tensor):
-            """Of the form that tensors have in a loop."""
-            if kind.shape is not None:
-                return torch.ones_like(tensor)
-            scales = kind.scaled and tensor.numel() < gradient.numel()
-            shape = (SHAPE[0], 1) if scales else SHAPE if kind.scaled else (math.prod(SHAPE),)
-            return torch.ones(shape, dtype=tensor.dtype, device=self.device)
-
-        samples = [sample(tensor.detach()) for tensor in (gradient, *values.values())]
+        scales = {f"{name}_scale" for name in state.slots}
+        self.samples = [
+            torch.ones(_shape(tensor, kind, role in scales), dtype=tensor.dtype, device=self.device)
+            for role, tensor in {"gradient": gradient, **values}.items()
+        ]
         numbers = self._numbers(common)
         mode = "symbolic" if kind.shape is None else "fake"
-        recorded = make_fx(update, tracing_mode=mode)(numbers, indices[state.index], *samples)
-        self.of_numbers, of_tensors = _split(recorded, len(numbers) + 1)
-        self.of_tensors = torch.compile(of_tensors, fullgraph=True, dynamic=kind.shape is None)
+        recorded = make_fx(update, tracing_mode=mode)(numbers, indices[state.index], *self.samples)
+        self.of_numbers, self.of_tensors = _split(recorded, len(numbers) + 1)
+        self.any_size = kind.shape is None
+
+    def compile(self, common, state):
+        """Has torch compile it, for one of the variables; without that it would be run as it was recorded."""
+        self.of_tensors = torch.compile(self.of_tensors, dynamic=self.any_size)
         self.begin(common)
-        try:
-            self.of_tensors(*self._numbers_of(state), *samples)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).split("\n\n")[0].split())
-            raise ValueError(
-                "`jit_update` must be False or 'auto' where torch.compile does not work. "
-                f"Received: jit_update=True, and torch.compile says: {reason}"
-            ) from error
+        self.of_tensors(*self._numbers_of(state), *self.samples)
+        self.samples = None
 
     def begin(self, common):
         """Computes what is the same for all elements of a variable in this step, for all variables together."""
@@ -103,6 +115,13 @@ class Loop:
 
     def _numbers_of(self, state):
         return [number[state.index] if isinstance(number, tuple) else number for number in self.numbers]
+
+
+def _shape(tensor, kind, is_scale):
+    """In which a loop takes it: that of the variable, or any."""
+    if kind.shape is not None:
+        return tensor.shape or (1,)
+    return (SHAPE[0], 1) if is_scale else SHAPE if kind.scaled else (math.prod(SHAPE),)
 
 
 def _split(recorded, count):

@@ -31,16 +31,21 @@ class Piece:
                 value.copy_(new[role])
 
     def flat(self):
-        """The gradient and the values, where each element is updated by itself as vectors or as rows of a scale each.
+        """The gradient and the values as vectors, or as rows of one scale each, if each element is updated by itself.
 
-        What is written to these values is written to the variable once `written` is told of which.
+        Each has an axis at least. What is written to these values is written to the variable once `written` is told of
+        which.
         """
         kind, _ = self.kind
-        if kind.shape is not None:
-            return self.gradient.detach(), {role: value.detach() for role, value in self.values.items()}
-        shape = (min(value.numel() for value in self.values.values()), -1) if kind.scaled else (-1,)
-        values = {role: value.detach().view(shape) for role, value in self.values.items()}
-        return self.gradient.detach().reshape(shape), values
+        rows_of_scales = min(value.numel() for value in self.values.values())
+
+        def shaped(tensor):
+            shape = (rows_of_scales, -1) if kind.scaled else (-1,)
+            shape = shape if kind.shape is None else tensor.shape or (1,)
+            # Of a view torch would note what it is a view of, and compile anew for each such shape.
+            return tensor.reshape(shape).data
+
+        return shaped(self.gradient.contiguous()), {role: shaped(value) for role, value in self.values.items()}
 
     def written(self, roles):
         """The flat values are the variable's own memory."""
@@ -76,7 +81,9 @@ def kinds(transaction, gradients, values):
         transaction.cache["kinds"] = [transaction.kind(state) for state in transaction.states]
 
     def alone(gradient, of_one):
-        return gradient is None or not gradient.numel() or not all(value.is_contiguous() for value in of_one.values())
+        # Places of random bits in one row are counted in int32.
+        fits = gradient is not None and 0 < gradient.numel() < 2**31
+        return not fits or not all(value.is_contiguous() for value in of_one.values())
 
     return [
         None if kind is None or alone(gradient, of_one) else (kind, gradient.device)
@@ -91,7 +98,7 @@ def pieces(transaction, kinds, gradients, values, most, whole):
         transaction: the transaction.
         kinds, gradients, values: along its states.
         most: how many elements a piece of some rows, or of several variables, may have.
-        whole: a variable of a kind is left as it is, however large.
+        whole: kinds of which a variable is left as it is, however large.
     """
     small: dict = {}
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
@@ -99,7 +106,7 @@ def pieces(transaction, kinds, gradients, values, most, whole):
         # To join what is larger would cost more than the calls that it saves.
         if kind is not None and kind[0].joins and size <= most / 4:
             small.setdefault(kind, []).append(piece)
-        elif size <= most or gradient is None or not transaction.divisible(state) or (whole and kind is not None):
+        elif size <= most or gradient is None or not transaction.divisible(state) or kind in whole:
             yield piece
         else:
             yield from _of_rows(piece, max(1, most * state.shape[0] // size))
