@@ -40,15 +40,16 @@ class AdaptiveOptimizer(
 
         rule(h, theta, g, *slots) -> (delta, new_slots)          theta <- theta - delta
 
-    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the whole step.
-    `h` has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1)
-    and `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
+    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the whole step. `h` has
+    every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1) and
+    `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
     variable, such as whether it is a matrix; `scalars`, `gather` and `settle` are for numbers that depend on all
     variables, and `common_hyperparameters` names those that no group can change; `elementwise = True` says that each
-    element's step depends on nothing but its own gradients, so that some rows of a table can be updated alone (`about`
-    may say so of one variable); `decay = "rule"` says that the rule applies `h.weight_decay` itself; `evaluation_slot`
-    names the slot with the weights that a model is evaluated at, if those are others than it is trained at, and
-    `training_weights` gives these from the slots, where it can.
+    element's step depends on nothing but its own gradients, so that some rows of a table can be updated alone, or the
+    elements of several variables come as one row (`about` may say so of one variable, and knows its shape);
+    `decay = "rule"` says that the rule applies `h.weight_decay` itself; `evaluation_slot` names the slot with the
+    weights that a model is evaluated at, if those are others than it is trained at, and `training_weights` gives these
+    from the slots, where it can.
 
     Args:
         learning_rate: a real number of at least 0, a `keras.optimizers.schedules.LearningRateSchedule` (called with
@@ -94,10 +95,11 @@ class AdaptiveOptimizer(
                 "auto" (default) unless a variable has a constraint that is not Keras's own, which may hold what XLA
                 refuses; with True always, with False never. Rows of a table that are updated alone stay outside of it.
                 On torch True has torch.compile make loops in which each tensor is read and written once, or a few times
-                for a rule with norms, in the first step (seconds). It needs a C++ compiler on a CPU and Triton on a
-                GPU; a ValueError says so where it does not work. Shampoo's and SOAP's matrices and variables with a
-                constraint or `cowclip` stay outside. "auto" (default) and False go operation by operation, with small
-                variables joined.
+                for a rule with norms: seconds in the first step, and in a later one in which a variable has its first
+                gradient. It needs a C++ compiler on a CPU and Triton on a GPU; a ValueError says so where it does not
+                work. Variables that are not contiguous or have a constraint or `cowclip` stay outside, and so do rules
+                that cannot be recorded, such as Shampoo's and SOAP's for matrices, which decide by the numbers what to
+                compute. "auto" (default) and False go operation by operation, with small variables joined.
             slot_dtype: what the algorithm's slots of the variable's shape are stored in. "float32" (default): in the
                 dtype of the arithmetic, which is float64 for float64 weights. "bfloat16": in half of the memory,
                 written with stochastic rounding. Rounded to the nearest number, a moving average with beta_2 0.999
