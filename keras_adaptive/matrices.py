@@ -54,11 +54,25 @@ def newton_schulz(u, steps):
     a, b, c = QUINTIC
     tall = u.shape[0] > u.shape[1]
     x = ops.transpose(u) if tall else u
-    x = x / (norm(x) + 1e-7)
+    x = normalized(x)
     for _ in range(steps):
         gram = backends.matmul(x, ops.transpose(x))
         x = a * x + backends.matmul(b * gram + c * backends.matmul(gram, gram), x)
     return ops.transpose(x) if tall else x
+
+
+def normalized(x):
+    """x / (norm + 1e-7), of a matrix of any size.
+
+    It is first divided by its largest element: the branch that `norm` has on a CPU would keep XLA from computing the
+    products of several matrices at once.
+    """
+    if 0 in x.shape:
+        return x
+    largest = ops.max(ops.abs(x))
+    unit = ops.where(largest > 0.0, largest, ops.ones_like(largest))
+    x = x / unit
+    return x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7 / unit)
 
 
 # A tensor as blocks

@@ -265,3 +265,18 @@ def test_a_root_of_what_rounding_made_negative(float64):
     matrix = ops.convert_to_tensor((basis * eigenvalues) @ basis.T, dtype="float64")
     root = value(matrices.inverse_root(matrix, 4, 1e-6))
     np.testing.assert_allclose(root, (basis * (eigenvalues + 1e-7 + 1e-6) ** -0.25) @ basis.T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1.0, 1e30, 3e38])
+def test_a_matrix_of_any_size_is_divided_by_its_norm(size):
+    x = np.random.default_rng(51).uniform(-1, 1, size=(30, 40)).astype("float32") * np.float32(size)
+    exact = x.astype("float64")
+    expected = exact / (np.linalg.norm(exact) + 1e-7)
+    ours = ops.convert_to_numpy(matrices.normalized(ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-37)
+
+
+def test_nothing_is_divided_by_no_norm():
+    for shape in ((3, 2), (0, 2)):
+        zeros = ops.convert_to_numpy(matrices.normalized(ops.zeros(shape)))
+        np.testing.assert_array_equal(zeros, np.zeros(shape))
