@@ -100,8 +100,9 @@ def compare_with_loops(case, options, tolerance):
         variables = problem.variables("float32")
         optimizer = case.make(jit_update=jit_update, **options)
         ends.append(trained(optimizer, variables, problem))
+        loops = [loop for key, loop in optimizer.plan.update.cache.items() if key[0] == "loop"]
+        assert jit_update is True or not loops
     assert difference(*ends) <= tolerance
-    loops = [loop for key, loop in optimizer.plan.update.cache.items() if key[0] == "loop"]
     return len(loops) - loops.count(None), len(loops)
 
 
