@@ -62,7 +62,7 @@ def newton_schulz(u, steps):
 
 
 def normalized(x):
-    """x / (norm + 1e-7), of a matrix of any size.
+    """x / (norm + 1e-7), of a matrix whose squares may overflow.
 
     It is first divided by its largest element: the branch that `norm` has on a CPU would keep XLA from computing the
     products of several matrices at once.
