@@ -59,6 +59,30 @@ class Checkpoint(keras.callbacks.Callback):
                 old.unlink()
 
 
+class SameOnReplicas(keras.callbacks.Callback):
+    """Makes what is not trained the same on all replicas, before it is tested and saved: the mean over them.
+
+    On TensorFlow each replica has moving averages of its own part of the batches (BatchNormalization), and a file holds
+    those of one replica. So a training that is resumed would go on with others.
+    """
+
+    def on_test_begin(self, logs=None):
+        if keras.backend.backend() != "tensorflow" or self.model.distribute_strategy.num_replicas_in_sync == 1:
+            return
+        import tensorflow as tf
+
+        strategy = self.model.distribute_strategy
+        averages = [each.value for each in self.model.non_trainable_variables if each.value.dtype.is_floating]
+
+        @tf.function
+        def on_replicas():
+            return strategy.run(lambda: [variable.read_value() for variable in averages])
+
+        with strategy.scope():
+            for variable, values in zip(averages, on_replicas(), strict=True):
+                variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
+
+
 class Speed(keras.callbacks.Callback):
     """Adds the examples per second to the logs of an epoch: without the test, and without its first step, which is
     compiled, unless it is the only one.

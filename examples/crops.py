@@ -2,23 +2,19 @@
 
 What is prepared as array_record (the digits; everything, where TensorFlow is not installed) is read by index and
 cropped with Pillow; TFRecords, the other format of tensorflow-datasets, are streamed with tf.data. The crops are alike
-in distribution, not to the pixel. In both, the data of an epoch depend on the seed and its number alone, so that a
-training that is resumed sees what it would have seen.
+in distribution, not to the pixel. In both, the data of an epoch depend only on the seed and its number, so that a
+training that is resumed sees what it would have seen, on any number of replicas and workers.
 """
 
-import collections
 import functools
-import itertools
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import data
-import keras
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from streams import by_replica, repeated, stream
 
 
 class Augmentation(NamedTuple):
@@ -68,57 +64,50 @@ class Noise:
 
 
 def streams(labelled, plan, first_epoch, epochs, steps):
-    """What `fit` takes: training data from that epoch on, of so many steps in an epoch, and test data."""
+    """What `fit` takes: training data from that epoch on, of so many steps in an epoch, and test data.
+
+    Call it in the scope of the devices.
+    """
     if not data.by_index(labelled.builder):
         return _with_tensorflow(labelled, plan, first_epoch, epochs, steps)
     train, test = (labelled.builder.as_data_source(split=split) for split in (labelled.train, labelled.test))
-    return read_by_index(train, test, plan, first_epoch, steps)
+    return read_by_index(train, test, plan, first_epoch, epochs, steps)
 
 
-def read_by_index(train, test, plan, first_epoch, steps):
+def read_by_index(train, test, plan, first_epoch, epochs, steps):
     """The same from sources that give {"image": ..., "label": ...} by an index."""
+    train, test = Crops(train, plan), Crops(test, plan)
+
+    def trained_on(number, part, parts):
+        return train.batch(*divmod(number, steps), part, parts)
+
+    def tested_on(number, part, parts):
+        return test.batch(None, number, part, parts)
+
     return {
-        "x": in_order(Crops(train, plan), first_epoch, steps),
+        "x": stream(trained_on, first_epoch * steps, epochs * steps),
         "steps_per_epoch": steps,
-        "validation_data": Crops(test, plan),
+        "validation_data": repeated(tested_on, len(test)),
+        "validation_steps": len(test),
     }
 
 
-def in_order(crops, epoch, steps, ahead=16):
-    """The batches of that epoch, and of all that follow, made some time ahead by as many threads as there are cores.
-
-    `fit` would read a PyDataset ahead too, but keeps what it has read of one epoch for the next.
-    """
-    numbers = ((epoch, step) for epoch in itertools.count(epoch) for step in range(steps))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        begun = collections.deque(threads.submit(crops.batch, *next(numbers)) for _ in range(ahead))
-        while True:
-            begun.append(threads.submit(crops.batch, *next(numbers)))
-            yield begun.popleft().result()
-
-
-class Crops(keras.utils.PyDataset):
-    """Batches of crops: random ones for training, in an order that is new in every epoch, else those in the middle.
-
-    As a PyDataset it is all examples in their order, to test on; what fills the last batch has the weight 0.
-    """
+class Crops:
+    """Batches of crops: random ones for training, in an order that is new in every epoch, else those in the middle."""
 
     def __init__(self, source, plan):
-        super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)
         self.source, self.plan = source, plan
         # Batches of two epochs at most are made at a time.
         self._order = functools.lru_cache(maxsize=2)(self._order)
 
     def __len__(self):
+        """The batches of all examples; what fills the last one has the weight 0 in the test."""
         return -(-len(self.source) // self.plan.batch_size)
 
-    def __getitem__(self, step):
-        return self.batch(None, step)
-
-    def batch(self, epoch, step):
-        """That of training in this epoch, of examples that fill a batch; without an epoch that of the test."""
+    def batch(self, epoch, step, part=0, parts=1):
+        """That of training in this epoch, or one of the equal parts of it; without an epoch that of the test."""
         plan, order = self.plan, self._order(epoch)
-        places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
+        places = step * plan.batch_size + np.split(np.arange(plan.batch_size), parts)[part]
         chosen = [int(index) for index in order[places % len(order)]]
         examples = [self.source[index] for index in chosen]
         image, label = plan.keys
@@ -222,13 +211,31 @@ def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
             weight,
         )
 
-    def epoch_of(number):
-        # Compressed, a buffer of images that mixes well fits into memory.
-        examples = compressed(labelled.train).shuffle(16384, seed=plan.seed + number)
-        examples = examples.enumerate().map(lambda *one: trained_on(number, *one), tf.data.AUTOTUNE)
-        return examples.batch(plan.batch_size, drop_remainder=True).take(steps)
+    def of_parts(examples, parts, total, made):
+        """Crops only of the examples in those parts of each batch."""
+        size = plan.batch_size // total
 
-    train = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_of).prefetch(tf.data.AUTOTUNE)
-    test = compressed(labelled.test).repeat().take(filled_up)
-    test = test.enumerate().map(tested_on, tf.data.AUTOTUNE).batch(plan.batch_size, drop_remainder=True)
-    return {"x": train, "steps_per_epoch": steps, "validation_data": test.prefetch(tf.data.AUTOTUNE)}
+        def belongs(index, example):
+            part = index % plan.batch_size // size
+            return (parts.start <= part) & (part < parts.stop)
+
+        made = examples.enumerate().filter(belongs).map(made, tf.data.AUTOTUNE, deterministic=True)
+        return made.batch(size, drop_remainder=True)
+
+    def train(numbers, parts, total):
+        def epoch_of(epoch):
+            # Compressed, a buffer of images that mixes well fits into memory.
+            examples = compressed(labelled.train).shuffle(16384, seed=plan.seed + epoch).take(steps * plan.batch_size)
+            return of_parts(examples, parts, total, lambda *one: trained_on(epoch, *one))
+
+        return tf.data.Dataset.range(numbers.start // steps, numbers.stop // steps).flat_map(epoch_of)
+
+    def test(numbers, parts, total):
+        return of_parts(compressed(labelled.test).repeat().take(filled_up), parts, total, tested_on)
+
+    return {
+        "x": by_replica(train, first_epoch * steps, epochs * steps),
+        "steps_per_epoch": steps,
+        "validation_data": by_replica(test, 0, filled_up // plan.batch_size, repeat=True),
+        "validation_steps": filled_up // plan.batch_size,
+    }

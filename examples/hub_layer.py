@@ -11,6 +11,7 @@ import os
 
 import keras
 import tensorflow as tf
+from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
 
 
 @keras.saving.register_keras_serializable(package="hub_layer")
@@ -20,6 +21,10 @@ class SavedModel(keras.Model):
     So its weights are trained, frozen, saved in .keras files and put into groups (`layerwise_decay`) as those of any
     model are. `hub.KerasLayer` is refused by Keras 3, and `keras.layers.TFSMLayer` copies the variables, so that
     training does not reach what it computes with. Under a strategy, make it inside of the scope.
+
+    A SavedModel can run any code: write files, for one. So a .keras file or a config with this layer is refused, as one
+    with a `TFSMLayer` is, unless the user says `safe_mode=False` or calls
+    `keras.config.enable_unsafe_deserialization()`.
 
     Args:
         source: a folder, or a handle of TF Hub, which needs tensorflow_hub.
@@ -83,6 +88,18 @@ class SavedModel(keras.Model):
             "trainable": self.trainable,
             "name": self.name,
         }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None, safe_mode=None):
+        safe_mode = in_safe_mode() if safe_mode is None else safe_mode
+        if safe_mode is not False:
+            raise ValueError(
+                "`safe_mode` must be False to load a SavedModel, because it can run any code, write files for one. If "
+                "you trust it, load with `keras.models.load_model(..., safe_mode=False)`, or call "
+                "`keras.config.enable_unsafe_deserialization()` first. "
+                f"Received: source={config.get('source')!r}, safe_mode={safe_mode}"
+            )
+        return cls(**config)
 
 
 class _Scope(keras.layers.Layer):

@@ -98,12 +98,11 @@ def check_batch(batch_size, replicas):
 
 def find_optimizer(name):
     """The class of the package with that name, in any case."""
-    import keras
-
     import keras_adaptive
 
     public = [getattr(keras_adaptive, each) for each in keras_adaptive.__all__]
-    classes = [each for each in public if isinstance(each, type) and issubclass(each, keras.optimizers.Optimizer)]
+    base = keras_adaptive.AdaptiveOptimizer
+    classes = [each for each in public if isinstance(each, type) and issubclass(each, base) and each is not base]
     by_lower_case = {each.__name__.lower(): each for each in classes}
     if name.lower() not in by_lower_case:
         near = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.0)

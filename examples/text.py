@@ -42,20 +42,26 @@ def load_words(path=None, most=None):
 
 
 class Windows(keras.utils.PyDataset):
-    """Batches of windows of the text from random places, each with the bytes that follow its own: one epoch of them."""
+    """Batches of windows of the text from random places, each with the bytes that follow its own: one epoch of them.
+
+    The places are drawn for an epoch at once, because `fit` may read a batch that it does not use.
+    """
 
     def __init__(self, text, context, batch_size, steps, seed):
         super().__init__()
         self.text, self.context, self.batch_size, self.steps = text, context, batch_size, steps
         self.random = np.random.default_rng(seed)
+        self.on_epoch_end()
 
     def __len__(self):
         return self.steps
 
     def __getitem__(self, index):
-        starts = self.random.integers(len(self.text) - self.context, size=(self.batch_size, 1))
-        windows = self.text[starts + np.arange(self.context + 1)].astype("int32")
+        windows = self.text[self.starts[index] + np.arange(self.context + 1)].astype("int32")
         return windows[:, :-1], windows[:, 1:]
+
+    def on_epoch_end(self):
+        self.starts = self.random.integers(len(self.text) - self.context, size=(self.steps, self.batch_size, 1))
 
 
 def in_windows(text, context):

@@ -159,7 +159,7 @@ def main():
     import data
     import keras
     import report
-    from checkpoint import Checkpoint, Speed
+    from checkpoint import Checkpoint, SameOnReplicas, Speed
     from resnet import resnet
 
     devices = strategies.start(arguments)
@@ -190,18 +190,24 @@ def main():
         print(f"going on after {first_epoch} of {arguments.epochs} epochs")
 
     plan = crops.Plan(keys, classes, batch_size, side, crops.AUGMENTATIONS[arguments.augmentation], arguments.seed)
-    if arguments.fake_data:
-        train, test = crops.Noise(steps * batch_size, side), crops.Noise(batch_size, side)
-        stream = crops.read_by_index(train, test, plan, first_epoch, steps)
-    else:
-        stream = crops.streams(labelled, plan, first_epoch, arguments.epochs, steps)
+    with devices.scope:
+        if arguments.fake_data:
+            train, test = crops.Noise(steps * batch_size, side), crops.Noise(batch_size, side)
+            stream = crops.read_by_index(train, test, plan, first_epoch, arguments.epochs, steps)
+        else:
+            stream = crops.streams(labelled, plan, first_epoch, arguments.epochs, steps)
     begin = time.perf_counter()
     model.fit(
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
         shuffle=False,  # the stream has an order of its own
-        callbacks=[Speed(batch_size, steps), kept, *evaluation(optimizer)],  # kept are the weights that are trained
+        callbacks=[
+            SameOnReplicas(),
+            Speed(batch_size, steps),
+            kept,
+            *evaluation(optimizer),
+        ],  # kept: the trained weights
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

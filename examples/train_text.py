@@ -117,6 +117,7 @@ def main():
     begin = time.perf_counter()
     history = model.fit(
         text.Windows(train, arguments.context, arguments.batch_size, between, arguments.seed),
+        shuffle=False,  # Keras's own order differs between workers
         epochs=arguments.evaluations,
         validation_data=(inputs, targets, weights),
         validation_batch_size=arguments.batch_size,

@@ -1,11 +1,10 @@
 """Optimizers for Keras 3, each exactly as its authors published it."""
 
-from keras_adaptive.callbacks import EvaluationWeights, OptimizerMonitor
-from keras_adaptive.companions import companion_groups
-from keras_adaptive.core.cowclip import CowClip
-from keras_adaptive.core.groups import Group, no_decay_on_vectors
-from keras_adaptive.layerwise import layerwise_decay
-from keras_adaptive.one_cycle import OneCycle
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.step.cowclip import CowClip
+from keras_adaptive.groups.companion_groups import companion_groups
+from keras_adaptive.groups.group import Group, no_decay_on_vectors
+from keras_adaptive.groups.layerwise_decay import layerwise_decay
 from keras_adaptive.optimizers.adabelief import AdaBelief
 from keras_adaptive.optimizers.adabound import AdaBound
 from keras_adaptive.optimizers.adadelta import Adadelta
@@ -44,8 +43,10 @@ from keras_adaptive.optimizers.sm3 import SM3
 from keras_adaptive.optimizers.soap import Soap
 from keras_adaptive.optimizers.tiger import Tiger
 from keras_adaptive.optimizers.yogi import Yogi
-from keras_adaptive.recipes import legw, recipe, scale_learning_rate
-from keras_adaptive.schedules import InverseSquareRoot, PolynomialDecay, WarmupSchedule, WarmupStableDecay
+from keras_adaptive.schedules.decays import InverseSquareRoot, PolynomialDecay, WarmupSchedule, WarmupStableDecay
+from keras_adaptive.schedules.one_cycle import OneCycle
+from keras_adaptive.schedules.recipes import legw, recipe, scale_learning_rate
+from keras_adaptive.training.callbacks import EvaluationWeights, OptimizerMonitor
 
 __all__ = [
     "SGD",
@@ -61,6 +62,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "AdaptiveOptimizer",
     "Adopt",
     "Amsgrad",
     "Came",
@@ -102,4 +104,4 @@ __all__ = [
     "recipe",
     "scale_learning_rate",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

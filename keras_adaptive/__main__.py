@@ -9,9 +9,8 @@ from dataclasses import astuple, dataclass
 
 import keras
 
-import keras_adaptive
 from keras_adaptive.bench import command
-from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.bench.specification import CLASSES
 
 HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
 # Large enough for what is kept per row or column to be next to nothing.
@@ -43,9 +42,7 @@ class Entry:
 
 def catalogue():
     """An entry for each optimizer of the package, by name."""
-    classes = [getattr(keras_adaptive, name) for name in keras_adaptive.__all__]
-    optimizers = [cls for cls in classes if inspect.isclass(cls) and issubclass(cls, AdaptiveOptimizer)]
-    return [_entry(cls) for cls in sorted(optimizers, key=lambda cls: cls.__name__.lower())]
+    return [_entry(cls) for _, cls in sorted(CLASSES.items(), key=lambda item: item[0].lower())]
 
 
 def _entry(cls):

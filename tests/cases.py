@@ -1,4 +1,5 @@
-"""The table of cases: every contract test runs on every row, and knows an optimizer by its row alone."""
+"""The table of cases, and `each`, which says which of its rows a test takes. A contract test knows an optimizer by its
+row alone."""
 
 import os
 
@@ -8,60 +9,62 @@ import worlds
 from rows import CATALOGUE, LECTURE
 from rows.case import Case
 
-# The whole contract suite runs on one of the lecture's rows in every run, on the others of it as variants, and on the
-# catalogue with KERAS_ADAPTIVE_WHOLE=1; tests/test_conformance.py and torch's world hold every class to every line of
-# the contract.
 CASES = LECTURE
+ROWS = [*LECTURE, *CATALOGUE]
 # Stands for all in tests of what is not the rule's: a momentum, two slots and a bias correction.
 CASE = LECTURE[-1]
 KERAS = Case("keras-adam", keras.optimizers.Adam)
-
-
-def is_last(case):
-    """Of each class the last row, which has the most slots, is the one that all tests run on."""
-    return case is [other for other in ROWS if other.optimizer is case.optimizer][-1]
-
-
-def rows(variants=False, everywhere=False):
-    """The table as parameters: `CASE` runs, and on torch, where nothing has to be compiled first, every row.
-
-    Args:
-        variants: run all rows of all classes.
-        everywhere: run the catalogue too; otherwise that has to be asked for.
-    """
-    table = ROWS if everywhere or WHOLE else CASES
-    fewer = not (variants or QUICKEST or WHOLE)
-
-    def is_variant(case):
-        return (not variants and not is_last(case)) or (fewer and case is not CASE)
-
-    return [pytest.param(case, id=case.name, marks=[pytest.mark.variant] * is_variant(case)) for case in table]
-
-
-ROWS = [*CASES, *CATALOGUE]
-WHOLE = bool(os.environ.get("KERAS_ADAPTIVE_WHOLE"))
 # Nothing has to be compiled there, so that whole tests can run on the catalogue.
 QUICKEST = worlds.current() == "torch"
+WHOLE = bool(os.environ.get("KERAS_ADAPTIVE_WHOLE"))
 
-each = pytest.mark.parametrize("case", rows())
-each_row = pytest.mark.parametrize("case", rows(variants=True, everywhere=QUICKEST))
-each_class = pytest.mark.parametrize("case", rows(everywhere=QUICKEST))
-every_class = pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=case.name, marks=[pytest.mark.full] if case in CATALOGUE and not QUICKEST else [])
-        for case in ROWS
-        if is_last(case)
-    ],
-)
+
+def last_rows(table):
+    """Of each class the last row, which has the most slots."""
+    return list({case.optimizer: case for case in table}.values())
+
+
+TABLES = {
+    "none": [],
+    "one": [CASE],
+    "lecture": last_rows(LECTURE),
+    "lecture rows": LECTURE,
+    "classes": last_rows(ROWS),
+    "rows": ROWS,
+}
+
+
+def rows(here="one", **of_worlds):
+    """The rows that a test takes in this world: those of `here`, or those that `of_worlds` names for it.
+
+    A set of rows is a name in TABLES. For torch it is "lecture" if nothing else is said, as nothing is compiled there.
+    With KERAS_ADAPTIVE_WHOLE=1 every test takes a row of every class at least.
+    """
+    of_worlds = {"torch": "lecture" if here == "one" else here} | of_worlds
+    taken = TABLES[of_worlds.get(worlds.current(), here)]
+    return [case for case in ROWS if case in taken or (WHOLE and case in TABLES["classes"])]
+
+
+def each(here="one", full="none", where=lambda case: True, keras=None, raises=AssertionError, **of_worlds):
+    """Runs a test on rows of the table, each its argument `case`.
+
+    Args:
+        here, of_worlds: which rows in every run; see `rows`.
+        full: which rows the full run has besides.
+        where: takes only the rows for which it holds.
+        keras: why Keras's own Adam must fail the test, which shows that the test can; None: it is not tried.
+        raises: with which exception.
+    """
+    taken = rows(here, **of_worlds)
+    late = [case for case in TABLES[full] if case not in taken]
+    table = [pytest.param(case, id=case.id) for case in taken if where(case)]
+    table += [pytest.param(case, id=case.id, marks=pytest.mark.full) for case in late if where(case)]
+    if keras is not None:
+        expected = pytest.mark.xfail(strict=True, raises=raises, reason=keras)
+        table.append(pytest.param(KERAS, id=KERAS.id, marks=expected))
+    return pytest.mark.parametrize("case", table)
 
 
 def column(name):
     """The test is one of those that fill this column of the table of what is held for each class."""
     return pytest.mark.column(name)
-
-
-def each_and_keras(reason, raises=AssertionError, table=None):
-    """The rows, and Keras's own Adam, which must fail the test: it shows that the test can."""
-    expected = pytest.mark.xfail(strict=True, raises=raises, reason=reason)
-    return pytest.mark.parametrize("case", [*(table or rows()), pytest.param(KERAS, id=KERAS.name, marks=expected)])

@@ -1,21 +1,31 @@
 """Enters the world of this process before Keras is imported, and keeps the tests that belong to it."""
 
-import inspect
 import os
 
 import pytest
 import worlds
-from elsewhere import Elsewhere
 from outcomes import Outcomes
 
 os.environ.update(worlds.environment(worlds.current()))
 OUTCOMES = Outcomes()
-RUNS = pytest.StashKey[Elsewhere]()
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Two processes; for the tests of a name or of one file none but this one, as others take long to start."""
+    chosen = config.option.keyword or (len(config.args) == 1 and ".py" in config.args[0])
+    return 0 if chosen else 2
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """A test marked on(...) belongs to those worlds; any other to the main world of the three backends."""
+    """A test marked on(...) belongs to those worlds; any other to the main world of the three backends.
+
+    One marked full_on(...) is `full` in those.
+    """
     world = worlds.current()
+    for item in items:
+        if any(world in mark.args for mark in item.iter_markers("full_on")):
+            item.add_marker(pytest.mark.full)
 
     def belongs(item):
         marks = [mark for mark in item.iter_markers("on")]
@@ -28,12 +38,15 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def float64():
-    """floatx float64, so that the learning rate is not rounded either."""
+    """floatx float64, so that the learning rate is not rounded either, and layers of that dtype."""
     import keras
 
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
+    # Keras takes the policy from floatx once, when the first layer of the process is made.
+    for dtype in ("float64", "float32"):
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)
+        if dtype == "float64":
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -42,28 +55,6 @@ def seeded():
     import keras
 
     keras.utils.set_random_seed(int(os.environ.get("KERAS_ADAPTIVE_SEED", "1")))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def elsewhere(request):
-    """The other worlds that tests of this run ask for, begun at once: this world leaves a core idle.
-
-    With pytest-xdist the cores are busy, and a world begins when its test does.
-    """
-    runs = request.config.stash[RUNS] = Elsewhere()
-    if not hasattr(request.config, "workerinput"):
-        for item in request.session.items:
-            if "elsewhere" in inspect.signature(item.function).parameters:
-                runs.begin(**item.callspec.params)
-    yield runs
-    runs.close()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """One line for each other world, before the closing line of this one."""
-    if RUNS in config.stash:
-        for line in config.stash[RUNS].closing_lines():
-            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

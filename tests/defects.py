@@ -279,7 +279,10 @@ DEFECTS = [
     Defect(
         "How far decay moves an excluded weight of 1 after save and load (decay: 0.050)", of_state.reloaded_exclusion
     ),
-    Defect("`exclude_from_weight_decay` after the optimizer is built, too late", of_state.excluded_after_build),
+    Defect(
+        "How far decay moves a weight of 1 that is excluded after a step was traced (decay: 0.050)",
+        of_state.excluded_after_a_traced_step,
+    ),
     Defect(
         "Another learning rate for `net/.*kernel` (`MultiOptimizer`, `groups`), saved, loaded and trained on: "
         "difference from never stopped",

@@ -1,5 +1,7 @@
 """What the tests have in common: variables, a problem whose gradients depend on the weights, and ways to run a step."""
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from keras_adaptive import Group
 
 # The ways to run a step that the backend has.
 MODES = {"tensorflow": ("eager", "graph", "jit"), "jax": ("eager", "jit"), "torch": ("eager",)}[keras.backend.backend()]
+NUMBERS = itertools.count()
 SHAPES = [(), (1,), (3, 0), (7,), (4, 3), (2, 1, 3, 2, 2)]
 
 # Ways to train, for tests of a whole step wherever it runs. The group holds some of the variables of any of them.
@@ -86,6 +89,12 @@ class Problem:
             gradients = self.gradients(t, [value(v) for v in variables])
             optimizer.apply([ops.convert_to_tensor(g, dtype=dtype) for g in gradients], variables)
         return [value(v) for v in variables]
+
+
+def a_weight(start, dtype=None):
+    """A variable of no layer, by its name: for one without a name torch's users may have a wrapped module, so the
+    optimizer would look at every object of the process for an owner."""
+    return keras.Variable(start, dtype=dtype, name=f"theta_{next(NUMBERS)}")
 
 
 def value(variable):

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from cases import QUICKEST, column, each, each_and_keras, rows
+from cases import QUICKEST, column, each
 from keras import ops
-from support import Problem, Ramp, difference, value, values
+from support import Problem, Ramp, a_weight, compiled, difference, value, values
 
 OPTIONS = {
     "plain": {},
@@ -45,7 +45,7 @@ def run(case, options, steps, updates=7, problem_seed=41):
 
 
 @column("accumulation")
-@each_and_keras("Keras's schedule counts micro-batches", table=rows(everywhere=QUICKEST))
+@each(keras="Keras's schedule counts micro-batches", torch="classes")
 @pytest.mark.parametrize("options", TRIED.values(), ids=TRIED)
 def test_micro_batches_are_one_batch(case, options):
     if "skip_nonfinite" in options and case.twin is None:
@@ -57,17 +57,17 @@ def test_micro_batches_are_one_batch(case, options):
         assert counted == updates == 7
 
 
-@each
+@each()
 def test_one_step_of_accumulation_is_none(case):
     assert difference(run(case, {"gradient_accumulation_steps": 1}, steps=1)[0], run(case, {}, steps=1)[0]) == 0.0
 
 
-@each
+@each()
 def test_a_bad_micro_batch_discards_its_window_alone(case):
     """Nothing moves and one is counted; the windows before and after it are what they would be without it."""
-    variables = [keras.Variable([1.0, -1.0])]
+    variables = [a_weight([1.0, -1.0])]
     optimizer = case.make(gradient_accumulation_steps=3, skip_nonfinite=True, use_ema=True, weight_decay=0.1)
-    other = [keras.Variable([1.0, -1.0])]
+    other = [a_weight([1.0, -1.0])]
     untouched = case.make(gradient_accumulation_steps=3, skip_nonfinite=True, use_ema=True, weight_decay=0.1)
     good = [[1.0, 2.0], [0.5, -1.0], [-0.5, 3.0]]
     bad = [[1.0, 2.0], [np.inf, 0.0], [-np.inf, 3.0]]
@@ -83,11 +83,11 @@ def test_a_bad_micro_batch_discards_its_window_alone(case):
 
 
 @pytest.mark.on("tensorflow")
-@each
+@each()
 def test_sparse_micro_batches_are_one_dense_batch(case):
     import tensorflow as tf
 
-    table, other = (keras.Variable(np.ones((5, 2), "float32")) for _ in range(2))
+    table, other = (a_weight(np.ones((5, 2), "float32")) for _ in range(2))
     parts = case.make(gradient_accumulation_steps=2)
     for ids in ([1, 1, 3], [1, 4, 4]):
         rows = tf.IndexedSlices(tf.ones((3, 2)), tf.constant(ids), tf.constant((5, 2)))
@@ -98,7 +98,7 @@ def test_sparse_micro_batches_are_one_dense_batch(case):
     assert difference(values([table]), values([other])) <= 1e-7
 
 
-@each
+@each()
 def test_accumulation_in_fit(case):
     """With fit: three micro-batches of 4 are one batch of 12."""
     case.needs("smoothness")
@@ -113,3 +113,36 @@ def test_accumulation_in_fit(case):
         ends.append(values(model.trainable_variables))
         assert int(value(model.optimizer.iterations)) == 8
     assert difference(*ends) <= 2e-6
+
+
+def after_calls(optimizer, gradients, how):
+    """Two variables after these calls; None: the first one has no gradient in the call."""
+    variables = [keras.Variable([1.0, -2.0], name="theta"), keras.Variable([3.0], name="other")]
+    optimizer.build(variables)
+    step = compiled(optimizer, variables) if how == "compiled" else lambda given: optimizer.apply(given, variables)
+    for gradient in gradients:
+        of_theta = None if gradient is None else ops.convert_to_tensor([gradient, -gradient], dtype="float32")
+        step([of_theta, ops.convert_to_tensor([1.0])])
+    return values(variables)
+
+
+# Windows of two micro-batches, and the gradient of the batch that each of them is.
+WINDOWS = [((1.0, 1.0), 1.0), ((None, 1.0), 0.5), ((1.0, None), 0.5), ((None, None), None), ((2.0, None), 1.0)]
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@each(
+    keras="Keras adds nothing for None, and its window begins with the last one's sum; on JAX it fails",
+    raises=(AssertionError, TypeError),
+    torch="classes",
+)
+@pytest.mark.parametrize("how", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_ema": True, "weight_decay": 0.1, "global_clipnorm": 0.5}], ids=["plain", "decay"]
+)
+def test_no_gradient_counts_as_zero_in_its_window(case, options, how):
+    """A variable that has none in a window is left out, as without accumulation."""
+    micro = [gradient for window, _ in WINDOWS for gradient in window]
+    parts = after_calls(case.make(gradient_accumulation_steps=2, **options), micro, how)
+    batches = after_calls(case.make(**options), [gradient for _, gradient in WINDOWS], how)
+    assert difference(parts, batches) <= 1e-7

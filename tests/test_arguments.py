@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from cases import CASES, QUICKEST, ROWS, each
+from cases import each, rows
 from keras import ops
 from support import difference, state, value, values
 
@@ -50,9 +50,12 @@ WRONG_OPTIONS = [
     {"name": 3},
     {"lr": 0.1},
     {"decay": 0.1},
+    {"betas": (0.9, 0.999)},
+    {"clip_norm": 1.0},
+    {"weigth_decay": 0.1},
 ]
 # Of all classes where that is quick.
-TABLE = ROWS if QUICKEST else CASES
+TABLE = rows("lecture rows", torch="rows")
 OWN = [(case, wrong) for case in TABLE for wrong in case.wrong]
 
 
@@ -63,10 +66,10 @@ def refused(make, wrong):
     message = str(error.value)
     assert any(name in message for name in wrong)
     assert any(repr(given) in message for given in wrong.values())
-    assert any(word in message for word in ("must", "accepts", "Only one", "cannot"))
+    assert any(word in message for word in ("must", "has no argument", "Only one", "cannot"))
 
 
-@each
+@each()
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=str)
 @pytest.mark.quick
 def test_wrong_options(case, wrong):
@@ -87,7 +90,7 @@ def test_every_hyperparameter_has_a_wrong_value():
         assert tried - set(OPTIONS) == set(optimizer.hyperparameters)
 
 
-@each
+@each()
 @pytest.mark.parametrize("rate", [1, 0, np.float32(0.25), np.float64(0.25), np.array(0.5), np.int64(2)])
 def test_any_real_learning_rate(case, rate):
     optimizer = case.make(learning_rate=rate)
@@ -96,7 +99,7 @@ def test_any_real_learning_rate(case, rate):
     assert value(optimizer.learning_rate) == 0.125
 
 
-@each
+@each()
 def test_a_learning_rate_set_later(case):
     """A wrong one leaves the old; a right one takes effect in what is already compiled."""
     case.needs("first steps")
@@ -115,7 +118,7 @@ def test_a_learning_rate_set_later(case):
     assert difference(values([variable]), before) > min(0.05, case.moves)
 
 
-@each
+@each()
 def test_a_callable_learning_rate(case):
     given, same = (keras.Variable([1.0, 2.0]) for _ in range(2))
     gradient = [ops.convert_to_tensor([1.0, -1.0])]
@@ -124,14 +127,14 @@ def test_a_callable_learning_rate(case):
     assert difference(values([given]), values([same])) == 0.0
 
 
-@each
+@each()
 def test_hyperparameters_set_after_build(case):
     """Before build they are checked and take effect; after it they raise, because compiled code holds the old ones."""
     optimizer = case.make()
     for name in optimizer.hyperparameters:
         setattr(optimizer, name, getattr(optimizer, name))
     for wrong in case.wrong:
-        if len(wrong) == 1 and wrong != {"nesterov": True}:
+        if len(wrong) == 1:
             ((name, given),) = wrong.items()
             refused(lambda name=name, given=given: setattr(optimizer, name, given), wrong)
     optimizer.build([keras.Variable([1.0])])
@@ -157,7 +160,7 @@ def wrong_calls():
     }
 
 
-@each
+@each()
 @pytest.mark.parametrize("kind", wrong_calls())
 def test_wrong_gradients(case, kind):
     gradients, chosen = wrong_calls()[kind]
@@ -185,7 +188,7 @@ def gradients_of(gradients):
     return [ops.convert_to_tensor(g) if isinstance(g, np.ndarray) else g for g in gradients]
 
 
-@each
+@each()
 def test_build_again(case):
     variables = [keras.Variable([1.0]), keras.Variable([2.0])]
     optimizer = case.make()
@@ -200,7 +203,7 @@ def test_build_again(case):
 
 
 @pytest.mark.on("tensorflow")
-@each
+@each()
 def test_an_optimizer_made_outside_of_the_strategy(case):
     import tensorflow as tf
 

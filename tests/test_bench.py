@@ -15,11 +15,13 @@ import pytest
 from keras import ops
 
 from keras_adaptive.__main__ import main
-from keras_adaptive.bench import clock, environment, measure, peers, specification
+from keras_adaptive.bench import clock, environment, first_step, measure, peers, specification
+from keras_adaptive.bench.backends import process
+from keras_adaptive.bench.backends import running as backend
 from keras_adaptive.bench.workloads import WORKLOADS, Workload
-from keras_adaptive.core import backends
-from keras_adaptive.core.backends import bench as backend
-from keras_adaptive.core.backends.bench import process
+from keras_adaptive.core.backends import running as backends
+
+pytestmark = pytest.mark.full_on("jax", "tensorflow")
 
 PNG = b"\x89PNG\r\n\x1a\n"
 # Bytes per parameter: g, theta and the slots are read, theta and the slots are written.
@@ -356,3 +358,16 @@ def test_the_tpu_compiler_is_asked_in_a_process_of_its_own(tmp_path):
         assert row["hbm_bytes"] == pytest.approx(12.0, rel=0.01)
         assert math.isclose(row["floor_bytes"], 12.0)
         assert row["compile_seconds"] > 0
+
+
+@pytest.mark.full
+@pytest.mark.skipif(bool(first_step.missing()), reason=first_step.missing())
+def test_the_first_step_is_measured_beside_keras(tmp_path, capsys):
+    assert (
+        main(["bench", "--first-step", "--size", "0.01", "--optimizers", "Lion", "--output", str(tmp_path / "a.json")])
+        == 0
+    )
+    rows = json.loads((tmp_path / "a.json").read_text())["results"]
+    assert [row["by"] for row in rows] == ["keras_adaptive", "Keras"]
+    assert all(row["seconds"] > 0.0 and row["parameters"] == rows[0]["parameters"] > 400_000 for row in rows)
+    assert "peak MB" in capsys.readouterr().out

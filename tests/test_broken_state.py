@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cases import CASES, each, each_and_keras
+from cases import CASES, each
 from models import EVERYTHING, sequential, trained
 from support import difference, state, values
 
@@ -24,12 +24,14 @@ def of_another_class(arrays, manifest):
 
 def of_other_slots(arrays, manifest):
     for variable in manifest["variables"]:
-        variable["kept"]["w"] = variable["kept"]["average"]
+        key = variable["kept"]["average"]
+        variable["kept"]["w"] = f"{key} of w"
+        arrays[f"{key} of w"], manifest["arrays"][f"{key} of w"] = arrays[key], manifest["arrays"][key]
 
 
 def without_average(arrays, manifest):
     for variable in manifest["variables"]:
-        del variable["kept"]["average"]
+        del manifest["arrays"][variable["kept"].pop("average")]
 
 
 def of_the_future(arrays, manifest):
@@ -41,7 +43,9 @@ def incomplete(arrays, manifest):
 
 
 def of_other_variables(arrays, manifest):
-    manifest["variables"] = [{**variable, "path": "x", "shape": [5]} for variable in manifest["variables"]]
+    manifest["variables"] = [
+        {**variable, "path": "x", "shape": [n + 5 for n in variable["shape"]]} for variable in manifest["variables"]
+    ]
 
 
 def inside_a_longer_window(arrays, manifest):
@@ -55,11 +59,11 @@ def with_a_wider_slot(arrays, manifest):
 
 
 BROKEN = {
-    "no manifest": (without("manifest"), "continue_from"),
-    "no iterations": (without("iteration"), r"not whole: \['iteration'\]"),
-    "no average": (without("0.average"), r"not whole: \['0.average'\]"),
-    "cut": (cut, r"not whole: .* must have shape \[3, 4\]. Received: \(2, 4\)"),
-    "wider": (with_a_wider_slot, r"average of '.*kernel' must have shape \(3, 4\). Received: \(3, 5\)"),
+    "no manifest": (without("manifest"), "its manifest is missing"),
+    "no iterations": (without("iteration"), r"1 of \d+ arrays are missing, \['iteration'\]"),
+    "no average": (without("0.average"), r"arrays are missing, \['0.average'\]"),
+    "cut": (cut, r"not complete: .* must have shape \[3, 4\]. Received: \(2, 4\)"),
+    "wider": (with_a_wider_slot, r"average of '.*kernel' must have shape \(3, 4\). Received: shape \(3, 5\)"),
     "another class": (of_another_class, "The state of Other cannot"),
     "other slots": (of_other_slots, r"\['w'\] are not on both sides"),
     "without average": (without_average, r"\['average'\] are not on both sides"),
@@ -71,7 +75,7 @@ BROKEN = {
 OF_THE_AVERAGE = ("no average", "wider", "other slots", "without average")
 
 
-@each
+@each()
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_state_is_refused_and_changes_nothing(case, kind):
     break_it, message = BROKEN[kind]
@@ -97,7 +101,9 @@ def test_a_manifest_that_is_no_json_is_refused():
         optimizer.set_state({"manifest": np.frombuffer(b"{", "uint8")})
 
 
-@each_and_keras("Keras assigns what it is given up to the first that is wrong", (AssertionError, pytest.fail.Exception))
+@each(
+    keras="Keras assigns what it is given up to the first that is wrong", raises=(AssertionError, pytest.fail.Exception)
+)
 @pytest.mark.parametrize("wrong", [[], [np.zeros((9, 9))]], ids=["short", "shape"])
 def test_weights_by_position_must_be_whole(case, wrong):
     model = trained(sequential(), case.make(), 0)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import CASE, CASES, each, each_and_keras
+from cases import CASE, CASES, each
 from models import EVERYTHING, functional, sequential, subclassed, trained
 from support import descend, difference, state, value, values
 
@@ -25,7 +25,7 @@ def give_weights(source, target):
             b.assign(a)
 
 
-@each
+@each()
 @pytest.mark.parametrize("make", [sequential, functional, subclassed])
 def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     first = trained(make(), case.make(**EVERYTHING))
@@ -43,7 +43,7 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
     assert difference(*ends) == 0.0
 
 
-@each_and_keras("Keras skips the whole state with a warning when the number of variables differs")
+@each(keras="Keras skips the whole state with a warning when the number of variables differs")
 def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
     case.needs_steps_of_its_own()
@@ -75,7 +75,7 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
     assert list(report.not_in_file) == [v.path for v in every[:2]]
 
 
-@each
+@each()
 def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     case.needs("smoothness")
     case.needs_steps_of_its_own()
@@ -102,7 +102,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     assert report is optimizer.restored
 
 
-@each
+@each()
 def test_a_state_that_waits_is_not_lost(case):
     """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
     first = trained(sequential(), case.make(**EVERYTHING))
@@ -120,7 +120,7 @@ def test_a_state_that_waits_is_not_lost(case):
     assert difference(list(state(optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each
+@each()
 def test_a_state_that_was_taken_stays_as_it_is(case):
     model = trained(sequential(), case.make(**EVERYTHING), 3)
     taken = model.optimizer.get_state()
@@ -129,7 +129,7 @@ def test_a_state_that_was_taken_stays_as_it_is(case):
     assert all(np.array_equal(taken[key], array) for key, array in copies.items())
 
 
-@each
+@each()
 def test_options_that_differ_are_said(case):
     case.needs("use_ema")
     first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True), 1)
@@ -144,7 +144,7 @@ def test_options_that_differ_are_said(case):
     assert int(value(optimizer.iterations)) == 1
 
 
-@each
+@each()
 @pytest.mark.parametrize(
     ("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
 )
@@ -165,7 +165,7 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
             assert difference([value(new.kept[slot])], [value(old.kept[slot])]) == 0.0
 
 
-@each
+@each()
 def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
     """To more bits as it is, and to fewer rounded to the nearest number."""
     for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
@@ -180,7 +180,7 @@ def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
                 assert np.array_equal(value(variable), value(keras.ops.cast(old.kept[slot], variable.dtype)))
 
 
-@each
+@each()
 def test_a_state_of_fewer_bits_is_taken(case):
     import ml_dtypes
 
@@ -206,6 +206,44 @@ def test_a_file_without_an_optimizer_leaves_it_as_it_is(tmp_path, caplog):
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+def without_arrays(path, kept):
+    """Takes arrays of the optimizer out of a file, as if it had been cut off: all but the first `kept`."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        keys = sorted(file["optimizer/vars"], key=lambda key: key != "manifest")
+        for key in keys[kept:]:
+            del file["optimizer/vars"][key]
+
+
+@pytest.mark.parametrize(("kept", "message"), [(0, "has a place for it and nothing in it"), (1, "arrays are missing")])
+@pytest.mark.parametrize("way", ["weights", "model", "weights of a model"])
+def test_a_file_that_is_cut_off_is_told_from_one_without_an_optimizer(kept, message, way, tmp_path):
+    """Cut between the last layer's arrays and the first of the optimizer, and after the first."""
+    import zipfile
+
+    model = trained(sequential(), CASE.make(), 0)
+    before = state(model.optimizer)
+    model.save_weights(tmp_path / "cut.weights.h5")
+    without_arrays(tmp_path / "cut.weights.h5", kept)
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as whole, zipfile.ZipFile(tmp_path / "cut.keras", "w") as cut:
+        for name in whole.namelist():
+            of_weights = name == "model.weights.h5"
+            cut.writestr(name, (tmp_path / "cut.weights.h5").read_bytes() if of_weights else whole.read(name))
+    load = keras.models.load_model if way == "model" else model.load_weights
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / ("cut.weights.h5" if way == "weights" else "cut.keras"))
+    assert difference(list(state(model.optimizer).values()), list(before.values())) == 0.0
+
+
+def test_a_model_that_was_not_compiled_has_no_optimizer_in_its_file(tmp_path):
+    sequential().save(tmp_path / "bare.keras")
+    model = trained(sequential(), CASE.make(), 0)
+    model.load_weights(tmp_path / "bare.keras")
+    assert model.optimizer.restored.rule == "none"
+
+
 def test_shards_of_a_file_are_one_state(tmp_path):
     first = trained(sequential(), CASE.make(**EVERYTHING))
     room = first.optimizer.get_state()["manifest"].nbytes + 100
@@ -217,7 +255,7 @@ def test_shards_of_a_file_are_one_state(tmp_path):
     assert difference(list(state(second.optimizer).values()), list(state(first.optimizer).values())) == 0.0
 
 
-@each
+@each()
 def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_path):
     model = trained(sequential(), keras.optimizers.LossScaleOptimizer(case.make()))
     model.save(tmp_path / "model.keras")

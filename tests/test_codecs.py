@@ -5,16 +5,16 @@ import json
 import keras
 import numpy as np
 import pytest
-from cases import each, each_row
+from cases import each
 from keras import ops
 from reference import twins
-from support import MODES, descend, difference, value, values
+from support import MODES, a_weight, descend, difference, value, values
 from test_rounding import run
 
 import keras_adaptive
 from keras_adaptive import Group
-from keras_adaptive.core.codecs import Int8Codec
-from keras_adaptive.core.rounding import Noise, to_nearest
+from keras_adaptive.core.math.rounding import Noise, to_nearest
+from keras_adaptive.core.state.codecs import Int8Codec
 
 both_signs = pytest.mark.parametrize("nonnegative", [False, True], ids=["signed", "nonnegative"])
 # On JAX operation by operation each one would be compiled for each shape.
@@ -143,11 +143,11 @@ def test_what_has_no_code_is_not_made_a_number(nonnegative, mode):
 # Which slots
 
 
-@each_row
+@each("lecture rows", torch="rows")
 def test_a_slot_is_nonnegative_where_it_says_so(case):
     """And it says so wherever it is: codes without a sign are twice as fine."""
     rng = np.random.default_rng(203)
-    variables = [keras.Variable(rng.normal(size=shape), dtype="float64") for shape in ((8, 5), (40,))]
+    variables = [a_weight(rng.normal(size=shape), dtype="float64") for shape in ((8, 5), (40,))]
     optimizer = case.make()
     optimizer.build(variables)
     least: dict[str, float] = {}
@@ -162,7 +162,7 @@ def test_a_slot_is_nonnegative_where_it_says_so(case):
     assert declared == {name: smallest >= 0.0 for name, smallest in least.items()}
 
 
-@each
+@each()
 def test_what_is_small_or_an_embedding_is_exact(case):
     """A group says otherwise of its own variables, of none but them."""
     paths = {"large": (64, 64), "small": (63, 65), "tokens/embeddings": (64, 64), "token_embedding/table": (64, 64)}
@@ -177,7 +177,7 @@ def test_what_is_small_or_an_embedding_is_exact(case):
         for state in optimizer.plan.states:
             for slot in optimizer.slots:
                 if slot.name in state.kept and state.kept[slot.name].shape == state.shape:
-                    fine = slot.exact or slot.slot_dtype("int8", True, state.hyperparameters) == "float32"
+                    fine = slot.exact or slot.slot_dtype("int8", True, state.h) == "float32"
                     coded = state.kept[slot.name].dtype in ("int8", "uint8")
                     assert coded == (held[state.path] and not fine)
 
@@ -197,7 +197,7 @@ def test_bytes_for_each_parameter():
         (keras_adaptive.RMSprop(**INT8), 1),
         (keras_adaptive.SGD(momentum=0.9, **INT8), 1),
     ]:
-        optimizer.build([keras.Variable(np.zeros((1024, 1024), "float32"))])
+        optimizer.build([a_weight(np.zeros((1024, 1024), "float32"))])
         assert optimizer.describe().state_bytes == slots * (1024 * 1024 + 4 * 1024)
 
 
@@ -220,7 +220,7 @@ def large(seed=204, scale=1.0):
     return keras.Variable(scale * rng.normal(size=(64, 64)), dtype="float32", name="large")
 
 
-@each
+@each()
 def test_no_step_gets_large_by_rounding(case):
     """Gradients of one row go over 12 decades, and most of them are there in some steps only.
 
@@ -241,7 +241,7 @@ def test_no_step_gets_large_by_rounding(case):
     assert np.max(furthest["int8"]) <= 4 * np.max(furthest["float32"])
 
 
-@each
+@each()
 def test_training_in_eight_bits_follows_float32(case):
     """On gradients that depend on the weights: the distance is a small part of the way."""
     ends = {}
@@ -254,7 +254,7 @@ def test_training_in_eight_bits_follows_float32(case):
     assert np.linalg.norm(ends["int8"] - ends["float32"]) <= 0.1 * way
 
 
-@each
+@each()
 def test_a_moving_average_does_not_stand_still(case):
     """A gradient that falls to a tenth and stays: second moments come down as those of float32 do, on the mean."""
     kept = {}
@@ -284,7 +284,7 @@ def read(optimizer):
 # Saved and restored
 
 
-@each
+@each()
 @pytest.mark.parametrize(("there", "here"), [("int8", "int8"), ("int8", "float32"), ("float32", "int8")])
 def test_a_state_goes_over_to_another_slot_dtype(case, there, here, tmp_path):
     """Bit for bit into the same; from eight bits what they stand for; into eight bits the nearest code."""
@@ -307,7 +307,7 @@ def test_a_state_goes_over_to_another_slot_dtype(case, there, here, tmp_path):
         assert difference(values(other.variables), values(one.variables)) == 0.0
 
 
-@each
+@each()
 def test_codes_without_their_scales_are_refused(case):
     optimizer, other = case.make(**INT8), case.make()
     weights = [large()]
@@ -317,7 +317,8 @@ def test_codes_without_their_scales_are_refused(case):
     manifest = json.loads(state["manifest"].tobytes())
     scales = [role for role in manifest["variables"][0]["kept"] if role.endswith("_scale")]
     for role in scales:
-        del manifest["variables"][0]["kept"][role]
+        key = manifest["variables"][0]["kept"].pop(role)
+        del manifest["arrays"][key], state[key]
     state["manifest"] = np.frombuffer(json.dumps(manifest).encode(), "uint8")
     if not scales:
         return

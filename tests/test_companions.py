@@ -7,15 +7,15 @@ from keras import layers, ops
 
 from keras_adaptive import Group, Muon, companion_groups
 
-# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+# Where nothing has to be compiled first; tests/test_rules.py holds the other backends to the same numbers.
 pytestmark = pytest.mark.on("torch")
 
 
-def companions(model, **options):
+def companions(model, outputs=None):
     """The paths of the companions that are not vectors."""
-    optimizer = Muon(groups=companion_groups(model), **options)
+    optimizer = Muon(groups=companion_groups(model, outputs))
     optimizer.build(model.trainable_variables)
-    return {s.path for s in optimizer.plan.states if s.hyperparameters["companion"] and len(s.shape) > 1}
+    return {s.path for s in optimizer.plan.states if s.facts["companion"] and len(s.shape) > 1}
 
 
 def functional(make, inputs=(6,)):
@@ -123,10 +123,18 @@ def test_models_in_models_are_entered():
     assert ends(companions(functional(lambda x: layers.Dense(3, name="head")(inner(x)))), "/head")
 
 
-def test_the_last_layer_of_another_model():
+def test_another_model_does_not_say_which_layer_is_the_last():
+    """Not the layer that was made last: here that is one of the middle."""
     model = Subclassed()
+    model.last = layers.Dense(5, name="made_last")
+    model.last.build((None, 5))
     model(np.ones((2, 5), "int32"))
-    assert ends(companions(model), "embedding", "head")
+    with pytest.raises(ValueError, match=r"`output_layers` must be given, since Subclassed .*\[model.head\]"):
+        companion_groups(model)
+    assert ends(companions(model, [model.head]), "embedding", "head")
+    assert ends(companions(model, []), "embedding")
+    with pytest.raises(TypeError, match="`output_layers` must be None or a list of layers"):
+        companion_groups(model, ["head"])
 
 
 def test_another_model_with_a_tied_embedding_ends_in_it():
@@ -136,11 +144,55 @@ def test_another_model_with_a_tied_embedding_ends_in_it():
 
 
 def test_layers_in_layers():
-    """Of the block that is the output layer its own kernel is the last; its embedding is one."""
+    """A block does not say which of its layers is the last; its embedding is one."""
     block = functional(Block(4, name="block"), (5, 6))
-    assert {path.split("/")[-1] for path in companions(block)} == {"embeddings", "kernel"}
+    with pytest.raises(ValueError, match="since Block 'block' does not say"):
+        companion_groups(block)
+    assert ends(companions(block, [block.layers[-1].rest[0]]), "/positions", "/second")
     hidden = functional(lambda x: layers.Dense(2, name="head")(Block(4, name="block")(x)), (5, 6))
     assert ends(companions(hidden), "/positions", "/head")
+
+
+# Without companion_groups
+
+
+def default_companions(model):
+    optimizer = Muon()
+    optimizer.build(model.trainable_variables)
+    return {s.path for s in optimizer.plan.states if s.facts["companion"] and len(s.shape) > 1}
+
+
+def text_model():
+    tokens = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, name="tokens")(tokens)
+    return keras.Model(tokens, layers.Dense(3, name="head")(layers.Dense(4, name="hidden")(x)))
+
+
+def test_muon_leaves_embeddings_and_the_output_layer_to_adamw_by_itself():
+    assert ends(default_companions(text_model()), "/tokens", "/head")
+
+
+def test_an_untied_table_on_the_way_back_is_the_output_layer():
+    """As in KerasHub's Llama, where the layer of both tables is called an embedding."""
+    model = Subclassed(tied=True)
+    model.tied = layers.ReversibleEmbedding(9, 4, tie_weights=False, name="untied")
+    model.tied.build(None)
+    model(np.ones((2, 5), "int32"))
+    optimizer = Muon()
+    optimizer.build(model.trainable_variables)
+    kinds = {s.path.split("/")[-1]: s.role.kind for s in optimizer.plan.states if "untied" in s.path}
+    assert kinds == {"embeddings": "embedding", "reverse_embeddings": "output"}
+    assert not any(s.facts["companion"] for s in optimizer.plan.states if "head/kernel" in s.path)
+
+
+def test_the_model_that_is_trained_has_the_output_layer():
+    """Not a model of its features, nor one that it is a part of."""
+    model = text_model()
+    features = keras.Model(model.inputs, model.layers[-2].output)
+    twice = keras.Model(model.inputs, layers.Dense(2, name="after")(model.outputs[0]))
+    assert ends(default_companions(model), "/tokens", "/head")
+    assert ends(default_companions(features), "/tokens", "/hidden")
+    assert ends(default_companions(twice), "/tokens", "/after")
 
 
 def test_a_tied_embedding_is_the_output_layer_too():
@@ -170,7 +222,7 @@ def test_vectors_are_companions_without_a_group():
     model = functional(lambda x: layers.Dense(3)(body(x)))
     optimizer = Muon(groups=companion_groups(model))
     optimizer.build(model.trainable_variables)
-    assert all(s.hyperparameters["companion"] for s in optimizer.plan.states if len(s.shape) == 1)
+    assert all(s.facts["companion"] for s in optimizer.plan.states if len(s.shape) == 1)
 
 
 def test_groups_of_the_users_own_come_first():
@@ -178,13 +230,20 @@ def test_groups_of_the_users_own_come_first():
     groups = [Group("head/kernel", companion=False), *companion_groups(model)]
     optimizer = Muon(groups=groups)
     optimizer.build(model.trainable_variables)
-    assert not any(s.hyperparameters["companion"] for s in optimizer.plan.states if len(s.shape) > 1)
+    assert not any(s.facts["companion"] for s in optimizer.plan.states if len(s.shape) > 1)
 
 
 def test_frozen_layers_may_be_missing():
     model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
     model.layers[-1].trainable = False
     assert companions(model) == set()
+
+
+def test_groups_of_another_model_are_refused():
+    """Though none of a model's own companions need be there."""
+    other = functional(lambda x: layers.Dense(3, name="top")(layers.Dense(5, name="body")(x)))
+    with pytest.raises(ValueError, match="`groups` must match at least one variable"):
+        Muon(groups=companion_groups(other)).build(functional(lambda x: layers.Dense(3)(body(x))).trainable_variables)
 
 
 def test_a_model_without_weights_is_refused():

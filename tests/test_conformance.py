@@ -1,5 +1,7 @@
 """Every class in every line of the contract, each in a small form where it has to be compiled first.
 
+tests/test_rules.py holds it to its twin.
+
 What needs no compiler is held by the other tests in torch's world. The table in the README is made of the outcomes.
 """
 
@@ -7,25 +9,12 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import column, each_class, every_class
-from keras import ops
-from support import OPTIONS, SHAPES, Problem, Ramp, compiled, difference, values
+from cases import column, each
+from support import OPTIONS, Problem, a_weight, compiled, difference, values
 
 from keras_adaptive import Group
 
 WORLD = worlds.current()
-
-
-@column({"tensorflow": "XLA", "jax": "JAX", "torch": "torch"}.get(WORLD, WORLD))
-@every_class
-def test_float64_is_the_twin_where_all_is_compiled(case, float64):
-    problem, schedule = Problem(seed=17, shapes=case.shapes or SHAPES, steps=25), Ramp(0.05)
-    variables, optimizer = problem.variables("float64"), case.make(learning_rate=schedule)
-    apply = compiled(optimizer, variables)
-    for t in range(1, problem.steps + 1):
-        apply([ops.convert_to_tensor(g, dtype="float64") for g in problem.gradients(t, values(variables))])
-    twin = problem.reference(case.twin, schedule.at, case.coupled, **case.arguments, **case.of_twin)
-    assert difference(values(variables), twin) <= 1e-12
 
 
 def rows_of(values, ids, shape):
@@ -43,10 +32,9 @@ def rows_of(values, ids, shape):
 
 @pytest.mark.on("torch", "tensorflow")
 @column("sparse")
-@each_class
+@each(torch="classes")
 def test_a_gradient_of_some_rows_is_the_dense_one(case):
     """One row occurs twice, and most do not."""
-    case.needs("first steps")
     rng, ends = np.random.default_rng(32), []
     start, steps = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
     for place in (0, 1):
@@ -61,7 +49,7 @@ def test_a_gradient_of_some_rows_is_the_dense_one(case):
 
 @pytest.mark.on("mirrored")
 @column("replicas")
-@every_class
+@each("lecture", torch="classes", full="classes")
 def test_replicas_are_one_device(case):
     from replicas import noisy_loop
 
@@ -71,20 +59,20 @@ def test_replicas_are_one_device(case):
 
 @pytest.mark.on("tpu-jax", "tpu-tensorflow")
 @column("TPU")
-@every_class
+@each("lecture", torch="classes", full="classes")
 def test_compiles_for_a_tpu(case):
     if reason := worlds.missing(WORLD):
         pytest.skip(reason)
-    from keras_adaptive.core.backends import tpu
+    from keras_adaptive.bench.compilers import running as tpu
 
     kinds = [((48, 32), "bfloat16"), ((32,), "float32"), ((), "float32")]
-    variables = [keras.Variable(np.ones(shape), dtype=dtype) for shape, dtype in kinds]
+    variables = [a_weight(np.ones(shape), dtype=dtype) for shape, dtype in kinds]
     assert "ENTRY" in tpu.program(case.make(weight_decay=0.01), variables).text
 
 
 @pytest.mark.on("torch")
 @column("slot_dtype")
-@every_class
+@each("lecture", torch="classes", full="classes")
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
 def test_slots_of_fewer_bits_lead_the_same_way(case, slot_dtype):
     """Each slot is off by its spacing at most, without a bias: the way is the same to a fifth of its length.

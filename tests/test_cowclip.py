@@ -25,7 +25,7 @@ def table(start, name="embeddings", dtype="float64"):
     return keras.Variable(start, dtype=dtype, name=name)
 
 
-@each
+@each()
 def test_it_is_the_twin_before_that_of_the_rule(case, float64):
     """Of the table alone; a row that does not occur has no gradient. No rule knows a table by this name."""
     case.needs("first steps")
@@ -70,7 +70,7 @@ def test_the_penalty_is_part_of_what_is_clipped(float64):
 
 
 @on_tensorflow
-@each
+@each()
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_of_a_sparse_gradient_are_counted(case, mode):
     import tensorflow as tf
@@ -99,7 +99,7 @@ def test_rows_of_a_sparse_gradient_are_counted(case, mode):
     assert difference(trained(sparse=True), trained(sparse=False)) <= 1e-6
 
 
-@each
+@each()
 def test_a_window_of_micro_batches_is_one_batch(case, float64):
     """Its mean gradient is clipped by the counts of all of it, window after window."""
     case.needs("smoothness")
@@ -139,7 +139,7 @@ def test_they_are_given_to_a_step_without_state():
 
 
 @pytest.mark.on("mirrored", "mirrored-4")
-@each
+@each()
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize("sparse", [True, False])
 def test_they_are_summed_over_the_replicas(case, steps, sparse):

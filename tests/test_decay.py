@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from cases import each, rows
+from cases import each
 from keras import ops
-from support import Problem, Ramp, difference, value, values
+from support import Problem, Ramp, a_weight, difference, value, values
 
 # Where the rule has its own place for the decay, its twin says where.
-each_beside = pytest.mark.parametrize("case", [row for row in rows() if row.values[0].optimizer.decay == "core"])
+each_beside = each(where=lambda case: case.optimizer.decay == "core")
 
 
 class Halving(keras.optimizers.schedules.LearningRateSchedule):
@@ -41,7 +41,7 @@ def test_decay_beside_the_gradient(case, mode, decay):
     """Without a gradient nothing else moves a weight: it shrinks by eta lambda, or by lambda alone, of this update."""
     case.needs("rest")
     ramp = Ramp(0.5)
-    variable = keras.Variable([4.0, -2.0])
+    variable = a_weight([4.0, -2.0])
     optimizer = case.make(ramp, weight_decay=decay, weight_decay_mode=mode)
     for t in range(1, 6):
         before = value(variable)
@@ -62,7 +62,7 @@ def test_coupled_decay_is_part_of_the_gradient(case):
 @each_beside
 def test_coupled_decay_is_added_after_clipping(case):
     """As where gradients are clipped before the optimizer is called."""
-    clipped, by_hand = keras.Variable([3.0, -4.0]), keras.Variable([3.0, -4.0])
+    clipped, by_hand = a_weight([3.0, -4.0]), a_weight([3.0, -4.0])
     case.make(weight_decay=0.5, weight_decay_mode="coupled", clipnorm=0.1).apply(
         [ops.convert_to_tensor([6.0, 8.0])], [clipped]
     )
@@ -74,7 +74,7 @@ def test_coupled_decay_is_added_after_clipping(case):
 def test_a_schedule_of_decay_counts_updates(case):
     """Not the micro-batches of a window."""
     case.needs("rest")
-    variable = keras.Variable([4.0])
+    variable = a_weight([4.0])
     optimizer = case.make(0.5, weight_decay=Halving(), gradient_accumulation_steps=3)
     expected = 4.0
     for t in range(4):
@@ -84,7 +84,7 @@ def test_a_schedule_of_decay_counts_updates(case):
         assert difference([value(variable)], [np.array([expected])]) <= 1e-6
 
 
-@each
+@each()
 def test_wrong_modes(case):
     for wrong in ("l2", None, 1):
         with pytest.raises((ValueError, TypeError), match=r"`weight_decay_mode` must be .*'coupled'.*Received"):

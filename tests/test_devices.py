@@ -99,10 +99,10 @@ def bytes_of(variables, by_device=False):
 def shaped(optimizer):
     """The optimizer's variables that belong to a weight."""
     states = optimizer.plan.states
-    return [v for s in states for v in [*s.kept.values(), *([] if s.accumulator is None else [s.accumulator])]]
+    return [v for s in states for v in [*s.kept.values(), *([s.window["accumulator"]] if s.window else [])]]
 
 
-@each
+@each()
 @pytest.mark.parametrize("options", ["everything", pytest.param("plain", marks=full)])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("shard_state", [False, True])
@@ -116,7 +116,7 @@ def test_many_devices_are_one(case, options, distribution, shard_state):
     assert_identical([*many.trainable_variables, *many.optimizer.variables])
 
 
-@each
+@each()
 def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
     """And moves no weight; the monitor shows that, and the other steps, as on one device."""
     spoilt = X.copy()
@@ -130,7 +130,7 @@ def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
     assert_identical([*models[0].trainable_variables, *models[0].optimizer.variables])
 
 
-@each
+@each()
 @pytest.mark.parametrize("trained", [False, True])
 def test_the_state_is_laid_over_the_devices(case, trained):
     """An eighth of what divides by eight is on each device, from build on; the weights, and what does not, on all."""
@@ -149,7 +149,7 @@ def test_the_state_is_laid_over_the_devices(case, trained):
     assert held[True] == [held[False][0] // 8, *held[False][1:]]
 
 
-@each
+@each()
 @pytest.mark.parametrize("slot_dtype", ["float32", "int8"])
 def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype):
     """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too.
@@ -177,7 +177,7 @@ def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype)
     assert difference(*ends) <= ROUNDING
 
 
-@each
+@each()
 def test_rounding_is_that_of_one_device(case):
     """Nearly all elements: a last digit of float32 that a compiler rounds otherwise may tip a rounding.
 
@@ -202,7 +202,7 @@ def test_rounding_is_that_of_one_device(case):
         assert np.mean(many == alone) >= 0.98
 
 
-@each
+@each()
 @pytest.mark.parametrize(("how", "devices"), [("keras", 4), ("weights", 4), pytest.param("keras", 1, marks=full)])
 def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path):
     """Bit for bit what was saved, laid over the devices that there are, and the training goes on as on eight."""
@@ -239,7 +239,7 @@ def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path
 
 
 @pytest.mark.on("jax-devices", "jax", "torch", "tensorflow")
-@each
+@each()
 def test_shard_state_where_there_is_nothing_to_lay_it_over(case):
     weight = keras.Variable([1.0, 2.0])
     optimizer = case.make(shard_state=True)

@@ -241,6 +241,87 @@ def test_inside_of_keras_wrappers(name):
         assert difference(watch.ends[0], watch.ends[-1]) > 1e-4
 
 
+class Interrupt(keras.callbacks.Callback):
+    """Stops the program once, at the n-th call of a method."""
+
+    def __init__(self, method, after):
+        super().__init__()
+        self.calls = 0
+        setattr(self, method, lambda *given, **logs: self.call(after))
+
+    def call(self, after):
+        self.calls += 1
+        if self.calls == after:
+            raise KeyboardInterrupt
+
+
+PLACES = {"on_epoch_begin": 2, "on_train_batch_end": 2, "on_test_batch_end": 1, "on_test_end": 1, "on_epoch_end": 1}
+KERAS_ON_JAX = pytest.param(
+    "keras",
+    "on_train_batch_end",
+    False,
+    marks=[
+        pytest.mark.on("jax"),
+        pytest.mark.xfail(
+            strict=True, raises=(AssertionError, TypeError), reason="Keras leaves the average in the model, or nothing"
+        ),
+    ],
+)
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("name", "place", "callback"),
+    [
+        pytest.param(
+            name,
+            place,
+            callback,
+            marks=[]
+            if (name, place, callback) in (("ema", "on_train_batch_end", False), ("ema", "on_test_batch_end", True))
+            else pytest.mark.full,
+        )
+        for name in OPTIMIZERS
+        for place in PLACES
+        for callback in (False, True)
+    ]
+    + [KERAS_ON_JAX],
+)
+def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(name, place, callback):
+    """Also inside of an `except`, and with another instance of the callback."""
+    optimizer = OPTIMIZERS.get(name, lambda: keras.optimizers.SGD(0.2, use_ema=True, ema_momentum=0.5))
+    straight, model = model_with(optimizer), model_with(optimizer)
+    validation = {"validation_data": (X, Y), "validation_batch_size": 10} if "test" in place else {}
+
+    def callbacks():
+        return [EvaluationWeights()] if callback else []
+
+    fit(straight, epochs=2, callbacks=callbacks(), **validation)
+    try:
+        fit(model, epochs=2, callbacks=[*callbacks(), Interrupt(place, PLACES[place])], **validation)
+    except KeyboardInterrupt:
+        assert int(value(model.optimizer.iterations)) == 2
+        fit(model, epochs=1, callbacks=callbacks(), **validation)
+    assert int(value(model.optimizer.iterations)) == 4
+    assert difference(values(model.variables), values(straight.variables)) == 0.0
+    if name != "keras":
+        assert difference(values(model.trainable_variables), evaluated(model)) == 0.0
+
+
+@everywhere
+def test_weights_that_were_loaded_after_an_interrupt_stay():
+    """The training weights that were set aside are those of another training then."""
+    model = model_with(OPTIMIZERS["ema"])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, callbacks=[EvaluationWeights(), Interrupt("on_epoch_end", 1)])
+    loaded = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
+    for variable, array in zip(model.trainable_variables, loaded, strict=True):
+        variable.assign(array)
+    watch = Watch()
+    fit(model, callbacks=[EvaluationWeights(), watch])
+    assert difference(watch.begins[0], loaded) == 0.0
+
+
 @pytest.mark.parametrize("option", ["use_ema", "cautious"])
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "ema"])
 def test_a_second_average_and_a_changed_step_are_refused(name, option):

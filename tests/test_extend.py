@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from cases import CASES, each, each_and_keras
+from cases import CASES, each
 from keras import layers, ops
 from support import descend, difference, state, value, values
 
@@ -58,7 +58,7 @@ def put_together(model, optimizer):
 @pytest.mark.parametrize(
     "options", [EVERYTHING, pytest.param(EIGHT_BITS, marks=pytest.mark.full)], ids=["everything", "int8"]
 )
-@each_and_keras("Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
+@each(keras="Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
 def test_fit_frozen_extend_and_fit(case, options):
     case.needs("first steps")
     if case.twin:
@@ -80,13 +80,13 @@ def test_fit_frozen_extend_and_fit(case, options):
 
 # Not in eight bits, which are rounded by the variable's place.
 @pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), EVERYTHING], ids=["plain", "everything"])
-@each
+@each()
 def test_the_order_may_change_and_new_variables_begin_with_themselves(case, options):
     """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{shape}") for shape in ((2, 3), (4,), (5,)))
     options = {name: option for name, option in options.items() if name != "global_clipnorm"}
     optimizer, old, new = case.make(**options), case.make(**options), case.make(**options)
-    twins = [keras.Variable(v) for v in (a, b, c)]
+    twins = [keras.Variable(value(v)) for v in (a, b, c)]
     descend(optimizer, [b], 0, 6)
     descend(old, twins[1:2], 0, 6)
     optimizer.extend([a, b, c])
@@ -102,7 +102,7 @@ def test_the_order_may_change_and_new_variables_begin_with_themselves(case, opti
     assert difference(values([a, b, c]), values(twins)) <= 1e-6
 
 
-@each
+@each()
 def test_an_extended_state_is_saved_and_goes_on_bit_for_bit(case, tmp_path):
     model = half_frozen(case.make(use_ema=True))
     fit(model)
@@ -137,7 +137,7 @@ def test_what_does_not_extend_is_refused():
 
 @pytest.mark.full
 @pytest.mark.on("mirrored")
-@each
+@each()
 def test_replicas_extend_as_one_device_does(case):
     """Restored by name into replicas besides."""
     strategy = pytest.importorskip("replicas", reason="the helpers of the replicas' tests").strategy()

@@ -1,23 +1,23 @@
 """Groups: which variable is trained with what, decided once, shown, and saved."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
-from cases import CASES, QUICKEST, ROWS, column, each, each_and_keras, each_class
+from cases import column, each, rows
 from keras import ops
 from support import Problem, Ramp, difference, value, values
 
-from keras_adaptive import Group, layerwise_decay, no_decay_on_vectors
+from keras_adaptive import Group, companion_groups, layerwise_decay, no_decay_on_vectors
 
 keras.saving.register_keras_serializable(package="tests")(Ramp)
 
 # Rows of one class; what is no hyperparameter of theirs must be the same, and a coupled step is of all variables.
 PAIRS = [
     pytest.param(case, other, id=f"{case.name}-{other.name}")
-    for case in (ROWS if QUICKEST else CASES)
-    for other in (ROWS if QUICKEST else CASES)
+    for case, other in itertools.permutations(rows("lecture rows", torch="rows"), 2)
     if case.optimizer is other.optimizer
-    and case is not other
     and case.arguments.get("cautious") == other.arguments.get("cautious")
     and not case.coupled
 ]
@@ -49,6 +49,7 @@ def two(names=("first", "second")):
 
 
 @pytest.mark.parametrize(("case", "other"), PAIRS)
+@pytest.mark.full_on("tensorflow")
 def test_a_group_has_other_hyperparameters(case, other):
     """Both variables end as under an optimizer of their own."""
     grouped = case.make(
@@ -63,7 +64,7 @@ def test_a_group_has_other_hyperparameters(case, other):
 
 
 @column("groups")
-@each_class
+@each(torch="classes")
 def test_a_group_is_an_optimizer_of_its_own(case):
     """Where the step does not depend on all variables, each ends as if it were alone; with a schedule of decay too."""
     case.needs_steps_of_its_own()
@@ -74,7 +75,7 @@ def test_a_group_is_an_optimizer_of_its_own(case):
     assert difference(ours, [first, second]) <= 1e-6
 
 
-@each
+@each()
 def test_the_learning_rate_moves_all_groups_in_proportion(case):
     """Through callbacks, in what is already compiled."""
     case.needs("first steps")
@@ -108,8 +109,8 @@ def test_the_learning_rate_moves_all_groups_in_proportion(case):
     assert difference(*ends) <= 1e-6
 
 
-@each
-def test_the_first_match_wins_and_the_rest_is_the_optimizers(case):
+@each()
+def test_the_first_that_speaks_of_an_argument_decides_and_the_rest_is_the_optimizers(case):
     variables = [*two(("encoder_kernel", "encoder_bias")), keras.Variable(1.0, name="head")]
     optimizer = case.make(learning_rate=0.5, groups=[Group("bias$", 0.1), Group("^encoder", 0.2)])
     optimizer.build(variables)
@@ -117,7 +118,7 @@ def test_the_first_match_wins_and_the_rest_is_the_optimizers(case):
     assert np.allclose([row.learning_rate for row in optimizer.describe()], rates)
 
 
-@each
+@each()
 def test_no_decay_on_vectors(case):
     variables = [keras.Variable(np.ones(shape)) for shape in [(2, 2), (3,), ()]]
     optimizer = case.make(learning_rate=0.5, weight_decay=0.1, groups=[no_decay_on_vectors()])
@@ -125,7 +126,7 @@ def test_no_decay_on_vectors(case):
     assert [row.weight_decay for row in optimizer.describe()] == [0.1, 0.0, 0.0]
 
 
-@each
+@each()
 def test_a_pattern_that_matches_nothing_names_the_nearest(case):
     variables = two(("encoder_kernel", "decoder_bias"))
     optimizer = case.make(groups=[Group("encodr")])
@@ -133,14 +134,17 @@ def test_a_pattern_that_matches_nothing_names_the_nearest(case):
         optimizer.build(variables)
     assert not optimizer.built
     assert len(optimizer.variables) == len(case.make().variables)
+    with pytest.raises(ValueError, match=r"earlier groups say otherwise for \['decoder_bias'\]"):
+        case.make(groups=[Group("coder", 0.5), Group("bias", 0.1)]).build(variables)
     with pytest.raises(ValueError, match="earlier groups"):
-        case.make(groups=[Group("coder"), Group("bias")]).build(variables)
+        case.make(groups=[Group("coder", exclusive=True), Group("bias", 0.1)]).build(variables)
+    case.make(groups=[Group("coder", 0.5), Group("bias", 0.5)]).build(variables)
     with pytest.raises(ValueError, match="max_ndim=0"):
         case.make(groups=[Group("", max_ndim=0)]).build(variables)
-    case.make(groups=[Group("encodr", optional=True)]).build(variables)
+    case.make(groups=[Group("encodr", optional=True), Group("bias")]).build(variables)
 
 
-@each
+@each()
 def test_wrong_groups(case):
     wrong = [
         (lambda: Group(3), "pattern"),
@@ -149,6 +153,12 @@ def test_wrong_groups(case):
         (lambda: Group("a", weight_decay=-0.1), "weight_decay"),
         (lambda: Group("a", max_ndim=1.5), "max_ndim"),
         (lambda: Group("a", optional="no"), "optional"),
+        (lambda: Group("a", exclusive=1), "exclusive"),
+        (lambda: Group("a", learning_rate=0.1), "learning_rate`; did you mean `learning_rate_multiplier"),
+        (lambda: Group("a", lr=0.1), "lr`; did you mean `learning_rate_multiplier"),
+        (lambda: Group("a", weight_decy=0), "weight_decy`; did you mean `weight_decay"),
+        (lambda: Group("a", weigth_decay=0), "weigth_decay`; did you mean `weight_decay"),
+        (lambda: Group("a", slot_type="int8"), "slot_type`; did you mean `slot_dtype"),
         (lambda: case.make(groups=["a"]), "groups"),
         (lambda: case.make(groups=Group("a")), "groups"),
         (lambda: case.make(groups=[Group("a", slope=1.0)]), "slope"),
@@ -157,6 +167,194 @@ def test_wrong_groups(case):
     for make, name in wrong:
         with pytest.raises((ValueError, TypeError), match=rf"`{name}.*Received"):
             make()
+
+
+@each("lecture", torch="classes", full="classes")
+def test_a_group_refuses_no_name_that_an_algorithm_has(case):
+    for name, number in hyperparameters(case).items():
+        assert Group("a", **{name: number}).get_config()[name] == number
+
+
+@each()
+def test_a_misspelt_hyperparameter_names_the_nearest_and_all_that_a_group_accepts(case):
+    name = next(name for name in case.make().hyperparameters if name not in case.optimizer.common_hyperparameters)
+    with pytest.raises(TypeError) as caught:
+        case.make(groups=[Group("a", **{f"{name}x": 0.5})])
+    assert f"did you mean `{name}`?" in str(caught.value)
+    for accepted in (name, "learning_rate_multiplier", "weight_decay", "slot_dtype"):
+        assert repr(accepted) in str(caught.value)
+
+
+# Several groups of one variable
+
+
+def decided(optimizer):
+    """By path: what was decided for each variable."""
+    return {
+        s.path: {
+            "rate": s.learning_rate_multiplier,
+            "decay": s.weight_decay,
+            "slots": [v.dtype for v in s.kept.values()],
+            "hyperparameters": dict(s.hyperparameters),
+        }
+        for s in optimizer.plan.states
+    }
+
+
+PATHS = ["body_kernel", "body_bias", "head_kernel", "head_bias"]
+
+
+def four():
+    return [keras.Variable(ops.ones((4, 2) if "kernel" in path else (2,)), name=path) for path in PATHS]
+
+
+@each("lecture", torch="classes", full="classes")
+def test_what_several_groups_say_about_different_things_all_holds(case):
+    """As if each variable had one group with all that the first groups say which speak of it."""
+    theirs = hyperparameters(case)
+    free = [name for name in theirs if name not in case.optimizer.common_hyperparameters]
+    rng = np.random.default_rng(84)
+    for _ in range(10):
+        drawn = []
+        for pattern in rng.choice(["kernel", "bias", "body", "head", "", "d_b"], 4):
+            says = {"learning_rate_multiplier": rng.uniform(), "weight_decay": rng.uniform(), "slot_dtype": "bfloat16"}
+            says |= {name: theirs[name] for name in free}
+            chosen = rng.permutation(sorted(says))[: rng.integers(1, 4)]
+            drawn.append((pattern, {name: says[name] for name in chosen}))
+        exact = []
+        for path in PATHS:
+            of_it = {}
+            for pattern, says in reversed(drawn):
+                if pattern in path:
+                    of_it = {**of_it, **says}
+            exact.append(Group(f"^{path}$", **of_it))
+        one, other = four(), four()
+        composed = case.make(groups=[Group(pattern, optional=True, **says) for pattern, says in drawn])
+        single = case.make(groups=exact)
+        composed.build(one)
+        single.build(other)
+        assert decided(composed) == decided(single)
+
+
+@each(torch="classes")
+def test_several_groups_train_as_one_does(case):
+    """A schedule of the decay from one group, the multiplier and a hyperparameter from others."""
+    case.needs_steps_of_its_own()
+    name, number = next(iter(hyperparameters(case).items()))
+    apart = [Group("second", 0.5), Group("", weight_decay=DECAY), Group("sec", weight_decay=0.3, **{name: number})]
+    together = [Group("second", 0.5, weight_decay=DECAY, **{name: number}), Group("first", weight_decay=DECAY)]
+    ends = [steps(case.make(Ramp(0.2), weight_decay=0.1, groups=groups), two(), (0, 1)) for groups in (apart, together)]
+    assert difference(*ends) == 0.0
+
+
+@each()
+@pytest.mark.parametrize("order", [1, -1])
+def test_vectors_without_decay_have_their_levels_rate_too(case, order):
+    model = sequential("sgd")
+    groups = [no_decay_on_vectors(), *layerwise_decay(model, 0.5)][::order]
+    optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
+    optimizer.build(model.trainable_variables)
+    rows = [(row.learning_rate, row.weight_decay) for row in optimizer.describe()]
+    vector = case.vector_rate
+    assert np.allclose(rows, [(0.5, 0.1), (0.5 * vector, 0.0), (1.0, 0.1), (vector, 0.0)])
+
+
+@each()
+def test_the_table_names_all_groups_of_a_variable(case):
+    optimizer = case.make(groups=[Group("bias", 0.5), Group("head_bias", weight_decay=0.0)])
+    optimizer.build(four())
+    assert [row.group for row in optimizer.describe()] == ["", "0: bias", "", "0: bias, 1: head_bias"]
+
+
+@each()
+def test_of_an_exclusive_groups_variables_no_later_group_is_heard(case):
+    groups = [Group("bias", exclusive=True), Group("", 0.5, weight_decay=0.3)]
+    optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
+    optimizer.build(four())
+    assert [state.learning_rate_multiplier / case.vector_rate for state in optimizer.plan.states][1::2] == [1.0, 1.0]
+    assert [state.learning_rate_multiplier for state in optimizer.plan.states][::2] == [0.5, 0.5]
+    assert [row.weight_decay for row in optimizer.describe()] == [0.3, 0.1, 0.3, 0.1]
+
+
+@each()
+def test_what_is_excluded_from_weight_decay_stays_so_whatever_a_group_says(case):
+    optimizer = case.make(1.0, weight_decay=0.1, groups=[Group("", 0.5), Group("bias", weight_decay=0.3)])
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.build(four())
+    assert [row.weight_decay for row in optimizer.describe()] == [0.1, 0.0, 0.1, 0.0]
+
+
+@each()
+def test_groups_that_match_nothing_are_an_error_even_if_each_is_optional(case):
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hiden"), keras.layers.Dense(1)], name="m")
+    model = sequential("sgd")
+    for groups in (layerwise_decay(other, 0.1), [Group("encodr", 0.1, optional=True)]):
+        optimizer = case.make(groups=groups)
+        with pytest.raises(
+            ValueError, match=r"`groups` must match.*'sequential.*/kernel.*model that is trained.*Received: "
+        ) as caught:
+            optimizer.build(model.trainable_variables)
+        assert len(str(caught.value)) < 1000
+        assert not optimizer.built
+        assert len(optimizer.variables) == len(case.make().variables)
+    case.make(groups=[]).build(model.trainable_variables)
+
+
+@each()
+def test_a_group_that_matched_nothing_holds_for_variables_that_join(case):
+    variables = four()
+    groups = [Group("^body", 0.5, optional=True), Group("bias", weight_decay=0.3)]
+    optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
+    optimizer.build(variables[2:])
+    optimizer.extend(variables)
+    expected = case.make(1.0, weight_decay=0.1, groups=groups)
+    expected.build(variables)
+    shown = [[(r.path, r.group, r.learning_rate, r.weight_decay) for r in o.describe()] for o in (optimizer, expected)]
+    assert shown[0] == shown[1]
+
+
+def test_hyperparameters_are_checked_in_each_combination_that_occurs():
+    """Wrong together by two groups: refused at build, nothing is made. Right together though not alone: accepted."""
+    from keras_adaptive import Lamb
+
+    lower, upper = {"phi_lower": 5.0}, {"phi_upper": 2.0}
+    apart = [Group("kernel", **lower), Group("bias", **upper)]
+    Lamb(groups=apart).build(four())
+    wrong = Lamb(groups=[Group("kernel", **lower), Group("head", **upper)])
+    with pytest.raises(ValueError, match="`phi_lower` must be at most `phi_upper`"):
+        wrong.build(four())
+    assert not wrong.built
+    assert len(wrong.variables) == len(Lamb().variables)
+    Lamb(phi_upper=2.0, groups=[Group("kernel", **lower), Group("kernel", phi_upper=7.0)]).build(four())
+    with pytest.raises(ValueError, match="`phi_lower` must be at most `phi_upper`"):
+        Lamb(phi_upper=2.0, groups=[Group("kernel", **lower), Group("", 0.5)])
+
+
+@each()
+def test_groups_that_version_0_1_0_saved_keep_the_first_match(case):
+    """They were decided one for each variable; a variable that joins later has its first match alone too."""
+    config = case.make(1.0, weight_decay=0.1).get_config()
+    old = {"weight_decay": None, "max_ndim": None, "optional": False, "slot_dtype": None}
+    of_groups = [
+        old | {"pattern": "bias", "learning_rate_multiplier": 1.0},
+        old | {"pattern": "", "learning_rate_multiplier": 0.5, "weight_decay": 0.3},
+    ]
+    registered = keras.saving.serialize_keras_object(Group("a"))
+    config["groups"] = [registered | {"config": each_one} for each_one in of_groups]
+    # The decision stands even where the patterns, by themselves, say otherwise.
+    config["decided"] = [
+        {"path": "head_kernel", "shape": [4, 2], "group": 0, "decays": True},
+        {"path": "head_bias", "shape": [2], "group": 1, "decays": True},
+    ]
+    optimizer = case.optimizer.from_config(config)
+    for again in (optimizer, case.optimizer.from_config(optimizer.get_config())):
+        variables = four()
+        again.build(variables[2:])
+        again.extend(variables)
+        rates = [state.learning_rate_multiplier for state in again.plan.states]
+        vector = case.vector_rate
+        assert np.allclose(rates, [0.5, vector, 1.0, 0.5 * vector])
+        assert [row.weight_decay for row in again.describe()] == [0.3, 0.1, 0.1, 0.3]
 
 
 def sequential(optimizer):
@@ -173,7 +371,7 @@ def train(model, first, last):
         model.train_on_batch(X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
 
 
-@each_and_keras("Keras does not save what is excluded from weight decay", raises=(AssertionError, ValueError))
+@each(keras="Keras does not save what is excluded from weight decay", raises=(AssertionError, ValueError))
 def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
     """A Sequential's variables lose the first part of their path on the way; patterns with it match no more.
 
@@ -183,7 +381,7 @@ def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
     if case.twin:
         half_of_it = keras.optimizers.schedules.ExponentialDecay(0.25, 4, 0.5)
         mode = "independent" if case.optimizer.decay == "core" else "decoupled"
-        groups = [Group("^sequential.*hidden", 0.25, weight_decay=half_of_it)]
+        groups = [Group("^sequential.*hidden", weight_decay=half_of_it), Group("^sequential.*hid", 0.25)]
         ours = {"weight_decay": DECAY, "weight_decay_mode": mode, "groups": groups}
 
     def made():
@@ -204,7 +402,7 @@ def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
     assert [row.weight_decay for row in rows[1]] == pytest.approx([0.25 * 0.5**2.5, 0.0, 0.5 * 0.5**2.5, 0.0])
 
 
-@each
+@each()
 def test_excluded_variables_are_saved(case):
     """By the variable too, before build and after it; and groups keep what their config says."""
     decayed, not_decayed = two()
@@ -221,7 +419,7 @@ def test_excluded_variables_are_saved(case):
         again.exclude_from_weight_decay(var_names=["first"])
 
 
-@each
+@each()
 def test_the_table(case):
     with pytest.raises(ValueError, match="built"):
         case.make().describe()
@@ -246,61 +444,20 @@ def test_the_table(case):
         assert word in text
 
 
-# Layer-wise decay
+@each()
+def test_groups_of_another_model_are_refused_beside_one_that_matches(case):
+    one, other = (model_of(name) for name in ("one", "other"))
+    groups = [no_decay_on_vectors(), *layerwise_decay(other, 0.1)]
+    with pytest.raises(ValueError, match=r"made for a model; the nearest paths are.*one.*Received"):
+        case.make(groups=groups, weight_decay=0.1).build(one.trainable_variables)
 
 
-def multipliers(model, rate=0.5, **options):
-    """By path: the learning rate and the decay that an optimizer of the model has, its own being 1.0 and 0.1."""
-    import keras_adaptive
-
-    optimizer = keras_adaptive.SGD(learning_rate=1.0, weight_decay=0.1, groups=layerwise_decay(model, rate, **options))
-    optimizer.build(model.trainable_variables)
-    return {row.path: (row.learning_rate, row.weight_decay) for row in optimizer.describe()}
+def model_of(name):
+    dense = keras.layers.Dense
+    return keras.Sequential([keras.Input((3,)), dense(2, name=name), dense(1, name=f"{name}_2")])
 
 
-class Block(keras.layers.Layer):
-    """Two layers that are one level."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.first, self.second = keras.layers.Dense(4), keras.layers.Dense(4)
-
-    def call(self, x):
-        return x + self.second(self.first(x))
-
-
-def test_layerwise_decay_of_a_text_model():
-    """Embeddings are on one level, norms on that of the layer before them, models inside of models are entered."""
-    ids = keras.Input((5,), dtype="int32")
-    x = keras.layers.Embedding(9, 4, name="tokens")(ids)
-    x = keras.layers.LayerNormalization(name="norm")(x)
-    x = keras.layers.Add()([x, keras.layers.Embedding(5, 4, name="places")(ids)])
-    for i in range(2):
-        x = Block(name=f"block{i}")(x)
-    backbone = keras.Model(ids, keras.layers.LayerNormalization(name="last")(x), name="backbone")
-    out = keras.layers.Dense(2, name="head")(backbone(ids))
-    model = keras.Model(ids, out)
-    expected = {"block0": 0.25, "block1": 0.5, "last": 0.5, "head": 1.0}
-    expected |= dict.fromkeys(("tokens", "norm", "places"), 0.125)
-    found = multipliers(model)
-    assert len(found) == len(model.trainable_variables)
-    for path, (rate, _) in found.items():
-        layer = next(part for part in path.split("/") if part in expected)
-        assert rate == expected[layer], path
-
-
-def test_layerwise_decay_of_a_frozen_model_and_of_vectors():
-    layers = [keras.layers.Dense(2, name=f"d{i}") for i in range(3)]
-    model = keras.Sequential([keras.Input((3,)), *layers], name="m")
-    layers[0].trainable = False
-    assert multipliers(model, decay_vectors=False) == {
-        "m/d1/kernel": (0.5, 0.1),
-        "m/d1/bias": (0.5, 0.0),
-        "m/d2/kernel": (1.0, 0.1),
-        "m/d2/bias": (1.0, 0.0),
-    }
-    with pytest.raises(ValueError, match="must be built"):
-        layerwise_decay(keras.Sequential([keras.layers.Dense(1)]), 0.5)
-    for wrong in (0.0, 1.5, "0.5", None):
-        with pytest.raises((ValueError, TypeError), match="`rate` must"):
-            layerwise_decay(model, wrong)
+@pytest.mark.parametrize("make", [lambda: layerwise_decay(None, 0.5), lambda: companion_groups(None)])
+def test_what_is_no_model_is_refused(make):
+    with pytest.raises(TypeError, match=r"`model` must be a Model. Received: model=None"):
+        make()

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from keras_adaptive.core.matching import match
+from keras_adaptive.core.state.matching import match
 
 pytestmark = pytest.mark.quick
 

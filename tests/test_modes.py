@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cases import each
 from keras import ops
-from support import Problem, difference, in_mode, state, values
+from support import Problem, a_weight, difference, in_mode, state, values
 
 OPTIONS = {
     "plain": {},
@@ -39,7 +39,7 @@ def stepping(optimizer, variables):
 
 
 @pytest.mark.on("tensorflow")
-@each
+@each()
 @options
 def test_graph_and_jit_are_eager(case, options):
     ends = []
@@ -57,7 +57,7 @@ def test_graph_and_jit_are_eager(case, options):
 
 
 @pytest.mark.on("jax")
-@each
+@each()
 @options
 def test_jit_is_eager(case, options):
     import jax
@@ -83,7 +83,7 @@ def test_jit_is_eager(case, options):
 
 
 @pytest.mark.on("tensorflow")
-@each
+@each()
 @options
 def test_an_eager_loop_traces_once(case, options):
     problem = Problem(seed=22, steps=6)
@@ -94,7 +94,7 @@ def test_an_eager_loop_traces_once(case, options):
 
 
 @pytest.mark.on("tensorflow")
-@each
+@each()
 def test_the_update_is_one_compiled_program(case):
     """In a user's graph the optimizer adds one call, not operations for every variable."""
     import tensorflow as tf
@@ -110,12 +110,12 @@ def test_the_update_is_one_compiled_program(case):
 
 
 @pytest.mark.on("torch")
-@each
+@each()
 def test_a_step_holds_the_new_values_of_one_variable_at_a_time(case):
     """Where nothing is compiled: of all together it would be as much again as weights and state."""
-    from keras_adaptive.core.backends import bench
+    from keras_adaptive.bench.backends import running as bench
 
-    variables, optimizer = [keras.Variable(np.ones((512, 512), "float32")) for _ in range(32)], case.make()
+    variables, optimizer = [a_weight(np.ones((512, 512), "float32")) for _ in range(32)], case.make()
     optimizer.build(variables)
     gradients = [bench.gradient((512, 512), seed=25)] * len(variables)
     update = bench.update(optimizer, variables, gradients, jit_compile=False)
@@ -126,7 +126,7 @@ def test_a_step_holds_the_new_values_of_one_variable_at_a_time(case):
     assert extra < 32 * 2**20
 
 
-@each
+@each()
 def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
     case.needs("first steps")
 
@@ -139,7 +139,7 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
             rounded = tf.numpy_function(lambda x: np.round(x * 8) / np.float32(8), [w], tf.float32)
             return tf.ensure_shape(rounded, w.shape)
 
-    weight = keras.Variable(np.linspace(-1, 1, 12).reshape(4, 3))
+    weight = a_weight(np.linspace(-1, 1, 12).reshape(4, 3))
     weight.constraint = Rounded()
     optimizer = case.make(learning_rate=0.5)
     for _ in range(3):
@@ -151,7 +151,7 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
 
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(("jit_update", "is_compiled"), [("auto", True), (True, True), (False, False)])
-@each
+@each()
 def test_the_user_may_say_whether_the_update_is_compiled(case, jit_update, is_compiled):
     import tensorflow as tf
 

@@ -1,17 +1,39 @@
 """The norms that the rules, clipping and the monitor are made of, whatever the size of the elements."""
 
+from functools import cache
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 from support import MODES, in_mode
 
-from keras_adaptive import matrices
-from keras_adaptive.core import numerics
+from keras_adaptive.core.math import numerics
+from keras_adaptive.optimizers import _matrices as matrices
 
 SIZES = {
     "float32": [0.0, 1e-36, 1e-30, 1e-10, 1e-8, 1.0, 1e16, 1e20, 1e30, 1e38],
     "float64": [1e-300, 1.0, 1e200, 1e306],
 }
+
+
+def program(function, mode):
+    if mode == "jit" and keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return in_mode(function, mode)
+
+
+@cache
+def sizes(mode):
+    """One program for all numbers."""
+    return program(lambda x: [numerics.norm(x), numerics.rms(x), numerics.rms(x, -1)], mode)
+
+
+@cache
+def clipping(limit, mode):
+    return program(lambda x: numerics.norm_clip([x], limit)(x), mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -21,8 +43,8 @@ def test_no_square_in_a_norm_overflows_or_vanishes(dtype, size, mode):
     # A row much smaller, and one of zeros.
     x[2] *= 1e-12
     x[3] = 0.0
-    tensor, exact = ops.convert_to_tensor(x), x.astype("longdouble")
-    norm, rms, rows = in_mode(lambda: [numerics.norm(tensor), numerics.rms(tensor), numerics.rms(tensor, -1)], mode)()
+    exact = x.astype("longdouble")
+    norm, rms, rows = sizes(mode)(ops.convert_to_tensor(x))
     # Numbers below the smallest normal one may be 0.
     near = {"rtol": 1e-6 if dtype == "float32" else 1e-14, "atol": np.finfo(dtype).tiny}
     np.testing.assert_allclose(ops.convert_to_numpy(norm), np.sqrt(np.sum(exact**2)), **near)
@@ -45,10 +67,29 @@ def test_a_norm_is_not_finite_where_an_element_is_not(mode):
 def test_the_norm_of_tensors_of_both_dtypes_is_exact_in_the_wider(mode):
     wide, narrow = np.array([1.0, 2e-9]), np.array([3e30, 4e30], "float32")
     both = [ops.convert_to_tensor(x) for x in (wide, narrow, wide)]
-    (norm,) = in_mode(lambda: [numerics.global_norm(both, unit=1e25)], mode)()
-    assert float(norm) == pytest.approx(5e5, rel=1e-6)
-    (norm,) = in_mode(lambda: [numerics.global_norm(both[:1], unit=2.0)], mode)()
-    assert float(norm) == pytest.approx(np.sqrt(np.sum(wide**2)) / 2, rel=1e-15)
+
+    def clipped(tensors, limit):
+        return in_mode(lambda: [ops.cast(numerics.norm_clip(tensors, limit)(x), "float64") for x in tensors], mode)()
+
+    for x, unclipped in zip(clipped(both, 1e25), both, strict=True):
+        exact = ops.convert_to_numpy(unclipped).astype("float64") * (1e25 / 5e30)
+        np.testing.assert_allclose(ops.convert_to_numpy(x), exact, rtol=1e-6)
+    (x,) = clipped(both[:1], 0.5)
+    np.testing.assert_allclose(ops.convert_to_numpy(x), wide / np.sqrt(np.sum(wide**2)) / 2, rtol=1e-15)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limit", [1e-30, 1e-3, 1.0, 1e30, 3e38])
+@pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1.0, 1e19, 3e38])
+def test_clipping_to_a_limit_is_exact_for_all_that_float32_holds(size, limit, mode):
+    """Also where the norm, or what the gradient must be multiplied by, is more or less than float32 holds."""
+    x = np.random.default_rng(12).uniform(-1.0, 1.0, size=(40,)).astype("float32") * np.float32(size)
+    exact = x.astype("longdouble")
+    norm = np.sqrt(np.sum(exact**2))
+    exact = exact * min(1.0, limit / norm) if norm else exact
+    clipped = clipping(limit, mode)(ops.convert_to_tensor(x))
+    # Numbers below the smallest normal one may be 0.
+    np.testing.assert_allclose(ops.convert_to_numpy(clipped), exact.astype("float64"), rtol=1e-6, atol=1.2e-38)
 
 
 @pytest.mark.on("jax")

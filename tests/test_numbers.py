@@ -1,8 +1,11 @@
-"""The weights are those of the published algorithm, in every dtype."""
+"""The weights are those of the published algorithm, in every dtype: of every row on torch, where nothing is compiled.
+
+tests/test_rules.py holds the other backends to the same rules.
+"""
 
 import numpy as np
 import pytest
-from cases import CASES, QUICKEST, column, each_and_keras, each_row, rows
+from cases import CASES, column, each
 from support import SHAPES, Problem, Ramp, difference, value
 
 SCALES = pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])
@@ -18,7 +21,7 @@ def reference_of(case, problem, eta):
 
 
 @column("float64")
-@each_row
+@each(torch="rows", full="lecture rows")
 @SCALES
 @pytest.mark.quick
 def test_float64_is_the_twin(case, scale, float64):
@@ -28,7 +31,7 @@ def test_float64_is_the_twin(case, scale, float64):
 
 
 @column("oracle")
-@each_row
+@each(torch="rows", full="lecture rows")
 @pytest.mark.parametrize("scale", [1.0])
 def test_float64_is_the_outside_oracle(case, scale, float64):
     if case.oracle is None:
@@ -41,7 +44,7 @@ def test_float64_is_the_outside_oracle(case, scale, float64):
 
 
 @column("float32")
-@each_row
+@each(torch="rows", full="lecture rows")
 @SCALES
 def test_float32_is_the_twin_to_its_resolution(case, scale):
     problem, schedule = problem_of(case, seed=13, scale=scale), Ramp(0.05)
@@ -50,10 +53,7 @@ def test_float32_is_the_twin_to_its_resolution(case, scale):
     assert difference(problem.run(case.make(learning_rate=schedule), "float32"), reference) <= 1e-6 * largest
 
 
-@each_and_keras(
-    "Keras rounds beta_2 to the weight's dtype: 0.999 is 1 in bfloat16",
-    table=rows(variants=True, everywhere=QUICKEST),
-)
+@each(torch="rows", full="lecture rows", keras="Keras rounds beta_2 to the weight's dtype: 0.999 is 1 in bfloat16")
 @pytest.mark.parametrize(
     ("dtype", "resolution"),
     [
@@ -79,7 +79,7 @@ def test_low_precision_weights_follow_float32(case, dtype, resolution):
     assert moved.min() >= case.moves
 
 
-@each_row
+@each(torch="rows", full="lecture rows")
 def test_slots_of_low_precision_weights_are_float32(case):
     problem = Problem(seed=15, shapes=[(3, 2)], steps=2)
     optimizer = case.make(use_ema=True)
@@ -91,7 +91,7 @@ def test_slots_of_low_precision_weights_are_float32(case):
     assert {variable.dtype for variable in kept.values()} == {"float32"}
 
 
-@each_row
+@each(torch="rows", full="lecture rows")
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_extreme_gradients_leave_finite_weights(case, size):
     """Zero, and what underflows or overflows when it is squared: where the square overflows the step may be zero."""

@@ -6,11 +6,11 @@ import pytest
 from keras import ops
 from reference import twins
 from reference.oracles_large import pytorch_optimizer
-from support import Problem, Ramp, difference, value, values
+from support import Problem, Ramp, a_weight, difference, value, values
 
 import keras_adaptive
 
-# Where nothing has to be compiled first; tests/test_conformance.py holds the other backends to the same numbers.
+# Where nothing has to be compiled first; tests/test_rules.py holds the other backends to the same numbers.
 pytestmark = pytest.mark.on("torch")
 
 CURVATURE = np.array([1.0, 10.0, 100.0])
@@ -81,7 +81,7 @@ def test_of_weights_in_bfloat16_x_is_exact(slot_dtype):
     """Found again from y and z it would not be: the roundings of y stay in the gradients, not in the average."""
     rng = np.random.default_rng(41)
     start = rng.normal(size=(64,))
-    variable = keras.Variable(start, dtype="bfloat16")
+    variable = a_weight(start, dtype="bfloat16")
     begin = value(variable)
     optimizer = keras_adaptive.ScheduleFreeSGD(0.01, slot_dtype=slot_dtype)
     z, seen = begin, []
@@ -154,7 +154,7 @@ def test_the_units_of_the_gradient_do_not_matter(cls, scale, float64):
         options["initial_distance"] = 0.01
     ends = []
     for factor in (1.0, scale):
-        variable, optimizer = keras.Variable([1.0, 2.0], dtype="float64"), cls(**options)
+        variable, optimizer = a_weight([1.0, 2.0], dtype="float64"), cls(**options)
         for _ in range(20):
             optimizer.apply([ops.convert_to_tensor(factor * value(variable))], [variable])
         ends.append(value(variable))
@@ -164,7 +164,7 @@ def test_the_units_of_the_gradient_do_not_matter(cls, scale, float64):
 
 def test_the_first_distance_of_dog_is_that_of_the_weights_that_the_first_update_finds(float64):
     """Which are loaded after the optimizer is built; 1 + 5 times reps_rel."""
-    variables = [keras.Variable(np.zeros(2), dtype="float64"), keras.Variable(0.0, dtype="float64")]
+    variables = [a_weight(np.zeros(2), dtype="float64"), a_weight(0.0, dtype="float64")]
     optimizer = keras_adaptive.DoG(reps_rel=0.01, epsilon=1e-30)
     optimizer.build(variables)
     variables[0].assign([3.0, 0.0])
@@ -177,7 +177,7 @@ def test_the_first_distance_of_dog_is_that_of_the_weights_that_the_first_update_
 @pytest.mark.parametrize("cls", [keras_adaptive.DoG, keras_adaptive.DoWG])
 def test_the_largest_distance_never_falls(cls, float64):
     """Though the weights turn back."""
-    variable, optimizer = keras.Variable(np.ones(3), dtype="float64"), cls()
+    variable, optimizer = a_weight(np.ones(3), dtype="float64"), cls()
     largest, distances = [], [0.0]
     for slope in [1.0] * 30 + [-1.0] * 5:
         optimizer.apply([ops.convert_to_tensor(np.full(3, slope))], [variable])
@@ -223,7 +223,7 @@ def test_a_group_cannot_change_what_holds_for_all_variables():
 def test_a_variable_whose_first_gradient_comes_later_begins_with_its_weights():
     """What begins as the weights (z, x, p_0, x_0, a) does so at the first update, with or without a gradient."""
     for cls in (keras_adaptive.ScheduleFreeSGD, keras_adaptive.DoG, keras_adaptive.Prodigy):
-        one, two = keras.Variable([1.0]), keras.Variable([5.0])
+        one, two = a_weight([1.0]), a_weight([5.0])
         optimizer = cls(learning_rate=0.1)
         optimizer.build([one, two])
         optimizer.apply([ops.ones(1)], [one])

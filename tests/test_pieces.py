@@ -7,9 +7,9 @@ import math
 import keras
 import numpy as np
 import pytest
-from cases import CASE, ROWS, is_last
+from cases import CASE, each, rows
 from keras import ops
-from support import Problem, difference, state, values
+from support import Problem, a_weight, difference, state, values
 
 from keras_adaptive import CowClip, Group
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
@@ -21,7 +21,7 @@ from keras_adaptive.optimizers.tiger import Tiger
 
 pytestmark = pytest.mark.on("torch")
 
-ELEMENTWISE = [case for case in ROWS if is_last(case) and case.optimizer.elementwise]
+ELEMENTWISE = [case for case in rows("classes") if case.optimizer.elementwise]
 # For all of these classes, and for one alone what forbids it.
 DIVIDED = {
     "plain": {},
@@ -163,7 +163,7 @@ def test_rows_that_are_clipped_by_their_counts_are_not_recorded(micro_batches, r
 @pytest.mark.parametrize(
     ("case", "options"),
     [
-        *((case, name) for case in ROWS if is_last(case) for name in ("averaged", "bfloat16", "int8")),
+        *((case, name) for case in rows("classes") for name in ("averaged", "bfloat16", "int8")),
         *((CASE, name) for name in OPTIONS),
     ],
     ids=lambda one: getattr(one, "name", one),
@@ -193,7 +193,7 @@ def test_a_loop_is_compiled_once_for_all_lengths(compiler):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
 
 
-@pytest.mark.parametrize("case", [case for case in ROWS if case.optimizer in (Adam, Nadam)], ids=lambda case: case.name)
+@each("rows", where=lambda case: case.optimizer in (Adam, Nadam))
 def test_what_has_no_axes_is_written_in_float64(case, compiler):
     """torch.compile loses what is written to such an input."""
     ends = []
@@ -246,20 +246,21 @@ def test_threads_record_one_after_the_other(traced):
 class Own(AdaptiveOptimizer):
     """Of a user: with tensors that it made before, or an array for each variable."""
 
-    hyperparameters = {}
     elementwise = True
 
-    def __init__(self, learning_rate=0.1, **options):
-        super().__init__(learning_rate, options)
-        self.factor = keras.Variable(2.0)
+    def __init__(self, **options):
+        super().__init__(0.1, **options)
+        self.factor = a_weight(2.0)
 
-    def about(self, path, shape, hyperparameters):
+    def about(self, role, h):
         factors = np.ones(2000)
-        factors[500] = len(path)
-        return {"factors": factors} if path.startswith("w") else {}
+        factors[500] = len(role.path)
+        return {"factors": factors} if role.path.startswith("w") else {}
 
     def rule(self, h, theta, g):
-        factor = ops.convert_to_tensor(h.factors[500], "float32") if hasattr(h, "factors") else self.factor.value
+        factor = self.factor.value
+        if hasattr(h.variable, "factors"):
+            factor = ops.convert_to_tensor(h.variable.factors[500], "float32")
         return h.eta * factor * g, ()
 
 
@@ -278,7 +279,7 @@ def test_a_gradient_may_be_the_variable_and_either_may_be_transposed(jit_update,
     start = np.random.default_rng(28).normal(size=(2**9, 2**10)).astype("float32")
     ends = []
     for mode in ("apart", "itself", "transposed"):
-        variable = keras.Variable(start if mode != "transposed" else start.T)
+        variable = a_weight(start if mode != "transposed" else start.T)
         if mode == "transposed":
             variable.value.data = variable.value.data.T.contiguous().T
         optimizer = CASE.make(jit_update=jit_update, **OPTIONS[options])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import worlds
-from cases import each, each_and_keras
+from cases import each
 from support import OPTIONS, difference, value, values
 
 from keras_adaptive import Group
@@ -49,20 +49,20 @@ def compare(case, options, mode="graph", dtype="float32"):
     assert difference(*ends) <= 1e-6
 
 
-@each
+@each()
 @named(OPTIONS)
 def test_a_loop_on_replicas_is_one_on_a_single_device(case, options):
     compare(case, options)
 
 
-@each_and_keras("Keras clips before it sums, and cannot merge inside a condition", (AssertionError, RuntimeError))
+@each(keras="Keras clips before it sums, and cannot merge inside a condition", raises=(AssertionError, RuntimeError))
 @named(WRONG_IN_KERAS)
 def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
     compare(case, options)
 
 
 @with_two
-@each
+@each()
 def test_a_group_has_other_hyperparameters_on_every_replica(case):
     """Each of the algorithm's own that is a number."""
     with scope(True):
@@ -74,21 +74,21 @@ def test_a_group_has_other_hyperparameters_on_every_replica(case):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
 def test_an_eager_loop_too(case, options):
     compare(case, OPTIONS[options], mode="eager")
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("options", ["plain", pytest.param("everything", marks=full)])
 def test_weights_of_low_precision(case, options):
     """Gradients are summed in float32: the same sum as on one device, so the same bits."""
     compare(case, OPTIONS[options], dtype="bfloat16")
 
 
-@each
+@each()
 @pytest.mark.parametrize("steps", [2, pytest.param(1, marks=full)])
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
 def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
@@ -100,7 +100,7 @@ def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
     assert difference(*[values(loop.variables) for loop in loops]) == 0.0
 
 
-@each_and_keras("Keras looks at each replica's gradient by itself")
+@each(keras="Keras looks at each replica's gradient by itself")
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize(("mode", "bad"), [("graph", np.inf), pytest.param("eager", np.nan, marks=full)])
 def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
@@ -126,7 +126,8 @@ def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     after = values(loop.variables)
     changed = [v.path for v, a, b in zip(loop.variables, before, after, strict=True) if np.any(a != b)]
     optimizer = loop.optimizer
-    of_the_window = [optimizer.window_is_spoilt, *[s.accumulator for s in optimizer.plan.states]] if steps else []
+    states = optimizer.plan.states
+    of_the_window = [optimizer.window_is_spoilt, *(s.window["accumulator"] for s in states)] if steps else []
     assert set(changed) - {v.path for v in of_the_window} == {optimizer.skipped_updates.path}
     assert optimizer.skipped_updates.numpy() == 1
     for _ in range(window):
@@ -137,7 +138,7 @@ def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
     loop.ends()
 
 
-@each_and_keras("Keras squares every occurrence of a row by itself")
+@each(keras="Keras squares every occurrence of a row by itself")
 @pytest.mark.parametrize("among", ["replicas", "all"])
 def test_repeated_rows_are_summed(case, among):
     """Ids that several replicas have, and that one replica has several times, against one-hot inputs on one device."""
@@ -164,7 +165,7 @@ def test_repeated_rows_are_summed(case, among):
     assert difference(*ends) <= 2e-6
 
 
-@each
+@each()
 def test_lazy_rows_are_those_of_any_replica(case):
     """Each of them writes the rows of all, against one device that has them all, and no other row."""
     rng = np.random.default_rng(83)
@@ -185,7 +186,7 @@ def test_lazy_rows_are_those_of_any_replica(case):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
@@ -206,7 +207,7 @@ def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("steps", [None, 2])
 def test_a_variable_that_takes_its_gradient_as_value(case, steps):
     """The largest over all replicas, and over the window, as in Keras; neither summed, clipped nor decayed."""
@@ -236,7 +237,7 @@ def test_a_variable_that_takes_its_gradient_as_value(case, steps):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 def test_fit_with_a_ragged_last_batch(case, options):
     ends = [fitted(lambda: case.make(**OPTIONS[options]), replicated) for replicated in (True, False)]
@@ -245,7 +246,7 @@ def test_fit_with_a_ragged_last_batch(case, options):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("swap_on_epoch", [True, pytest.param(False, marks=full)])
 def test_the_swap_ema_weights_callback(case, swap_on_epoch):
     losses = []
@@ -264,7 +265,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 
 @with_two
 @full
-@each
+@each()
 def test_float8_training(case):
     """Within the resolution of float8: a sum that is rounded otherwise can turn the last bit of a gradient."""
 
@@ -279,7 +280,7 @@ def test_float8_training(case):
 
 
 @with_two
-@each
+@each()
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 @pytest.mark.parametrize("how", ["keras", pytest.param("weights", marks=full)])
 def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, tmp_path):
@@ -311,7 +312,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, 
 
 @with_two
 @full
-@each
+@each()
 def test_mixed_float16_wraps_by_itself(case):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -324,7 +325,7 @@ def test_mixed_float16_wraps_by_itself(case):
 
 
 @with_two
-@each
+@each()
 def test_an_optimizer_of_another_place_is_refused(case):
     """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
     with scope(True):

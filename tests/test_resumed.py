@@ -21,6 +21,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("how", "begins"), [("batches", 12), ("epoch", 8), ("checkpoint", 10)])
+@pytest.mark.full_on("tensorflow")
 def test_stopped_and_resumed_is_never_stopped(how, begins, whole, tmp_path, monkeypatch, capsys):
     def stop(process, signal):
         raise Stopped

@@ -8,7 +8,7 @@ from keras import ops
 from reference import twins
 from support import MODES, SHAPES, in_mode
 
-from keras_adaptive.core.rounding import Noise, to_bfloat16
+from keras_adaptive.core.math.rounding import Noise, to_bfloat16
 
 in_each_mode = pytest.mark.parametrize("mode", MODES)
 

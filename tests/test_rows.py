@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, ROWS, every_class, is_last
+from cases import CASES, each
 from support import difference, in_mode, values
 
 pytestmark = pytest.mark.on("tensorflow")
@@ -66,19 +66,13 @@ def fades(case):
 
 def chosen(condition):
     """The rows of the table for which it holds; those of the catalogue are part of the full run."""
-
-    def marks(case):
-        if case not in CASES:
-            yield pytest.mark.full if is_last(case) else pytest.mark.variant
-
-    rows = [case for case in ROWS if condition(case) and "cautious" not in case.arguments]
-    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=list(marks(case))) for case in rows])
+    return each("lecture rows", full="classes", where=lambda case: condition(case) and "cautious" not in case.arguments)
 
 
 STANDING = chosen(lambda case: case.stands)
 FADING = chosen(lambda case: case.stands and fades(case))
 # Those that go on from Keras's own class.
-FOLLOWING = chosen(lambda case: case in CASES and case.stands and fades(case))
+FOLLOWING = each("lecture rows", where=lambda case: case.stands and fades(case))
 LAZY = chosen(lambda case: case.optimizer.elementwise)
 
 
@@ -163,14 +157,15 @@ def test_lazy_leaves_all_other_rows_alone_and_is_dense_for_those(case):
         assert np.abs(values([theta])[0] - before[0])[touched].min() > 0.0
 
 
-@every_class
+@each("lecture", torch="classes", full="classes")
 def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
     lazy = case.make(sparse="lazy")
-    theta = table()
-    before = values([theta])
     if case.optimizer.elementwise:
-        lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [theta])
+        lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [table()])
         return
+    # Not a table, which optimizers of matrices leave to AdamW.
+    theta = keras.Variable(np.ones((HEIGHT, WIDTH)), dtype="float32", name="kernel")
+    before = values([theta])
     with pytest.raises(ValueError, match=r"`sparse` must be 'exact' .* Received: sparse='lazy'"):
         lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [theta])
     assert difference(values([theta]), before) == 0.0
@@ -183,9 +178,15 @@ def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
     [("use_ema", True), ("gradient_accumulation_steps", 2), ("monitor", True), ("cautious", True)],
 )
 def test_lazy_is_refused_beside_what_reads_all_rows(option, value):
-    lazy = CASES[0].make(sparse="lazy", **{option: value})
-    with pytest.raises(ValueError, match=rf"`sparse` must be 'exact' .*`{option}`"):
-        lazy.apply([sparse([1], np.ones((1, WIDTH)))], [table()])
+    """When the optimizer is made, and when the option is set."""
+    refused = pytest.raises(ValueError, match=rf"`sparse` must be 'exact' beside `{option}`.*{option}={value}")
+    with refused:
+        CASES[0].make(sparse="lazy", **{option: value})
+    lazy = CASES[0].make(sparse="lazy")
+    old = getattr(lazy, option)
+    with refused:
+        setattr(lazy, option, value)
+    assert getattr(lazy, option) == old
 
 
 def test_lazy_is_refused_beside_a_constraint():

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support import MODES, in_mode, value
+from support import MODES, a_weight, in_mode, value
 
 import keras_adaptive
 from keras_adaptive import (
@@ -130,7 +130,7 @@ def test_it_is_traced_with_a_counter(schedule, at, mode):
 
 @each_schedule
 def test_an_optimizer_follows_it_in_rate_and_decay(schedule, at, float64):
-    theta = keras.Variable(np.ones(3), dtype="float64")
+    theta = a_weight(np.ones(3), dtype="float64")
     optimizer = SGD(schedule, weight_decay=schedule)
     expected = np.ones(3)
     for k in range(12):

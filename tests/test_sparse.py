@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from cases import each_and_keras
-from support import difference, in_mode, values
+from cases import each
+from support import a_weight, difference, in_mode, values
 
 pytestmark = pytest.mark.on("tensorflow")
 
@@ -22,7 +22,7 @@ OPTIONS = {
 def trained(case, options, mode, one_hot, table, head, batches):
     import tensorflow as tf
 
-    table, head = keras.Variable(table, dtype="float32"), keras.Variable(head, dtype="float32")
+    table, head = a_weight(table, dtype="float32"), a_weight(head, dtype="float32")
     optimizer = case.make(**options)
     optimizer.build([table, head])
     scale = options.get("loss_scale_factor", 1.0)
@@ -44,8 +44,8 @@ def trained(case, options, mode, one_hot, table, head, batches):
     return values([table, head])
 
 
-@each_and_keras(
-    "Keras squares every occurrence of a row by itself, and cannot unscale a sparse gradient",
+@each(
+    keras="Keras squares every occurrence of a row by itself, and cannot unscale a sparse gradient",
     raises=(AssertionError, TypeError),
 )
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_repeated_ids_are_a_one_hot_model(case, mode, options):
     assert difference(looked_up, multiplied) <= 2e-6
 
 
-@each_and_keras("Keras squares every occurrence of a row by itself")
+@each(keras="Keras squares every occurrence of a row by itself")
 def test_repeated_ids_in_a_table_of_low_precision(case):
     """Rows are summed in float32: 64 times 1/256 on 1 would be lost in bfloat16."""
     import tensorflow as tf
@@ -76,7 +76,7 @@ def test_repeated_ids_in_a_table_of_low_precision(case):
         tf.IndexedSlices(rows, tf.zeros(257, tf.int32), tf.constant((2, 1))),
         tf.constant([[2.0], [0.0]], tf.bfloat16),
     ):
-        table = keras.Variable([[1.0], [1.0]], dtype="bfloat16")
+        table = a_weight([[1.0], [1.0]], dtype="bfloat16")
         optimizer = case.make(learning_rate=0.25)
         optimizer.apply([gradient], [table])
         moved.append(values([table, *[v for v in optimizer.variables if v.shape == (2, 1)]]))
@@ -84,7 +84,7 @@ def test_repeated_ids_in_a_table_of_low_precision(case):
     assert moved[0][0][0, 0] < 1.0
 
 
-@each_and_keras("Keras squares every occurrence of a row by itself")
+@each(keras="Keras squares every occurrence of a row by itself")
 def test_an_embedding_layer_in_fit(case):
     """The same through the whole of Keras, with a ragged last batch, against one-hot inputs to a Dense layer."""
     rng = np.random.default_rng(32)

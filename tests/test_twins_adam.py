@@ -103,7 +103,7 @@ GOLDEN = [
     ("nadam", 0.3, {}, 0.275769),
     ("radam", 1e-3, {"threshold": 5.0}, 2.034697),
     ("adabelief", 1.0, {}, 2.764498e-3),
-    ("yogi", 1.0, {"debias": True, "initial_momentum_value": 1e-6}, 6.006097e-3),
+    ("yogi", 1.0, {"use_bias_correction": True, "initial_momentum_value": 1e-6}, 6.006097e-3),
     ("lion", 0.1, {}, 0.2),
     ("adan", 1.0, {"weight_decay": 0.0}, 3.464769e-3),
     ("ademamix", 1.0, {}, 9.426429e-5),

@@ -97,7 +97,7 @@ def test_lars_steps_by_a_share_of_the_variable(scale):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
-@pytest.mark.parametrize("arguments", [{"weight_decay": 0.0}, {"weight_decay": 0.1}, {"debias": False}])
+@pytest.mark.parametrize("arguments", [{"weight_decay": 0.0}, {"weight_decay": 0.1}, {"use_bias_correction": False}])
 def test_lamb_steps_by_a_share_of_the_variable(arguments, scale):
     path = Given((4, 3), scale=scale).path(twins.lamb, 9, **arguments)
     for before, after in pairwise(path):
@@ -114,7 +114,8 @@ def test_lamb_bounds_the_norm_of_the_variable():
 def test_lamb_without_debias_differs_only_through_epsilon_without_decay():
     """Both corrections are numbers, which the ratio cancels."""
     given = Given((4, 3))
-    ends = [given.path(twins.lamb, 9, weight_decay=0.0, epsilon=0.0, debias=flag)[-1] for flag in (True, False)]
+    options = {"weight_decay": 0.0, "epsilon": 0.0}
+    ends = [given.path(twins.lamb, 9, use_bias_correction=flag, **options)[-1] for flag in (True, False)]
     assert difference(ends[:1], ends[1:]) <= 1e-13
 
 

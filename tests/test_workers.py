@@ -54,7 +54,7 @@ def kept(ends, name):
     return [value for key, value in ends.items() if key.startswith(f"{name}/weights/")]
 
 
-@each
+@each()
 def test_workers_hold_the_same_bits(case, workers):
     first, second = workers
     names = [name for name in first if name.startswith(f"{case.name}/")]
@@ -63,7 +63,7 @@ def test_workers_hold_the_same_bits(case, workers):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@each
+@each()
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
     from replicas import noisy_loop
@@ -72,7 +72,7 @@ def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
     assert difference(kept(workers[0], f"{case.name}/loop/{options}"), values(alone.weights)) <= 1e-6
 
 
-@each
+@each()
 def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
     """And moves no weight. In float32: of bfloat16, TensorFlow's collective operations make no variable."""
     from replicas import spoilt_loop
@@ -83,7 +83,7 @@ def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
     assert difference(ends, values([*alone.weights, alone.optimizer.dynamic_scale])) <= 1e-6
 
 
-@each
+@each()
 def test_fit_on_workers_is_fit_on_a_single_device(case, workers):
     """By the strategy of examples/multiworker.py."""
     from replicas import fitted
@@ -101,7 +101,7 @@ def coordinator(request, tmp_path_factory):
     return dict(np.load(directory / "coordinator.npz"))
 
 
-@each
+@each()
 @pytest.mark.parametrize("options", ["plain", "everything"])
 def test_a_loop_on_a_parameter_server_is_one_on_a_single_device(case, options, coordinator, monkeypatch):
     """With two workers too, where each step waits for the one before."""

@@ -1,4 +1,7 @@
-"""The worlds that tests run in: a backend is chosen when Keras is imported, so each world is a process of its own."""
+"""The worlds that tests run in: a backend is chosen when Keras is imported, so each world is a process of its own.
+
+`KERAS_ADAPTIVE_WORLD=mirrored pytest` enters one; .ci/run enters all.
+"""
 
 import importlib.util
 import os
@@ -19,18 +22,13 @@ WORLDS = {
     "tpu-jax": {"KERAS_BACKEND": "jax", **_TPU["ENVIRONMENT"]},
     "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **_TPU["ENVIRONMENT"]},
 }
-# Entered in the full run only.
-FULL = {"mirrored-4"}
 # JAX is float32 in silence without x64. It serves as an oracle in other worlds too.
 _EVERYWHERE = {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-
-# Beside the world of the process that pytest was started in, these are started by tests/test_worlds.py.
-MAIN = "tensorflow"
 
 
 def current() -> str:
     """The world of this process."""
-    return os.environ.get("KERAS_ADAPTIVE_WORLD") or os.environ.get("KERAS_BACKEND") or MAIN
+    return os.environ.get("KERAS_ADAPTIVE_WORLD") or os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 def environment(world: str) -> dict[str, str]:

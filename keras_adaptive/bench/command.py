@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from keras_adaptive.bench import environment, picture, report, specification, tpu, workloads
+from keras_adaptive.bench import environment, first_step, picture, report, specification, tpu, workloads
 from keras_adaptive.bench.progress import Bar
 
 DESCRIPTION = """
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", action="store_true", help="print the table as markdown")
     add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
     add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
+    add("--first-step", action="store_true", help="instead, the time and the highest memory of the first step of fit")
     add("--picture", type=_picture, metavar="bench.png", help="draw them, which needs matplotlib")
 
 
@@ -82,10 +83,14 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: l
             raise ValueError(f"argument --picture: matplotlib is not installed. Received: {str(given.picture)!r}")
         if given.tpu_compile:
             _enter_environment(given, arguments)
+        if given.first_step and (reason := first_step.missing()):
+            raise ValueError(f"argument --first-step: {reason}")
         options = specification.arguments(given.options.split(",") if given.options else [])
         optimizers = specification.parse(given.optimizers, options)
     except ValueError as error:
         parser.error(str(error))
+    if given.first_step:
+        return _first_step(optimizers, given)
     return (_compile if given.tpu_compile else _measure)(optimizers, chosen, given)
 
 
@@ -116,7 +121,7 @@ def _chosen(known, given):
 
 def _measure(optimizers, chosen, given):
     from keras_adaptive.bench import measure
-    from keras_adaptive.core.backends import bench as backend
+    from keras_adaptive.bench.backends import running as backend
 
     about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
@@ -135,6 +140,16 @@ def _compile(optimizers, chosen, given):
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
     about["interrupted"] = interrupted
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
+
+
+def _first_step(optimizers, given):
+    about = {"machine": report.machine("first step of fit"), "size": given.size}
+    print(report.heading(about["machine"]))
+    with Bar(len(optimizers)) as bar:
+        rows, interrupted = _until_interrupted(first_step.measured(optimizers, given.size, bar.tick))
+    about["interrupted"] = interrupted
+    table = report.table(first_step.HEAD, [first_step.line(row) for row in rows], given.markdown)
+    return _report(about, rows, table, ("seconds", "seconds of the first step"), given)
 
 
 def _say(about, chosen, dense):

@@ -6,13 +6,14 @@ import itertools
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from keras_adaptive.bench import clock, peers
+from keras_adaptive.bench.backends import running as backend
 from keras_adaptive.bench.report import OURS
 from keras_adaptive.bench.specification import Specification
 from keras_adaptive.bench.workloads import Workload
-from keras_adaptive.core import backends
-from keras_adaptive.core.backends import bench as backend
+from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.describe import stored_bytes
 
 # It reads two arrays and writes one.
@@ -34,7 +35,8 @@ class Contender:
     """
 
     label: str
-    update: Callable | None = None
+    # None until it is made.
+    update: Any = None
     state_bytes: Callable[[], int] | None = None
     compile_seconds: float = 0.0
     extra_bytes: int | None = None
@@ -162,15 +164,14 @@ def _contenders(specification, workload, gradients, known):
             label = f"Keras {form}" if len(backend.FORMS) > 1 else "Keras"
             key = (label, repr(sorted(theirs.get_config().items(), key=str)))
             row.append(contender(label, key, lambda form=form: of_keras(peers.of_keras(specification), form)))
-    settings = peers.settings(specification)
-    if settings is not None and backend.other_library(specification.name):
-        label = backend.other_library(specification.name)
+    settings, library = peers.settings(specification), backend.other_library(specification.name)
+    if settings is not None and library:
 
         def of_another():
             update = backend.other(specification.name, settings, workload.variables(), gradients)
             return update, lambda: update.state_bytes
 
-        row.append(contender(label, (label, repr(sorted(settings.items()))), of_another))
+        row.append(contender(library, (library, repr(sorted(settings.items()))), of_another))
     return row
 
 

@@ -5,7 +5,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_adaptive.core.options import KERAS_OPTIONS
+from keras_adaptive.core.options import OF_KERAS
 
 # What is under another name in Keras, or does other work by default.
 _KERAS = {"Amsgrad": ("Adam", {"amsgrad": True}), "Muon": ("Muon", {"exclude_embeddings": False})}
@@ -31,7 +31,7 @@ def of_keras(specification):
         return None
     ours, accepted = specification.make(), inspect.signature(cls).parameters
     matched = {name: getattr(ours, name) for name in _MATCHED if name in accepted and hasattr(ours, name)}
-    given = {name: value for name, value in specification.arguments.items() if name in KERAS_OPTIONS}
+    given = {name: value for name, value in specification.arguments.items() if name in OF_KERAS}
     return cls(learning_rate=_learning_rate(ours), **matched, **given, **besides)
 
 

@@ -13,7 +13,7 @@ from keras_adaptive.core.optimizer import AdaptiveOptimizer
 CLASSES = {
     name: value
     for name, value in vars(keras_adaptive).items()
-    if inspect.isclass(value) and issubclass(value, AdaptiveOptimizer)
+    if inspect.isclass(value) and issubclass(value, AdaptiveOptimizer) and value is not AdaptiveOptimizer
 }
 
 

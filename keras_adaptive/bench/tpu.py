@@ -69,9 +69,9 @@ def compiled(specifications, workloads, tick: Callable[[str], object]):
 
 
 def program(optimizer, variables, **given):
-    """The Program of one update, as `keras_adaptive.core.backends.tpu` says."""
+    """The Program of one update, as `keras_adaptive.bench.compilers` says."""
     # Not above: the names of the workloads are asked for where the compiler is not installed.
-    from keras_adaptive.core.backends import tpu
+    from keras_adaptive.bench.compilers import running as tpu
 
     return tpu.program(optimizer, variables, **given)
 

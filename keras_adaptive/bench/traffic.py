@@ -90,4 +90,4 @@ def _in_hbm(shape):
 
 def _bits(dtype):
     known = {"pred": 8, "token": 0}
-    return known[dtype] if dtype in known else int(re.search(r"\d+", dtype)[0])
+    return known[dtype] if dtype in known else int(re.findall(r"\d+", dtype)[0])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_adaptive.core import backends
-from keras_adaptive.core.backends import bench as backend
+from keras_adaptive.bench.backends import running as backend
+from keras_adaptive.core.backends import running as backends
 
 Shape = tuple[int, ...]
 

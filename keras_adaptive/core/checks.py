@@ -5,36 +5,73 @@ import numbers
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
-# The smallest normal float32: anything below it is flushed to zero by compilers.
-SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+# The smallest and the largest normal float32: compilers take what is below for zero, and what is above is infinite.
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+# Updates and micro-batches are counted in int32.
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Check:
-    """Converts a value of the right kind and refuses every other with an error that says what is accepted."""
+    """Converts a value of the right kind and refuses every other with an error that says what is accepted.
+
+    Attributes:
+        accepted: what it accepts, in words.
+        convert: makes the value that is stored; raises a TypeError for another kind.
+        holds: whether the converted value is in range.
+        type: the type for signatures and type checkers.
+    """
 
     accepted: str
     convert: Callable[[Any], Any]
     holds: Callable[[Any], bool]
+    type: Any = Any
 
     def __call__(self, name: str, value: Any) -> Any:
         try:
             converted = self.convert(value)
         except TypeError:
             raise TypeError(self._message(name, value)) from None
+        except OverflowError:
+            raise ValueError(self._message(name, value)) from None
         except re.error as error:
             raise ValueError(f"{self._message(name, value)}: {error}") from None
         if not self.holds(converted):
-            raise ValueError(self._message(name, value))
+            raise ValueError(f"{self._message(name, value)}{_rounded(converted)}")
         return converted
 
     def _message(self, name, value):
-        return f"`{name}` must be {self.accepted}. Received: {name}={value!r}"
+        return f"`{name}` must be {self.accepted}. Received: {name}={shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """The value as an error shows it."""
+    # Python refuses to write down an integer of thousands of digits.
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _rounded(value: Any) -> str:
+    """What a number is in float32, where that is why it is refused."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return ""
+    with np.errstate(all="ignore"):
+        rounded = float(np.float32(value))
+    rounded = 0.0 if abs(rounded) < SMALLEST else rounded
+    lost = rounded != value and (rounded in (0.0, 1.0) or math.isinf(rounded))
+    return f", which is {rounded} in float32" if lost else ""
+
+
+def in_float32(x: float) -> bool:
+    """Whether float32, in which the updates of all but float64 weights are computed, holds the number."""
+    return x == 0.0 or SMALLEST <= abs(x) <= LARGEST
 
 
 def real(value: Any) -> float:
@@ -46,10 +83,11 @@ def real(value: Any) -> float:
     return float(value)
 
 
-def _whole(value):
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+def _whole(value: Any) -> Any:
+    is_real = isinstance(value, numbers.Real)
+    if isinstance(value, bool | np.bool_) or not is_real:
         raise TypeError
-    if value != value or math.isinf(value) or int(value) != value:
+    if value != value or value in (math.inf, -math.inf) or int(value) != value:
         return math.nan
     return int(value)
 
@@ -66,6 +104,12 @@ def _text(value):
     return value
 
 
+def _axes(value):
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return tuple(map(_whole, value))
+
+
 def is_schedule(value: Any) -> bool:
     return isinstance(value, LearningRateSchedule)
 
@@ -75,7 +119,14 @@ def _number_or_schedule(value):
 
 
 def _rate(value):
-    return value if is_schedule(value) or callable(value) else real(value)
+    # A class is callable too, and what it makes is no learning rate.
+    is_callable = callable(value) and not isinstance(value, type)
+    return value if is_schedule(value) or is_callable else real(value)
+
+
+def _decay(value):
+    # Keras takes False for no decay.
+    return None if value is None or value is False else _number_or_schedule(value)
 
 
 def _pattern(value):
@@ -85,11 +136,11 @@ def _pattern(value):
 
 def one_of(*names: str) -> Check:
     """One of these strings."""
-    return Check(" or ".join(map(repr, names)), _text, lambda value: value in names)
+    return Check(" or ".join(map(repr, names)), _text, lambda value: value in names, Literal[names])
 
 
 def list_of(kind: type) -> Check:
-    """None, or a list or tuple of objects of that class; kept as a tuple."""
+    """None, or a list or tuple of objects of that class; stored as a tuple."""
 
     def convert(value):
         if value is None:
@@ -98,7 +149,12 @@ def list_of(kind: type) -> Check:
             raise TypeError
         return tuple(value)
 
-    return Check(f"None or a list of {kind.__name__}", convert, lambda value: True)
+    return Check(
+        f"None or a list of {kind.__name__}",
+        convert,
+        lambda value: True,
+        list[kind] | tuple[kind, ...] | None,  # type: ignore[valid-type]
+    )
 
 
 def instance(kind: type) -> Check:
@@ -109,7 +165,7 @@ def instance(kind: type) -> Check:
             raise TypeError
         return value
 
-    return Check(f"a {kind.__name__}", convert, lambda value: True)
+    return Check(f"a {kind.__name__}", convert, lambda value: True, kind)
 
 
 def optional(check: Check) -> Check:
@@ -118,6 +174,7 @@ def optional(check: Check) -> Check:
         f"None or {check.accepted}",
         lambda value: None if value is None else check.convert(value),
         lambda value: value is None or check.holds(value),
+        check.type | None,
     )
 
 
@@ -127,50 +184,72 @@ def auto_or(check: Check) -> Check:
         f'"auto" or {check.accepted}',
         lambda value: value if isinstance(value, str) and value == "auto" else check.convert(value),
         lambda value: value == "auto" or check.holds(value),
+        Literal["auto"] | check.type,
     )
 
 
-fraction = Check("a real number in [0, 1)", real, lambda x: 0.0 <= x < 1.0)
-rate = Check("a real number above 0, at most 1", real, lambda x: 0.0 < x <= 1.0)
-nonnegative = Check("a finite real number, at least 0", real, lambda x: 0.0 <= x < math.inf)
-positive = Check("a finite real number above 0", real, lambda x: 0.0 < x < math.inf)
+def count_to(most: int, least: int = 1) -> Check:
+    """A whole number in this range."""
+    return Check(f"a whole number from {least} to {most}", _whole, lambda x: least <= x <= most, int)
+
+
+fraction = Check(
+    "a real number in [0, 1)", real, lambda x: 0.0 <= x < 1.0 and bool(np.float32(x) < 1.0) and in_float32(x), float
+)
+share = Check("a real number in [0, 1]", real, lambda x: 0.0 <= x <= 1.0 and in_float32(x), float)
+rate = Check("a real number above 0, at most 1", real, lambda x: SMALLEST <= x <= 1.0, float)
+nonnegative = Check("a finite real number, at least 0", real, lambda x: x >= 0.0 and in_float32(x), float)
+positive = Check("a finite real number above 0", real, lambda x: SMALLEST <= x <= LARGEST, float)
 stabiliser = Check(
-    f"0 or a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
+    f"0 or a finite real number of at least {SMALLEST:.2g}, the smallest normal float32",
     real,
-    lambda x: x == 0.0 or SMALLEST_NORMAL <= x < math.inf,
+    nonnegative.holds,
+    float,
 )
 sole_stabiliser = Check(
-    f"a finite real number of at least {SMALLEST_NORMAL:.2g}, the smallest normal float32",
-    real,
-    lambda x: SMALLEST_NORMAL <= x < math.inf,
+    f"a finite real number of at least {SMALLEST:.2g}, the smallest normal float32", real, positive.holds, float
 )
-growth = Check("a real number of at least 1, or infinity", real, lambda x: x >= 1.0)
+growth = Check("a real number of at least 1, or infinity", real, lambda x: 1.0 <= x <= LARGEST or x == math.inf, float)
 learning_rate = Check(
     "a finite real number of at least 0, a LearningRateSchedule or a callable without arguments",
     _rate,
-    lambda x: callable(x) or is_schedule(x) or 0.0 <= x < math.inf,
+    lambda x: callable(x) or nonnegative.holds(x),
+    float | LearningRateSchedule | Callable[[], Any],
 )
 number_or_schedule = Check(
     "a finite real number, at least 0, or a LearningRateSchedule",
     _number_or_schedule,
-    lambda x: is_schedule(x) or 0.0 <= x < math.inf,
+    lambda x: is_schedule(x) or nonnegative.holds(x),
+    float | LearningRateSchedule,
+)
+weight_decay = Check(
+    f"None, {number_or_schedule.accepted}",
+    _decay,
+    lambda x: x is None or number_or_schedule.holds(x),
+    float | LearningRateSchedule | None,
 )
 loss_scale = Check(
     '"dynamic" or a finite real number above 0',
-    lambda value: value if value == "dynamic" else real(value),
+    lambda value: value if isinstance(value, str) and value == "dynamic" else real(value),
     lambda value: value == "dynamic" or positive.holds(value),
+    Literal["dynamic"] | float,
 )
-natural = Check("a whole number, at least 0", _whole, lambda x: x >= 0)
-count = Check("a whole number, at least 1", _whole, lambda x: x >= 1)
-flag = Check("True or False", _flag, lambda x: True)
-text = Check("a string that is not empty", _text, bool)
-pattern = Check("a regular expression", _pattern, lambda x: True)
+natural = count_to(MOST, 0)
+seed = count_to(2**63 - 1, 0)
+count = count_to(MOST)
+flag = Check("True or False", _flag, lambda x: True, bool)
+text = Check("a string that is not empty", _text, bool, str)
+axes = Check(
+    "a tuple of whole numbers, each once",
+    _axes,
+    lambda x: all(axis == axis for axis in x) and len(set(x)) == len(x),
+    tuple[int, ...],
+)
+pattern = Check("a regular expression", _pattern, lambda x: True, str)
 
 
-def some_epsilon(epsilon: float, epsilon_outside: float) -> None:
-    """Refuses both stabilisers at zero: a coordinate whose gradient is zero would be 0/0."""
-    if epsilon == 0.0 and epsilon_outside == 0.0:
-        raise ValueError(
-            "`epsilon` and `epsilon_outside` must not both be 0: a zero gradient would be divided by zero. "
-            f"Received: epsilon={epsilon!r}, epsilon_outside={epsilon_outside!r}"
-        )
+def not_both_zero(**epsilons: float) -> None:
+    """Refuses two stabilisers at zero: a coordinate whose gradient is zero would be 0/0."""
+    if not any(epsilons.values()):
+        names, given = " and ".join(f"`{n}`" for n in epsilons), ", ".join(f"{n}={v!r}" for n, v in epsilons.items())
+        raise ValueError(f"{names} must not both be 0: a zero gradient would be divided by zero. Received: {given}")

@@ -1,10 +1,29 @@
-"""A table of what was decided for each variable and what is kept for it."""
+"""A table of what was decided for each variable and what is stored for it."""
 
 import math
 import re
-from dataclasses import astuple, dataclass, fields
+import textwrap
+from dataclasses import dataclass
 
 from keras import backend, ops
+
+WIDTH = 120
+# Columns by the fields of a Row. One whose entries are all the same is told below the table.
+COLUMNS = {
+    "path": "path",
+    "shape": "shape",
+    "dtype": "dtype",
+    "role": "role",
+    "matrices": "matrices",
+    "groups": "groups",
+    "learning_rate": "rate",
+    "weight_decay": "decay",
+    "slots": "slots",
+    "state_bytes": "bytes",
+}
+ALWAYS = ("path", "shape", "role", "matrices", "state_bytes")
+MOST_SLOTS = 3
+NUMBERS = ("learning_rate", "weight_decay", "state_bytes")
 
 
 @dataclass(frozen=True)
@@ -13,17 +32,24 @@ class Row:
 
     Attributes:
         path, shape, dtype: of the variable.
-        group: the number of its group, from 0, and its pattern; or "".
+        role: what it is: "embedding", "output", "bias", "norm", "kernel" or "other".
+        matrices: the rows and columns of its matrix and how many it has; None for what is no matrix.
+        source: what says so: a layer, a group, or only its name or shape.
+        group: the number of each of its groups, from 0, and its pattern; or "".
         learning_rate: of the next update, with the group's multiplier.
         weight_decay: of the next update, or 0.0.
-        slots: the names of what is kept for it.
+        slots: the names of what is stored for it.
         state_bytes: how many bytes that takes.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
+    role: str
+    matrices: tuple[int, int, int] | None
+    source: str
     group: str
+    groups: tuple[int, ...]
     learning_rate: float
     weight_decay: float
     slots: tuple[str, ...]
@@ -32,9 +58,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that can be read one by one, and printed as columns."""
+    """Rows that can be read one by one, and printed as columns with notes below them."""
 
     rows: tuple[Row, ...]
+    # The smallest learning_rate_multiplier of the groups and the algorithm, and the path of its first variable.
+    smallest_multiplier: tuple[float, str] = (1.0, "")
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, optimizer):
@@ -47,24 +76,33 @@ class Table:
         }
         rows = []
         for state in optimizer.plan.states:
-            kept = state.kept | state.accumulators
+            kept = state.kept | state.window
             rows.append(
                 Row(
                     path=state.path,
                     shape=state.shape,
                     dtype=state.dtype,
-                    group=_named(optimizer.groups, state.group),
+                    role=state.role.kind,
+                    matrices=state.role.matrices,
+                    source=state.role.source,
+                    group=", ".join(f"{index}: {optimizer.groups[index].pattern}" for index in state.groups),
+                    groups=state.groups,
                     learning_rate=eta * state.learning_rate_multiplier,
                     weight_decay=scheduled.get(state.scheduled_decay, state.weight_decay) or 0.0,
                     slots=tuple(kept),
                     state_bytes=sum(map(stored_bytes, kept.values())),
                 )
             )
-        return cls(tuple(rows))
+        smallest = min(
+            ((state.learning_rate_multiplier, state.path) for state in optimizer.plan.states),
+            key=lambda multiplier_and_path: multiplier_and_path[0],
+            default=(1.0, ""),
+        )
+        return cls(tuple(rows), smallest, tuple(_notes(optimizer, eta, rows)))
 
     @property
     def state_bytes(self) -> int:
-        """What is kept for all variables together."""
+        """What is stored for all variables together."""
         return sum(row.state_bytes for row in self.rows)
 
     def __len__(self):
@@ -74,33 +112,75 @@ class Table:
         return iter(self.rows)
 
     def __str__(self):
-        head = [field.name.replace("_", " ") for field in fields(Row)]
-        lines = [head, *([_text(value) for value in astuple(row)] for row in self.rows)]
-        lines.append(["total", *[""] * (len(head) - 2), str(self.state_bytes)])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        numbers = {4, 5, 7}
-        return "\n".join(
-            "  ".join(
-                text.rjust(width) if place in numbers else text.ljust(width)
-                for place, (text, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        shown = [name for name in COLUMNS if name in ALWAYS or len({getattr(row, name) for row in self.rows}) > 1]
+        lines = [[COLUMNS[name] for name in shown]]
+        lines += [[_text(name, getattr(row, name)) for name in shown] for row in self.rows]
+        same = [
+            f"{COLUMNS[name]} of all: {_text(name, getattr(self.rows[0], name))}"
+            for name in COLUMNS
+            if name not in shown and self.rows and getattr(self.rows[0], name) != ()
+        ]
+        multiplier, path = self.smallest_multiplier
+        if multiplier < 1.0:
+            same.append(f"smallest learning rate multiplier: {multiplier:.5g} ({path})")
+        notes = [line for note in (*same, *self.notes) for line in _wrapped(note)]
+        return "\n".join([*_aligned(lines, shown), *notes, f"bytes in total: {self.state_bytes}"])
 
 
-def _named(groups, index):
-    if index is None:
-        return ""
-    pattern = groups[index].pattern
-    return f"{index}: {pattern if len(pattern) <= 30 else pattern[:27] + '...'}"
+def _aligned(lines, shown):
+    """The lines as columns; where that is too wide, each path stands on a line of its own."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def joined(line, first):
+        return "  ".join(
+            text.rjust(width) if name in NUMBERS else text.ljust(width)
+            for name, text, width in list(zip(shown, line, widths, strict=True))[first:]
+        ).rstrip()
+
+    if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
+        return [joined(line, 0) for line in lines]
+    return [part for line in lines for part in (line[0], f"    {joined(line, 1)}")]
 
 
-def _text(value):
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, tuple) and all(isinstance(x, str) for x in value):
-        return "(" + ", ".join(value) + ")" if value else "()"
-    return str(value)
+def _notes(optimizer, eta, rows):
+    """What the columns cannot say."""
+    if eta == 0.0:
+        updates = int(ops.convert_to_numpy(optimizer.iterations))
+        yield f"The learning rate is 0 after {updates} updates, as its schedule or the user says: nothing moves."
+    for index, group in enumerate(optimizer.groups or ()):
+        axes = "" if group.max_ndim is None else f", of at most {group.max_ndim} axes"
+        yield f"group {index}: {group.pattern or 'any path'}{axes}"
+    for one in optimizer.left_out:
+        path, shape = one.place
+        yield f"left out of training, stored after {one.updates} updates: {path} {shape}, {one.stored_bytes} bytes"
+    slots = dict.fromkeys(row.slots for row in rows)
+    yield from (f"slots {_text('slots', names)}: {', '.join(names)}" for names in slots if len(names) > MOST_SLOTS)
+    unknown: dict[str, list[str]] = {}
+    for row in rows:
+        if len(row.shape) > 1 and row.source.startswith(("name", "shape", "unknown", "version")):
+            unknown.setdefault(row.source, []).append(row.path)
+    for source, paths in unknown.items():
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        yield f"no layer says what they are ({source}): {', '.join(paths[:3])}{more}"
+
+
+def _wrapped(note):
+    """A note in lines that are not too long; a pattern may be broken behind each |."""
+    lines = textwrap.wrap(note.replace("|", "| "), WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    return [line.replace("| ", "|") for line in lines]
+
+
+def _text(name, value):
+    if name == "matrices":
+        if value is None:
+            return ""
+        rows, columns, count = value
+        return f"{rows} x {columns}" + (f" x {count}" if count != 1 else "")
+    if name == "slots":
+        return " ".join(value if len(value) <= MOST_SLOTS else (*value[:MOST_SLOTS], f"+{len(value) - MOST_SLOTS}"))
+    if name == "groups":
+        return " ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def stored_bytes(variable):

@@ -6,7 +6,9 @@ import numbers
 import keras
 from keras import ops
 
-from keras_adaptive.core import checks, groups, numerics
+from keras_adaptive.core import checks
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.math import numerics
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -18,6 +20,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         for name, value in arguments.items():
             setattr(self, name, self.arguments[name](name, value))
 
+    @backends.opaque
     def __call__(self, step):
         """The number for the update after `step` updates: an integer tensor in, a tensor of floatx out."""
         return self.at(ops.convert_to_tensor(step))
@@ -27,7 +30,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         """All arguments, for `from_config`."""
-        return {name: groups.serialized(getattr(self, name)) for name in self.arguments}
+        return {name: serialized(getattr(self, name)) for name in self.arguments}
 
     @classmethod
     def from_config(cls, config):
@@ -36,10 +39,15 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return cls(**{name: kept(value) if isinstance(value, dict) else value for name, value in config.items()})
 
 
+def serialized(value):
+    """A number or None as it is, a schedule as Keras writes it down."""
+    return keras.saving.serialize_keras_object(value) if checks.is_schedule(value) else value
+
+
 def floating(number):
-    """In floatx, with all digits: a Python number or a tensor."""
+    """A Python number or a tensor in the full precision of floatx."""
     if isinstance(number, numbers.Real):
-        return numerics.constant(number, keras.config.floatx())
+        return numerics.constant(float(number), keras.config.floatx())
     return ops.cast(number, keras.config.floatx())
 
 

@@ -3,9 +3,9 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import fraction, rate, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -21,17 +21,7 @@ class AdaBelief(AdaptiveOptimizer):
     equal, nothing else is left of s. The authors take 1e-8 for convolutional networks. Their code turns RAdam's
     rectification on by default; this class is the paper's algorithm, without it.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of the squared deviation, in [0, 1). Default 0.999.
-        epsilon: stabiliser in the state and outside of the root, above 0. Default 1e-16.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and s, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris and Duncan, NeurIPS 2020.
 
@@ -44,12 +34,12 @@ class AdaBelief(AdaptiveOptimizer):
     [0. 3.]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of the squared deviation")
+    epsilon = sole_stabiliser(1e-16, "stabiliser in the state and outside of the root")
     slots = ("m", Slot("s", nonnegative=True))
     elementwise = True
-
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-16, **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
     def rule(self, h, theta, g, m, s):
         m = h.beta_1 * m + (1 - h.beta_1) * g

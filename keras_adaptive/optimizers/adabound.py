@@ -4,9 +4,10 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum, minimum
+from keras_adaptive.core.fields import fraction, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -22,21 +23,7 @@ class AdaBound(AdaptiveOptimizer):
 
     The bounds hold for the whole rate, with the corrections of both averages in it, and follow the schedule.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root of the uncorrected v, above 0, in units of the gradient. Default 1e-08.
-        final_learning_rate: the rate of SGD that the bounds meet at, above 0. Default 0.1.
-        gamma: how fast they meet, above 0. Default 0.001.
-        base_learning_rate: the eta at which the last rate is final_learning_rate, above 0. Default None: the number
-            that is given as learning_rate; it must be given where that is a schedule or a callable.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind, missing or unknown.
 
     Source: Luo, Xiong, Liu and Sun, ICLR 2019.
 
@@ -49,40 +36,31 @@ class AdaBound(AdaptiveOptimizer):
     [0.   2.25]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "final_learning_rate": checks.positive,
-        "gamma": checks.positive,
-        "base_learning_rate": checks.positive,
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root of the uncorrected v, in units of the gradient")
+    final_learning_rate = positive(0.1, "the rate of SGD that the bounds meet at")
+    gamma = positive(0.001, "how fast they meet")
+    base_learning_rate = positive(
+        None,
+        "the eta at which the last rate is final_learning_rate; None: the number that is given as "
+        "learning_rate. A schedule or a callable needs it",
+    )
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        final_learning_rate=0.1,
-        gamma=1e-3,
-        base_learning_rate=None,
-        **options,
-    ):
-        if base_learning_rate is None:
-            base_learning_rate = checks.learning_rate("learning_rate", learning_rate)
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            final_learning_rate=final_learning_rate,
-            gamma=gamma,
-            base_learning_rate=base_learning_rate,
-        )
+    @classmethod
+    def implied(cls, given):
+        if given.get("base_learning_rate", 0.0) is not None:
+            return {}
+        eta = checks.learning_rate("learning_rate", given["learning_rate"])
+        if not isinstance(eta, float) or eta == 0.0:
+            raise ValueError(
+                "`learning_rate` must be a number above 0 unless base_learning_rate is given. "
+                f"Received: learning_rate={given['learning_rate']!r}, base_learning_rate=None"
+            )
+        return {"base_learning_rate": eta}
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

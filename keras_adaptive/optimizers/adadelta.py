@@ -3,9 +3,9 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import KW_ONLY, fraction, rate, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -20,16 +20,7 @@ class Adadelta(AdaptiveOptimizer):
     The paper has no eta, which is an eta of 1. d is an average of the steps before eta. Keras's class has a learning
     rate of 0.001 and an epsilon of 1e-7.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        rho: weight of the last averages, in [0, 1). Default 0.95.
-        epsilon: stabiliser inside of both roots, above 0; its root is the size of the first steps. Default 1e-06.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: a and d, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Zeiler, arXiv 1212.5701, 2012.
 
@@ -42,12 +33,12 @@ class Adadelta(AdaptiveOptimizer):
     [0.0513 2.9487]
     """
 
-    hyperparameters = {"rho": checks.fraction, "epsilon": checks.sole_stabiliser}
+    learning_rate = rate(1.0)
+    rho = fraction(0.95, "weight of the last averages")
+    epsilon = sole_stabiliser(1e-06, "stabiliser inside of both roots; its root is the size of the first steps")
+    _ = KW_ONLY
     slots = (Slot("a", nonnegative=True, idle="rho"), Slot("d", nonnegative=True, idle="rho"))
     elementwise = True
-
-    def __init__(self, learning_rate=1.0, rho=0.95, epsilon=1e-6, **options):
-        super().__init__(learning_rate, options, rho=rho, epsilon=epsilon)
 
     def rule(self, h, theta, g, a, d):
         a = h.rho * a + (1 - h.rho) * g * g

@@ -3,11 +3,11 @@
 import keras
 from keras.ops import exp, log, sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import factored, factored_average, factors, rms_clip
-from keras_adaptive.core.numerics import maximum, minimum, rms
+from keras_adaptive.core.fields import KW_ONLY, count, flag, fraction, nonnegative, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.linalg import factored, factored_average, factors, rms_clip
+from keras_adaptive.core.math.numerics import maximum, minimum, rms
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -35,24 +35,8 @@ class Adafactor(AdaptiveOptimizer):
     square; weight_decay is subtracted here as eta_t lambda theta, as torch does. The factored state is float32 whatever
     `slot_dtype` says.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.01.
-        beta_1: weight of the last average of the steps, in [0, 1). Default 0.0, which keeps no slot.
-        beta_2_decay: how soon the averages forget less, above 0. Default 0.8.
-        epsilon_1: added to the squared gradient, above 0. Default 1e-30.
-        epsilon_2: least root mean square that a variable counts for, at least 0. Default 0.001.
-        clip_threshold: largest root mean square of the direction, above 0. Default 1.0.
-        relative_step: limit eta_t to 1 / sqrt(t). Default True.
-        scale_parameter: take steps in units of the variable's own root mean square. Default True.
-        warmup_init: begin with 1e-6 t in the place of eta_t; needs relative_step. Default False.
-        min_size_to_factor: least number of rows and of columns, at least 1. Default 1. T5X has 128.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: of a factored variable R, one number for each row, and C, one for each column; of any other v, of the
     variable's shape; with beta_1 also m, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Shazeer and Stern, ICML 2018.
 
@@ -66,46 +50,18 @@ class Adafactor(AdaptiveOptimizer):
      [0.5 0.5]]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2_decay": checks.positive,
-        "epsilon_1": checks.sole_stabiliser,
-        "epsilon_2": checks.nonnegative,
-        "clip_threshold": checks.positive,
-        "relative_step": checks.flag,
-        "scale_parameter": checks.flag,
-        "warmup_init": checks.flag,
-        "min_size_to_factor": checks.count,
-    }
+    learning_rate = rate(0.01)
+    beta_2_decay = positive(0.8, "how soon the averages forget less")
+    epsilon_1 = sole_stabiliser(1e-30, "added to the squared gradient")
+    epsilon_2 = nonnegative(0.001, "least root mean square that a variable counts for")
+    clip_threshold = positive(1.0, "largest root mean square of the direction")
+    relative_step = flag(True, "limit eta_t to 1 / sqrt(t)")
+    _ = KW_ONLY
+    beta_1 = fraction(0.0, "weight of the last average of the steps; 0.0 stores no slot")
+    scale_parameter = flag(True, "take steps in units of the variable's own root mean square")
+    warmup_init = flag(False, "begin with 1e-6 t in the place of eta_t; needs relative_step")
+    min_size_to_factor = count(1, "least number of rows and of columns. T5X has 128")
     slots = (*factors("R", "C", "v"), Slot("m", when="beta_1"))
-
-    def __init__(
-        self,
-        learning_rate=0.01,
-        beta_1=0.0,
-        beta_2_decay=0.8,
-        epsilon_1=1e-30,
-        epsilon_2=1e-3,
-        clip_threshold=1.0,
-        relative_step=True,
-        scale_parameter=True,
-        warmup_init=False,
-        min_size_to_factor=1,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2_decay=beta_2_decay,
-            epsilon_1=epsilon_1,
-            epsilon_2=epsilon_2,
-            clip_threshold=clip_threshold,
-            relative_step=relative_step,
-            scale_parameter=scale_parameter,
-            warmup_init=warmup_init,
-            min_size_to_factor=min_size_to_factor,
-        )
 
     def check_together(self, relative_step, warmup_init, **others):
         if warmup_init and not relative_step:
@@ -113,13 +69,13 @@ class Adafactor(AdaptiveOptimizer):
                 "`warmup_init` must be False without relative_step. Received: warmup_init=True, relative_step=False"
             )
 
-    def about(self, path, shape, hyperparameters):
-        return {"factored": factored(shape, hyperparameters["min_size_to_factor"])}
+    def about(self, role, h):
+        return {"factored": factored(role.shape, h.min_size_to_factor)}
 
     def rule(self, h, theta, g, R, C, v, m):
         beta_2 = 1 - exp(-h.beta_2_decay * log(h.t))
         S = g * g + h.epsilon_1
-        if h.factored:
+        if h.variable.factored:
             V, R, C = factored_average(S, beta_2, R, C)
         else:
             V = v = beta_2 * v + (1 - beta_2) * S

@@ -4,8 +4,9 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
+from keras_adaptive.core.fields import KW_ONLY, fraction, only, rate, stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -15,26 +16,14 @@ class Adam(AdaptiveOptimizer):
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
         v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
-        theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t + epsilon) + epsilon_outside)
+        theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t + epsilon_root) + epsilon)
 
-    The paper's own form, and torch's numbers: `Adam(epsilon=0.0, epsilon_outside=1e-8)`. An epsilon inside of the root
-    acts where its square root outside would, so 1e-16 stands for the paper's 1e-8. Keras's class has a third form: its
-    epsilon of 1e-7 is added to the root of v_t before the correction, so it counts about 30 times more in the first
-    step than later.
-
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser inside of the root, at least 0, in units of the squared gradient. Default 1e-16.
-        epsilon_outside: stabiliser outside of the root, at least 0, in units of the gradient. Default 0.0. One of the
-            two must be above 0.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+    Without an epsilon this is the lecture's form, with epsilon_root 1e-16 inside of the root. That acts where its
+    square root, the paper's 1e-8, would outside. The paper's own form, and torch's numbers: `Adam(epsilon=1e-8)`.
+    Keras's class has a third form: its epsilon of 1e-7 is added to the root of v_t before the correction, so it counts
+    about 30 times more in the first step than later.
 
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Kingma and Ba, ICLR 2015; epsilon inside of the root: Yang You's lecture.
 
@@ -47,38 +36,36 @@ class Adam(AdaptiveOptimizer):
     [0.5 2.5]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.stabiliser,
-        "epsilon_outside": checks.stabiliser,
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = stabiliser(None, "stabiliser outside of the root, in units of the gradient; None: 0")
+    amsgrad = only(False, "for code that says so; the algorithm AMSGrad is the class Amsgrad")
+    _ = KW_ONLY
+    epsilon_root = stabiliser(
+        None,
+        "stabiliser inside of the root, in units of the squared gradient; None: 0 beside an epsilon, 1e-16 without one",
+    )
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-16,
-        epsilon_outside=0.0,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            epsilon_outside=epsilon_outside,
-        )
+    renamed = {"epsilon_outside": "epsilon", "epsilon": "epsilon_root"}
 
-    def check_together(self, epsilon, epsilon_outside, **others):
-        checks.some_epsilon(epsilon, epsilon_outside)
+    @classmethod
+    def implied(cls, given):
+        epsilon, root = given.get("epsilon"), given.get("epsilon_root")
+        # A group that speaks of neither, or only says that one of them is none.
+        if not {"epsilon", "epsilon_root"} <= set(given) and not (epsilon or root):
+            return {}
+        if epsilon is None and root is None:
+            return {"epsilon": 0.0, "epsilon_root": 1e-16}
+        return {"epsilon": epsilon or 0.0, "epsilon_root": root or 0.0}
+
+    def check_together(self, epsilon, epsilon_root, **others):
+        checks.not_both_zero(epsilon=epsilon, epsilon_root=epsilon_root)
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g
         v = h.beta_2 * v + (1 - h.beta_2) * g * g
         m_hat, v_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2)
-        return h.eta * m_hat / (sqrt(v_hat + h.epsilon) + h.epsilon_outside), (m, v)
+        return h.eta * m_hat / (sqrt(v_hat + h.epsilon_root) + h.epsilon), (m, v)

@@ -5,14 +5,14 @@ import re
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import mean
+from keras_adaptive.core.fields import fraction, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import mean
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
-def _of_blocks(shape, hyperparameters):
-    return tuple(1 if axis in hyperparameters["axes"] else length for axis, length in enumerate(shape))
+def _of_blocks(shape, h):
+    return tuple(1 if axis in h.variable.axes else length for axis, length in enumerate(shape))
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -37,20 +37,7 @@ class AdamMini(AdaptiveOptimizer):
     A kernel is one of query, key or value where the last two parts of its path say so. The authors do not decay biases
     and norms: `groups=[no_decay_on_vectors()]`.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        block: "auto", as in the table, or "element", "head", "neuron", "row" or "tensor" (the whole variable), mostly
-            for a `Group` of variables whose path says something else than the table reads. Default "auto".
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m, of the variable's shape; v, of the same with length 1 along the axes of a block.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown; `build` raises a ValueError
-            for block "head" and a variable that has not three axes.
 
     Source: Zhang, Chen, Li, Ding, Wu, Kingma, Ye, Luo and Sun, ICLR 2025.
 
@@ -64,27 +51,28 @@ class AdamMini(AdaptiveOptimizer):
      [0.9 2.5]]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "block": checks.one_of("auto", "element", "head", "neuron", "row", "tensor"),
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    block = one_of(
+        ("auto", "element", "head", "neuron", "row", "tensor"),
+        "auto",
+        'what a block is: "auto", as in the table, or "element", "head", "neuron", "row" or "tensor" (all of it), '
+        "mostly for a `Group` of variables whose path says something else than the table reads",
+    )
     slots = ("m", Slot("v", shape=_of_blocks, nonnegative=True))
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, block="auto", **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, block=block)
-
-    def about(self, path, shape, hyperparameters):
-        block, ndim = hyperparameters["block"], len(shape)
-        layer, name = ["", *path.lower().split(":")[0].split("/")][-2:]
+    def about(self, role, h):
+        block, ndim = h.block, len(role.shape)
+        layer, name = ["", *role.path.lower().split(":")[0].split("/")][-2:]
         words = set(re.findall("[a-z]+", f"{layer} {name}")) if ndim == 3 else set()
         if block == "auto":
             block = _block(name, ndim, words)
         if block == "head" and ndim != 3:
             raise ValueError(
                 "`block` must not be 'head' for a variable without the three axes of (d, heads, head_dim). "
-                f"Received: block='head', and {path!r} has the shape {tuple(shape)}"
+                f"Received: block='head', and {role.path!r} has the shape {tuple(role.shape)}"
             )
         outputs = 2 if words & {"query", "key", "value"} else 1
         return {
@@ -99,7 +87,7 @@ class AdamMini(AdaptiveOptimizer):
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * mean(g * g, h.axes, keepdims=True)
+        v = h.beta_2 * v + (1 - h.beta_2) * mean(g * g, h.variable.axes, keepdims=True)
         m_hat, v_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2)
         return h.eta * m_hat / (sqrt(v_hat) + h.epsilon), (m, v)
 

@@ -3,10 +3,10 @@
 import keras
 from keras.ops import abs
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum
+from keras_adaptive.core.fields import KW_ONLY, fraction, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -19,17 +19,7 @@ class Adamax(AdaptiveOptimizer):
 
     The paper has no epsilon; this one is torch's. Keras adds it to u_t at the division instead.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.002.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: what the last maximum is multiplied by, in [0, 1). Default 0.999.
-        epsilon: stabiliser in the maximum, above 0, in units of the gradient. Default 1e-08.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and u, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Kingma and Ba, ICLR 2015, section 7.1.
 
@@ -42,12 +32,13 @@ class Adamax(AdaptiveOptimizer):
     [0.5 2.5]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    learning_rate = rate(0.002)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "what the last maximum is multiplied by")
+    epsilon = sole_stabiliser(1e-08, "stabiliser in the maximum, in units of the gradient")
+    _ = KW_ONLY
     slots = ("m", Slot("u", nonnegative=True))
     elementwise = True
-
-    def __init__(self, learning_rate=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-8, **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
     def rule(self, h, theta, g, m, u):
         m = h.beta_1 * m + (1 - h.beta_1) * g

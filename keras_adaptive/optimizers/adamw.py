@@ -3,9 +3,9 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import KW_ONLY, decay_rate, fraction, only, rate, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -21,18 +21,7 @@ class AdamW(AdaptiveOptimizer):
     multiplies it by the schedule alone: `weight_decay_mode="independent"`, with a schedule for `weight_decay`. Keras's
     class adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        weight_decay: None, or a number of at least 0, or a LearningRateSchedule of it. Default 0.01.
-        **options: Keras's own arguments and `cautious`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Loshchilov and Hutter, ICLR 2019.
 
@@ -45,13 +34,15 @@ class AdamW(AdaptiveOptimizer):
     [0.45 2.4 ]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    learning_rate = rate(0.001)
+    weight_decay = decay_rate(0.01)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    amsgrad = only(False, "for code that says so; the algorithm AMSGrad is the class Amsgrad")
+    _ = KW_ONLY
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
-
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, **options):
-        options = {"weight_decay": weight_decay, **options}
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

@@ -3,9 +3,9 @@
 import keras
 from keras.ops import equal, sqrt, where
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import decay_rate, flag, fraction, rate, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -23,20 +23,7 @@ class Adan(AdaptiveOptimizer):
 
     The paper's betas are one minus these, which are those of the authors' code.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.98.
-        beta_2: weight of the last average of the difference, in [0, 1). Default 0.92.
-        beta_3: weight of the last average of the square, in [0, 1). Default 0.99.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        proximal: decay by a division after the step, the paper's form; False: as AdamW does. Default True.
-        weight_decay: None, or a number of at least 0, or a LearningRateSchedule of it. Default 0.02.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: p, the last gradient, m, v and n, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Xie, Zhou, Li, Lin and Yan, IEEE TPAMI 2024 (arXiv 2208.06677).
 
@@ -49,37 +36,16 @@ class Adan(AdaptiveOptimizer):
     [0.4 2. ]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "beta_3": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "proximal": checks.flag,
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.98, "weight of the last average of the gradient")
+    beta_2 = fraction(0.92, "weight of the last average of the difference")
+    beta_3 = fraction(0.99, "weight of the last average of the square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    proximal = flag(True, "decay by a division after the step, the paper's form; False: as AdamW does")
+    weight_decay = decay_rate(0.02)
     slots = ("p", "m", "v", Slot("n", nonnegative=True))
     elementwise = True
     decay = "rule"
-
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.98,
-        beta_2=0.92,
-        beta_3=0.99,
-        epsilon=1e-8,
-        proximal=True,
-        weight_decay=0.02,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            {"weight_decay": weight_decay, **options},
-            beta_1=beta_1,
-            beta_2=beta_2,
-            beta_3=beta_3,
-            epsilon=epsilon,
-            proximal=proximal,
-        )
 
     def rule(self, h, theta, g, p, m, v, n):
         d = where(equal(h.t, 1), 0.0 * g, g - p)

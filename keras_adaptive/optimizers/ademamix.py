@@ -5,10 +5,10 @@ import math
 import keras
 from keras.ops import exp, expm1, sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import clip
+from keras_adaptive.core.fields import count, fraction, nonnegative, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import clip
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -27,21 +27,7 @@ class AdEMAMix(AdaptiveOptimizer):
     both, and raises the half-life of the slow average linearly, as here. That average is not corrected for its start at
     zero. The authors' code has log(beta + 1e-8) in the half-life, and 2 for alpha.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last fast average, in [0, 1). Default 0.9. 0.0 keeps no slot for it.
-        beta_2: weight of the last average of the squared gradient, in [0, 1). Default 0.999.
-        beta_3: weight of the last slow average, in [0, 1). Default 0.9999.
-        alpha: what the slow average counts, at least 0. Default 5.0.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        alpha_steps: None, or in how many updates alpha rises from 0. Default None.
-        beta_3_steps: None, or in how many updates beta_3 rises from beta_1. Default None.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m, if beta_1 is above 0, n and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Pagliardini, Ablin and Grangier, ICLR 2025.
 
@@ -54,41 +40,16 @@ class AdEMAMix(AdaptiveOptimizer):
     [0. 3.]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "beta_3": checks.fraction,
-        "alpha": checks.nonnegative,
-        "epsilon": checks.sole_stabiliser,
-        "alpha_steps": checks.optional(checks.count),
-        "beta_3_steps": checks.optional(checks.count),
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last fast average; 0.0 stores no slot for it")
+    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
+    beta_3 = fraction(0.9999, "weight of the last slow average")
+    alpha = nonnegative(5.0, "what the slow average counts")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    alpha_steps = count(None, "None, or in how many updates alpha rises from 0")
+    beta_3_steps = count(None, "None, or in how many updates beta_3 rises from beta_1")
     slots = (Slot("m", when="beta_1"), "n", Slot("v", nonnegative=True))
     elementwise = True
-
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        beta_3=0.9999,
-        alpha=5.0,
-        epsilon=1e-8,
-        alpha_steps=None,
-        beta_3_steps=None,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            beta_3=beta_3,
-            alpha=alpha,
-            epsilon=epsilon,
-            alpha_steps=alpha_steps,
-            beta_3_steps=beta_3_steps,
-        )
 
     def rule(self, h, theta, g, m, n, v):
         alpha, beta_3, rest = h.alpha, h.beta_3, 1 - h.beta_3

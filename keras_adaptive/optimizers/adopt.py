@@ -3,10 +3,10 @@
 import keras
 from keras.ops import exp, log, sqrt, where
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum, minimum
+from keras_adaptive.core.fields import fraction, nonnegative, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum, minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -22,19 +22,7 @@ class Adopt(AdaptiveOptimizer):
     The first gradient of a variable fills v and moves no weight, but for weight decay. It converges with every beta_2
     without the clip; the authors added the clip for the stability of the first steps.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the normalised gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of the squared gradient, in [0, 1). Default 0.9999.
-        epsilon: the least that the gradient is divided by, above 0, in its units. Default 1e-06.
-        clip_exponent: with which power of the number of updates the clip grows, at least 0; None for no clip.
-            Default 0.25.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Taniguchi, Harada, Minegishi, Oshima, Jeong, Nagahara, Iiyama, Suzuki, Iwasawa and Matsuo, NeurIPS 2024.
 
@@ -48,19 +36,15 @@ class Adopt(AdaptiveOptimizer):
     [0.75 2.5 ]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "clip_exponent": checks.optional(checks.nonnegative),
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the normalised gradient")
+    beta_2 = fraction(0.9999, "weight of the last average of the squared gradient")
+    epsilon = sole_stabiliser(1e-06, "the least that the gradient is divided by, in its units")
+    clip_exponent = nonnegative(
+        0.25, "with which power of the number of updates the clip grows; None for no clip", optional=True
+    )
     # Eight bits have no number below zero for what has no negative ones.
     slots = ("m", Slot("v", initial=-1.0, fine=True))
-
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.9999, epsilon=1e-6, clip_exponent=0.25, **options):
-        super().__init__(
-            learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, clip_exponent=clip_exponent
-        )
 
     def rule(self, h, theta, g, m, v):
         first = v < 0.0

@@ -3,10 +3,10 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum
+from keras_adaptive.core.fields import fraction, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -29,18 +29,7 @@ class Amsgrad(AdaptiveOptimizer):
     "raw" is what torch's and Keras's Adam do with `amsgrad=True`; its rate can rise while 1 - beta_2^t does, which the
     paper's proof does not cover. "hat" is optax's; it keeps the first, noisiest v_hat. The paper has no epsilon.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        variant: "paper", "raw" or "hat". Default "paper".
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m, v and x, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Reddi, Kale and Kumar, ICLR 2018.
 
@@ -53,17 +42,13 @@ class Amsgrad(AdaptiveOptimizer):
     [0.5 2.5]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "variant": checks.one_of("paper", "raw", "hat"),
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    variant = one_of(("paper", "raw", "hat"), "paper", '"paper", "raw" or "hat"')
     slots = ("m", Slot("v", nonnegative=True), Slot("x", nonnegative=True))
     elementwise = True
-
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, variant="paper", **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, variant=variant)
 
     def rule(self, h, theta, g, m, v, x):
         m = h.beta_1 * m + (1 - h.beta_1) * g

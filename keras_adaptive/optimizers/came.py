@@ -3,8 +3,8 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import factored, factored_average, factors, rms_clip
+from keras_adaptive.core.fields import fraction, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.linalg import factored, factored_average, factors, rms_clip
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -31,21 +31,8 @@ class Came(AdaptiveOptimizer):
     The averages are not corrected for their start at zero: the first u_t is 1 / sqrt(1 - beta_2) too large, which the
     clip takes away. The authors recommend 0.5 to 0.9 of the learning rate of AdamW.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.0002.
-        beta_1: weight of the last average of the direction, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of the squared gradient, in [0, 1). Default 0.999.
-        beta_3: weight of the last average of the instability, in [0, 1). Default 0.9999.
-        epsilon_1: added to the squared gradient, above 0. Default 1e-30.
-        epsilon_2: added to the instability, above 0. Default 1e-16.
-        clip_threshold: largest root mean square of the direction, above 0. Default 1.0.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: m, of the variable's shape; of a matrix R and r, one number for each row, and C and c, one for each column;
     of any other v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Luo, Ren, Zheng, Jiang, Jiang and You, ACL 2023.
 
@@ -58,50 +45,27 @@ class Came(AdaptiveOptimizer):
     [0.95 2.05]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "beta_3": checks.fraction,
-        "epsilon_1": checks.sole_stabiliser,
-        "epsilon_2": checks.sole_stabiliser,
-        "clip_threshold": checks.positive,
-    }
+    learning_rate = rate(0.0002)
+    beta_1 = fraction(0.9, "weight of the last average of the direction")
+    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
+    beta_3 = fraction(0.9999, "weight of the last average of the instability")
+    epsilon_1 = sole_stabiliser(1e-30, "added to the squared gradient")
+    epsilon_2 = sole_stabiliser(1e-16, "added to the instability")
+    clip_threshold = positive(1.0, "largest root mean square of the direction")
     slots = (*factors("R", "C", "v"), "m", *factors("r", "c"))
 
-    def __init__(
-        self,
-        learning_rate=2e-4,
-        beta_1=0.9,
-        beta_2=0.999,
-        beta_3=0.9999,
-        epsilon_1=1e-30,
-        epsilon_2=1e-16,
-        clip_threshold=1.0,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            beta_3=beta_3,
-            epsilon_1=epsilon_1,
-            epsilon_2=epsilon_2,
-            clip_threshold=clip_threshold,
-        )
-
-    def about(self, path, shape, hyperparameters):
-        return {"factored": factored(shape)}
+    def about(self, role, h):
+        return {"factored": factored(role.shape)}
 
     def rule(self, h, theta, g, R, C, v, m, r, c):
         S = g * g + h.epsilon_1
-        if h.factored:
+        if h.variable.factored:
             V, R, C = factored_average(S, h.beta_2, R, C)
         else:
             V = v = h.beta_2 * v + (1 - h.beta_2) * S
         u_hat = rms_clip(g / sqrt(V), h.clip_threshold)
         m = h.beta_1 * m + (1 - h.beta_1) * u_hat
-        if not h.factored:
+        if not h.variable.factored:
             return h.eta * m, (R, C, v, m, r, c)
         I = (u_hat - m) ** 2 + h.epsilon_2  # noqa: E741
         confidence, r, c = factored_average(I, h.beta_3, r, c)

@@ -6,10 +6,10 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum, minimum, quotient
+from keras_adaptive.core.fields import flag, fraction, growth, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum, minimum, quotient
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Scalar, Slot
+from keras_adaptive.core.state.slots import Scalar, Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -32,21 +32,8 @@ class DAdaptAdam(AdaptiveOptimizer):
     even decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A
     group's multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        d_0: the first estimate, above 0; smaller than any that may come out. Default 1e-06.
-        growth_rate: how many times d may grow in an update, at least 1. Default inf.
-        use_bias_correction: correct for the start of the averages at zero, as Adam does. Default False.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`.
-
     Slots: m, v and s, of the variable's shape; for all variables together the numbers d, d_next (which is d_{t+1}),
     numerator and denominator.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Defazio and Mishchenko, Learning-Rate-Free Learning by D-Adaptation, ICML 2023.
 
@@ -59,40 +46,22 @@ class DAdaptAdam(AdaptiveOptimizer):
     [0.5 2.5] 0.5
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "d_0": checks.sole_stabiliser,
-        "growth_rate": checks.growth,
-        "use_bias_correction": checks.flag,
-    }
+    learning_rate = rate(1.0)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    d_0 = sole_stabiliser(1e-06, "the first estimate; smaller than any that may come out")
+    growth_rate = growth(math.inf, "how many times d may grow in an update")
+    use_bias_correction = flag(False, "correct for the start of the averages at zero, as Adam does")
     slots = ("m", Slot("v", nonnegative=True), "s")
-    scalars = (Scalar("d", "d_0"), Scalar("d_next", "d_0"), Scalar("numerator"), Scalar("denominator"))
+    scalars = (
+        Scalar("d", "d_0", nonnegative=True),
+        Scalar("d_next", "d_0", nonnegative=True),
+        Scalar("numerator"),
+        Scalar("denominator", nonnegative=True),
+    )
     common_hyperparameters = ("d_0", "growth_rate")
     decay = "rule"
-
-    def __init__(
-        self,
-        learning_rate=1.0,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        d_0=1e-6,
-        growth_rate=math.inf,
-        use_bias_correction=False,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            d_0=d_0,
-            growth_rate=growth_rate,
-            use_bias_correction=use_bias_correction,
-        )
 
     def gather(self, h, theta, g, m, v, s):
         delta = self.delta(h, h.d_next)

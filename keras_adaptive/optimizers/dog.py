@@ -4,10 +4,10 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import maximum
+from keras_adaptive.core.fields import nonnegative, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import THETA, Scalar, Slot
+from keras_adaptive.core.state.slots import THETA, Scalar, Slot
 
 # Where training began, and the polynomial average of the weights.
 START_AND_AVERAGE = (Slot("x_0", initial=THETA, exact=True), Slot("a", initial=THETA, exact=True))
@@ -36,21 +36,8 @@ class DoG(AdaptiveOptimizer):
     `optimizer.finalize_variable_values(model.trainable_variables)`. Training that goes on after that does so from the
     average, with x_0, r and G as they are. The weight decay lambda is an L2 penalty, part of the rule.
 
-    Args:
-        learning_rate: eta, the paper's c: a real number of at least 0, a LearningRateSchedule or a callable. Default
-            1.0.
-        reps_rel: the first distance in units of 1 + ‖x_0‖, above 0; the paper takes 1e-4 for models with batch
-            normalization. Default 1e-06.
-        epsilon: what the sum of squared gradients begins with, above 0. Default 1e-08.
-        average_power: how much the average prefers later weights, at least 0; with 0 it is their mean. Default 8.0.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
-            first would be a second average, the second a step that the average does not know.
-
     Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
     numbers r and G.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Ivgi, Hinder and Carmon, DoG is SGD's Best Friend, ICML 2023.
 
@@ -63,19 +50,18 @@ class DoG(AdaptiveOptimizer):
     [3.  2.5] 1.5
     """
 
-    hyperparameters = {
-        "reps_rel": checks.positive,
-        "epsilon": checks.sole_stabiliser,
-        "average_power": checks.nonnegative,
-    }
+    learning_rate = rate(1.0, "The paper calls it c")
+    reps_rel = positive(
+        1e-06,
+        "the first distance in units of 1 + ‖x_0‖; the paper takes 1e-4 for models with batch normalization",
+    )
+    epsilon = sole_stabiliser(1e-08, "what the sum of squared gradients begins with")
+    average_power = nonnegative(8.0, "how much the average prefers later weights; with 0 it is their mean")
     slots = START_AND_AVERAGE
-    scalars = (Scalar("r"), Scalar("G", "epsilon"))
+    scalars = (Scalar("r", nonnegative=True), Scalar("G", "epsilon", nonnegative=True))
     common_hyperparameters = ("reps_rel", "epsilon")
     decay = "rule"
     evaluation_slot = "a"
-
-    def __init__(self, learning_rate=1.0, reps_rel=1e-6, epsilon=1e-8, average_power=8.0, **options):
-        super().__init__(learning_rate, options, reps_rel=reps_rel, epsilon=epsilon, average_power=average_power)
 
     def gather(self, h, theta, g, x_0, a):
         g = g + h.weight_decay * theta

@@ -4,10 +4,10 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import constant, maximum
+from keras_adaptive.core.fields import nonnegative, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import constant, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Scalar
+from keras_adaptive.core.state.slots import Scalar
 from keras_adaptive.optimizers.dog import START_AND_AVERAGE, averaged
 
 
@@ -27,19 +27,8 @@ class DoWG(AdaptiveOptimizer):
     which is meant to be evaluated and used there, and how training goes on. The weight decay lambda is an L2 penalty,
     part of the rule.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        initial_distance: the first distance, above 0, in units of the weights; None for sqrt(epsilon). Default None.
-        epsilon: stabiliser outside of the root, above 0, in units of a distance times a gradient. Default 0.0001.
-        average_power: how much the average prefers later weights, at least 0; with 0 it is their mean. Default 8.0.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
-            first would be a second average, the second a step that the average does not know.
-
     Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
     numbers R and V.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Khaled, Mishchenko and Jin, DoWG Unleashed, NeurIPS 2023.
 
@@ -52,21 +41,15 @@ class DoWG(AdaptiveOptimizer):
     [3.  3.5] 0.25
     """
 
-    hyperparameters = {
-        "initial_distance": checks.optional(checks.positive),
-        "epsilon": checks.sole_stabiliser,
-        "average_power": checks.nonnegative,
-    }
+    learning_rate = rate(1.0)
+    initial_distance = positive(None, "the first distance, in units of the weights; None for sqrt(epsilon)")
+    epsilon = sole_stabiliser(0.0001, "stabiliser outside of the root, in units of a distance times a gradient")
+    average_power = nonnegative(8.0, "how much the average prefers later weights; with 0 it is their mean")
     slots = START_AND_AVERAGE
-    scalars = (Scalar("R"), Scalar("V"))
+    scalars = (Scalar("R", nonnegative=True), Scalar("V", nonnegative=True))
     common_hyperparameters = ("initial_distance", "epsilon")
     decay = "rule"
     evaluation_slot = "a"
-
-    def __init__(self, learning_rate=1.0, initial_distance=None, epsilon=1e-4, average_power=8.0, **options):
-        super().__init__(
-            learning_rate, options, initial_distance=initial_distance, epsilon=epsilon, average_power=average_power
-        )
 
     def gather(self, h, theta, g, x_0, a):
         g = g + h.weight_decay * theta

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import adapts, trusted
-from keras_adaptive.core.numerics import norm
+from keras_adaptive.core.fields import decay_rate, flag, fraction, one_of, positive, rate
+from keras_adaptive.core.math.linalg import adapts, trusted
+from keras_adaptive.core.math.numerics import norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -28,20 +28,7 @@ class Lars(AdaptiveOptimizer):
     torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of g_t and
     d_t. A matrix that is taken out of weight decay is still adapted.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        momentum: weight of the last velocity, in [0, 1). Default 0.9. 0.0 keeps no slot.
-        trust_coefficient: step of a variable with eta 1 in units of its norm, above 0. Default 0.001.
-        form: "sum" or "norm", what the norm of the weights is divided by. Default "sum".
-        momentum_form: "classic" or "popular": whether the velocity sums whole steps, or gradients. Default "classic".
-        exclude_vectors: neither adapt nor decay vectors. Default True.
-        weight_decay: lambda, a number of at least 0, a LearningRateSchedule or None. Default 0.0001.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: with momentum b, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: You, Gitman and Ginsburg, arXiv 1708.03888, 2017.
 
@@ -54,39 +41,22 @@ class Lars(AdaptiveOptimizer):
     [[3.  1.5]]
     """
 
-    hyperparameters = {
-        "momentum": checks.fraction,
-        "trust_coefficient": checks.positive,
-        "form": checks.one_of("sum", "norm"),
-        "momentum_form": checks.one_of("classic", "popular"),
-        "exclude_vectors": checks.flag,
-    }
+    learning_rate = rate(1.0)
+    momentum = fraction(0.9, "weight of the last velocity; 0.0 stores no slot")
+    trust_coefficient = positive(0.001, "step of a variable with eta 1 in units of its norm")
+    form = one_of(("sum", "norm"), "sum", '"sum" or "norm", what the norm of the weights is divided by')
+    momentum_form = one_of(
+        ("classic", "popular"),
+        "classic",
+        '"classic" or "popular": whether the velocity sums whole steps, or gradients',
+    )
+    exclude_vectors = flag(True, "neither adapt nor decay vectors")
+    weight_decay = decay_rate(0.0001)
     slots = (Slot("b", when="momentum"),)
     decay = "rule"
 
-    def __init__(
-        self,
-        learning_rate=1.0,
-        momentum=0.9,
-        trust_coefficient=0.001,
-        form="sum",
-        momentum_form="classic",
-        exclude_vectors=True,
-        weight_decay=1e-4,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            {"weight_decay": weight_decay, **options},
-            momentum=momentum,
-            trust_coefficient=trust_coefficient,
-            form=form,
-            momentum_form=momentum_form,
-            exclude_vectors=exclude_vectors,
-        )
-
-    def about(self, path, shape, hyperparameters):
-        return {"adapt": adapts(path, shape, hyperparameters["exclude_vectors"])}
+    def about(self, role, h):
+        return {"adapt": adapts(role.path, role.shape, h.exclude_vectors)}
 
     def rule(self, h, theta, g, b):
         if h.momentum_form == "popular":
@@ -96,11 +66,11 @@ class Lars(AdaptiveOptimizer):
         return b, (b,)
 
     def decayed(self, h, theta, g):
-        return g + h.weight_decay * theta if h.adapt else g
+        return g + h.weight_decay * theta if h.variable.adapt else g
 
     def adapted(self, h, theta, g, d):
         """q_t d_t."""
-        if not h.adapt:
+        if not h.variable.adapt:
             return d
         size = norm(theta)
         length = norm(g) + h.weight_decay * size if h.form == "sum" else norm(d)

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import sign
+from keras_adaptive.core.fields import KW_ONLY, fraction, rate
+from keras_adaptive.core.math.numerics import sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -18,16 +18,7 @@ class Lion(AdaptiveOptimizer):
     Only where c_t is exactly 0 nothing moves. As all steps are as long as eta, the paper takes an eta 3 to 10 times
     smaller than that of AdamW, and a weight_decay larger by the same factor.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.0001.
-        beta_1: weight of the momentum in the step, in [0, 1). Default 0.9.
-        beta_2: weight of the last momentum in the new one, in [0, 1). Default 0.99.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: m, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu and Le, NeurIPS 2023.
 
@@ -40,12 +31,12 @@ class Lion(AdaptiveOptimizer):
     [0.5 2.5]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction}
+    learning_rate = rate(0.0001)
+    beta_1 = fraction(0.9, "weight of the momentum in the step")
+    beta_2 = fraction(0.99, "weight of the last momentum in the new one")
+    _ = KW_ONLY
     slots = ("m",)
     elementwise = True
-
-    def __init__(self, learning_rate=1e-4, beta_1=0.9, beta_2=0.99, **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2)
 
     def rule(self, h, theta, g, m):
         c = h.beta_1 * m + (1 - h.beta_1) * g

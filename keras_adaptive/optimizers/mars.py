@@ -3,11 +3,11 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import is_vector
-from keras_adaptive.core.numerics import norm_clip, sign
+from keras_adaptive.core.fields import fraction, nonnegative, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.linalg import is_vector
+from keras_adaptive.core.math.numerics import norm_clip, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -28,23 +28,7 @@ class Mars(AdaptiveOptimizer):
     both gradients of the same batch. Weight decay has the same learning rate as the step. The authors decay what is no
     matrix by 0.1, and matrices not at all.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.003.
-        beta_1: weight of the last average of a matrix's gradient, in [0, 1). Default 0.95.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.99.
-        gamma: how much of the change is added, at least 0. Default 0.025.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        variant: "adamw" or "lion". Default "adamw".
-        vector_learning_rate_multiplier: what eta is multiplied by for a variable that is no matrix, at least 0.
-            Default 1.0.
-        vector_beta_1: beta_1 of such a variable, in [0, 1). Default 0.9.
-        vector_beta_2: beta_2 of such a variable, in [0, 1). Default 0.95.
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m; v but for the matrices of variant "lion"; p, the last gradient, for matrices; of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Yuan, Liu, Wu, Zhou and Gu, ICML 2025.
 
@@ -57,63 +41,35 @@ class Mars(AdaptiveOptimizer):
     [[0.5 2.5]]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "gamma": checks.nonnegative,
-        "epsilon": checks.sole_stabiliser,
-        "variant": checks.one_of("adamw", "lion"),
-        "vector_learning_rate_multiplier": checks.nonnegative,
-        "vector_beta_1": checks.fraction,
-        "vector_beta_2": checks.fraction,
-    }
-    slots = ("m", Slot("v", when="adam", nonnegative=True), Slot("p", when="matrix"))
+    learning_rate = rate(0.003)
+    beta_1 = fraction(0.95, "weight of the last average of a matrix's gradient")
+    beta_2 = fraction(0.99, "weight of the last average of its square")
+    gamma = nonnegative(0.025, "how much of the change is added")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    variant = one_of(("adamw", "lion"), "adamw", '"adamw" or "lion"')
+    vector_learning_rate_multiplier = nonnegative(1.0, "what eta is multiplied by for a variable that is no matrix")
+    vector_beta_1 = fraction(0.9, "beta_1 of such a variable")
+    vector_beta_2 = fraction(0.95, "beta_2 of such a variable")
+    slots = ("m", Slot("v", when="variable.adam", nonnegative=True), Slot("p", when="variable.matrix"))
 
-    def __init__(
-        self,
-        learning_rate=0.003,
-        beta_1=0.95,
-        beta_2=0.99,
-        gamma=0.025,
-        epsilon=1e-8,
-        variant="adamw",
-        vector_learning_rate_multiplier=1.0,
-        vector_beta_1=0.9,
-        vector_beta_2=0.95,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            gamma=gamma,
-            epsilon=epsilon,
-            variant=variant,
-            vector_learning_rate_multiplier=vector_learning_rate_multiplier,
-            vector_beta_1=vector_beta_1,
-            vector_beta_2=vector_beta_2,
-        )
-
-    def about(self, path, shape, hyperparameters):
-        if len(shape) == 2 and not is_vector(path, shape):
-            return {"matrix": True, "adam": hyperparameters["variant"] == "adamw"}
+    def about(self, role, h):
+        if len(role.shape) == 2 and not is_vector(role.path, role.shape):
+            return {"matrix": True, "adam": h.variant == "adamw"}
         return {
             "matrix": False,
             "adam": True,
-            "beta_1": hyperparameters["vector_beta_1"],
-            "beta_2": hyperparameters["vector_beta_2"],
-            "learning_rate_multiplier": hyperparameters["vector_learning_rate_multiplier"],
+            "learning_rate_multiplier": h.vector_learning_rate_multiplier,
         }
 
     def rule(self, h, theta, g, m, v, p):
-        c = g
-        if h.matrix:
-            c = g + h.gamma * h.beta_1 / (1 - h.beta_1) * (g - p)
-            c = c * norm_clip([c], 1.0)
-        m = h.beta_1 * m + (1 - h.beta_1) * c
-        if not h.adam:
+        c, beta_1, beta_2 = g, h.vector_beta_1, h.vector_beta_2
+        if h.variable.matrix:
+            beta_1, beta_2 = h.beta_1, h.beta_2
+            c = g + h.gamma * beta_1 / (1 - beta_1) * (g - p)
+            c = norm_clip([c], 1.0)(c)
+        m = beta_1 * m + (1 - beta_1) * c
+        if not h.variable.adam:
             return h.eta * sign(m), (m, v, g)
-        v = h.beta_2 * v + (1 - h.beta_2) * c * c
-        m_hat, v_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2)
+        v = beta_2 * v + (1 - beta_2) * c * c
+        m_hat, v_hat = m / h.debias(beta_1), v / h.debias(beta_2)
         return h.eta * m_hat / (sqrt(v_hat) + h.epsilon), (m, v, g)

@@ -6,11 +6,11 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import largest
-from keras_adaptive.core.numerics import clip, maximum
+from keras_adaptive.core.fields import fraction, rate, sole_stabiliser
+from keras_adaptive.core.math.linalg import largest
+from keras_adaptive.core.math.numerics import clip, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -29,18 +29,7 @@ class Merit(AdaptiveOptimizer):
     zero. A variable of more than two axes is a matrix whose columns are its last axis; one of fewer axes has one
     ratio, R = max W / max U, and is decayed like the others.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-06.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`. weight_decay (lambda, none by
-            default) is part of u_t.
-
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Luo, Zheng, Qin, Zhu, Liu and You, ICML 2025.
 
@@ -54,12 +43,12 @@ class Merit(AdaptiveOptimizer):
      [ 0.25 -0.25]]
     """
 
-    hyperparameters = {"beta_1": checks.fraction, "beta_2": checks.fraction, "epsilon": checks.sole_stabiliser}
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-06, "stabiliser outside of the root, in units of the gradient")
     slots = ("m", Slot("v", nonnegative=True))
     decay = "rule"
-
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-6, **options):
-        super().__init__(learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

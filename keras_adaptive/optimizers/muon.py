@@ -1,12 +1,12 @@
 """Muon."""
 
 import keras
-from keras import ops
 
-from keras_adaptive import companions, matrices
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import flag, fraction, rate
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
+from keras_adaptive.optimizers import _companions as companions
+from keras_adaptive.optimizers import _matrices as matrices
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -19,7 +19,8 @@ class Muon(AdaptiveOptimizer):
               A = X X^T,  X <- 3.4445 X + (-4.7750 A + 2.0315 A A) X
         theta_t = theta_{t-1} - eta_t s o_t
         s = sqrt(max(1, columns / rows))  with scale "original",  0.2 sqrt(max(rows, columns))  with "moonlight"
-        where the columns of a kernel's matrix are its last output_axes axes
+        where the rows of a kernel's matrix are its inputs and the columns its outputs: its last output_axes axes, if
+        that is given
 
         Of a companion, with beta_1 for companion_beta_1 and so on:
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
@@ -29,36 +30,14 @@ class Muon(AdaptiveOptimizer):
 
     So the matrix goes from a layer's inputs to its outputs: (inputs, outputs) of a dense layer, (height width channels,
     filters) of a convolution, (inputs, heads size) of attention's projections to the heads and (heads size, outputs) of
-    the one from them. Rows are counted in that matrix; the authors' code takes its scale from the two last axes of a
-    convolution before it is flattened. The products have all digits of float32, where the authors' have those of
-    bfloat16; but TensorFlow's on a TPU have them only after
-    `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with more than
-    two axes to AdamW, and has the output layer among the matrices.
+    the one from them. Of an EinsumDense its equation says which axes are which. Experts, the gates of an LSTM or a GRU
+    and the groups of a convolution are matrices of their own. `describe()` shows each variable's matrices. The scale is
+    that of the matrix; the authors' code takes it from the two last axes of a convolution before it is flattened. The
+    products have full float32 precision, where the authors' have that of bfloat16; but TensorFlow's on a TPU have it
+    only after `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with
+    more than two axes to AdamW, and has the output layer among the matrices.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.02. With
-            "moonlight" it is that of AdamW.
-        momentum: weight of the last average of the gradient, in [0, 1). Default 0.95.
-        nesterov: look ahead along the new average. Default True.
-        steps: how often the polynomial is applied, at least 1. Default 5: singular values come into [0.68, 1.14], but
-            those below a thousandth of the norm are left behind.
-        scale: "original" or "moonlight", which moves every element about as much as AdamW. Default "original".
-        companion_learning_rate_multiplier: what a companion's eta is multiplied by, in its weight decay too, at least
-            0. Default 0.015.
-        companion_beta_1: as in AdamW, in [0, 1). Default 0.9.
-        companion_beta_2: as in AdamW, in [0, 1). Default 0.95.
-        companion_epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-10.
-        companion: which variables are companions: all (True), those with at most one axis or the name bias, gamma, beta
-            or scale ("auto"), or none (False; a vector is a matrix of one row). `companion_groups` says it of
-            embeddings and output layers. Default "auto".
-        output_axes: how many of the last axes are a kernel's outputs, at least 1, or "auto": 2 of a kernel with three
-            axes in a layer that is called query, key or value, else 1. Default "auto".
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
-    Slots: m; of a companion v too; each of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
+    Slots: m; companions also store v; each of the variable's shape.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; scale "moonlight": Liu et
     al., "Muon is scalable for LLM training", 2025.
@@ -73,53 +52,26 @@ class Muon(AdaptiveOptimizer):
      [0.  1.6]]
     """
 
-    hyperparameters = {
-        "momentum": checks.fraction,
-        "nesterov": checks.flag,
-        "steps": checks.count,
-        "scale": checks.one_of("original", "moonlight"),
-        "output_axes": checks.auto_or(checks.count),
-        **companions.HYPERPARAMETERS,
-    }
-    slots = ("m", Slot("v", when="companion", nonnegative=True))
+    learning_rate = rate(0.02, 'With scale "moonlight" it is that of AdamW')
+    momentum = fraction(0.95, "weight of the last average of the gradient")
+    nesterov = flag(True, "look ahead along the new average")
+    steps = companions.STEPS
+    scale = companions.SCALE
+    companion_learning_rate_multiplier = companions.LEARNING_RATE_MULTIPLIER
+    companion_beta_1 = companions.BETA_1
+    companion_beta_2 = companions.BETA_2
+    companion_epsilon = companions.EPSILON
+    companion = companions.COMPANION
+    output_axes = companions.OUTPUT_AXES
+    slots = ("m", Slot("v", when="variable.companion", nonnegative=True))
 
-    def __init__(
-        self,
-        learning_rate=0.02,
-        momentum=0.95,
-        nesterov=True,
-        steps=5,
-        scale="original",
-        companion_learning_rate_multiplier=0.015,
-        companion_beta_1=0.9,
-        companion_beta_2=0.95,
-        companion_epsilon=1e-10,
-        companion="auto",
-        output_axes="auto",
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            momentum=momentum,
-            nesterov=nesterov,
-            steps=steps,
-            scale=scale,
-            companion_learning_rate_multiplier=companion_learning_rate_multiplier,
-            companion_beta_1=companion_beta_1,
-            companion_beta_2=companion_beta_2,
-            companion_epsilon=companion_epsilon,
-            companion=companion,
-            output_axes=output_axes,
-        )
-
-    def about(self, path, shape, hyperparameters):
-        return companions.about(path, shape, hyperparameters)
+    def about(self, role, h):
+        return companions.about(role, h)
 
     def rule(self, h, theta, g, m, v):
-        if h.companion:
+        if h.variable.companion:
             return companions.adam(h, g, m, v)
         m = h.momentum * m + (1 - h.momentum) * g
         u = h.momentum * m + (1 - h.momentum) * g if h.nesterov else m
-        o = matrices.newton_schulz(matrices.as_matrix(u, h.columns), h.steps)
-        return h.eta * h.s * ops.reshape(o, theta.shape), (m, v)
+        o = matrices.newton_schulz(h.variable.view.of(u), h.steps)
+        return h.eta * h.variable.s * h.variable.view.back(o), (m, v)

@@ -5,14 +5,14 @@ import math
 import keras
 from keras.ops import exp, sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import debias
+from keras_adaptive.core.fields import KW_ONLY, fraction, nonnegative, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import debias
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
-def _of_full_form(shape, hyperparameters):
-    return () if hyperparameters["form"] == "full" else None
+def _of_full_form(shape, h):
+    return () if h.form == "full" else None
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -33,19 +33,7 @@ class Nadam(AdaptiveOptimizer):
     The full form is the paper's and torch's, in which the momentum warms up; Keras's class has it with a momentum_decay
     of 1, and its epsilon of 1e-7 before the correction. The simple one is optax's, and that of AlgoPerf's baseline.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.002.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        momentum_decay: how fast mu rises from half of beta_1 to beta_1, at least 0. Default 0.004.
-        form: "full" or "simple", which has no momentum_decay. Default "full".
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape; with the full form p, a number.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Dozat, ICLR workshop 2016.
 
@@ -58,35 +46,19 @@ class Nadam(AdaptiveOptimizer):
     [0.2632 2.7368]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "momentum_decay": checks.nonnegative,
-        "form": checks.one_of("full", "simple"),
-    }
-    slots = ("m", Slot("v", nonnegative=True), Slot("p", initial=1.0, shape=_of_full_form, exact=True))
+    learning_rate = rate(0.002)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    _ = KW_ONLY
+    momentum_decay = nonnegative(0.004, "how fast mu rises from half of beta_1 to beta_1")
+    form = one_of(("full", "simple"), "full", '"full" or "simple", which has no momentum_decay')
+    slots = (
+        "m",
+        Slot("v", nonnegative=True),
+        Slot("p", initial=1.0, shape=_of_full_form, exact=True, nonnegative=True),
+    )
     elementwise = True
-
-    def __init__(
-        self,
-        learning_rate=0.002,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        momentum_decay=0.004,
-        form="full",
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            momentum_decay=momentum_decay,
-            form=form,
-        )
 
     def rule(self, h, theta, g, m, v, p):
         m = h.beta_1 * m + (1 - h.beta_1) * g

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import flag, fraction, rate, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -23,19 +23,7 @@ class Novograd(AdaptiveOptimizer):
     Both averages begin with their first value, so nothing is to be corrected for their start. weight_decay is part of
     what the momentum sums, where the decoupled decay of other classes is not.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last momentum, in [0, 1). Default 0.95.
-        beta_2: weight of the last average of the squared norm, in [0, 1). Default 0.98.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient's norm. Default 1e-08.
-        grad_averaging: take 1 - beta_1 of the new direction into the momentum. Default False.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`. weight_decay (lambda, none by
-            default) is part of u_t.
-
     Slots: m, of the variable's shape, and v, one number.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen,
     arXiv 1905.11286, 2019.
@@ -49,19 +37,13 @@ class Novograd(AdaptiveOptimizer):
     [0.7 2.4]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "grad_averaging": checks.flag,
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.95, "weight of the last momentum")
+    beta_2 = fraction(0.98, "weight of the last average of the squared norm")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient's norm")
+    grad_averaging = flag(False, "take 1 - beta_1 of the new direction into the momentum")
     slots = ("m", Slot("v", initial=-1.0, shape=lambda shape, h: ()))
     decay = "rule"
-
-    def __init__(self, learning_rate=0.001, beta_1=0.95, beta_2=0.98, epsilon=1e-8, grad_averaging=False, **options):
-        super().__init__(
-            learning_rate, options, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, grad_averaging=grad_averaging
-        )
 
     def rule(self, h, theta, g, m, v):
         first = v < 0.0

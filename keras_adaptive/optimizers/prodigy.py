@@ -6,10 +6,10 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import constant, maximum, minimum, quotient
+from keras_adaptive.core.fields import flag, fraction, growth, positive, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import constant, maximum, minimum, quotient
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import THETA, Scalar, Slot
+from keras_adaptive.core.state.slots import THETA, Scalar, Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -34,24 +34,8 @@ class Prodigy(AdaptiveOptimizer):
     decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's
     multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        beta_3: weight of what the estimate has seen before, in [0, 1); None for sqrt(beta_2). Default None.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        d_0: the first estimate, above 0; smaller than any that may come out. Default 1e-06.
-        d_coefficient: what every estimate is multiplied by, above 0. Default 1.0.
-        growth_rate: how many times d may grow in an update, at least 1. Default inf.
-        use_bias_correction: correct for the start of the averages at zero, as Adam does. Default False.
-        safeguard_warmup: leave eta out of s. Default False.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`.
-
     Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic; for all variables
     together the numbers d, d_next (which is d_{t+1}), d_max, numerator and denominator.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Mishchenko and Defazio, Prodigy: An Expeditiously Adaptive Parameter-Free Learner, ICML 2024.
 
@@ -64,55 +48,26 @@ class Prodigy(AdaptiveOptimizer):
     [-0.5811  3.5811] 0.5
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "beta_3": checks.optional(checks.fraction),
-        "epsilon": checks.sole_stabiliser,
-        "d_0": checks.sole_stabiliser,
-        "d_coefficient": checks.positive,
-        "growth_rate": checks.growth,
-        "use_bias_correction": checks.flag,
-        "safeguard_warmup": checks.flag,
-    }
+    learning_rate = rate(1.0)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_3 = fraction(None, "weight of what the estimate has seen before; None for sqrt(beta_2)")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    d_0 = sole_stabiliser(1e-06, "the first estimate; smaller than any that may come out")
+    d_coefficient = positive(1.0, "what every estimate is multiplied by")
+    growth_rate = growth(math.inf, "how many times d may grow in an update")
+    use_bias_correction = flag(False, "correct for the start of the averages at zero, as Adam does")
+    safeguard_warmup = flag(False, "leave eta out of s")
     slots = ("m", Slot("v", nonnegative=True), "s", Slot("p_0", initial=THETA, exact=True))
     scalars = (
-        Scalar("d", "d_0"),
-        Scalar("d_next", "d_0"),
-        Scalar("d_max", "d_0"),
+        Scalar("d", "d_0", nonnegative=True),
+        Scalar("d_next", "d_0", nonnegative=True),
+        Scalar("d_max", "d_0", nonnegative=True),
         Scalar("numerator"),
-        Scalar("denominator"),
+        Scalar("denominator", nonnegative=True),
     )
     common_hyperparameters = ("beta_3", "d_0", "d_coefficient", "growth_rate", "safeguard_warmup")
     decay = "rule"
-
-    def __init__(
-        self,
-        learning_rate=1.0,
-        beta_1=0.9,
-        beta_2=0.999,
-        beta_3=None,
-        epsilon=1e-8,
-        d_0=1e-6,
-        d_coefficient=1.0,
-        growth_rate=math.inf,
-        use_bias_correction=False,
-        safeguard_warmup=False,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            beta_3=beta_3,
-            epsilon=epsilon,
-            d_0=d_0,
-            d_coefficient=d_coefficient,
-            growth_rate=growth_rate,
-            use_bias_correction=use_bias_correction,
-            safeguard_warmup=safeguard_warmup,
-        )
 
     def gather(self, h, theta, g, m, v, s, p_0):
         d = h.d_next

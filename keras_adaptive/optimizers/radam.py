@@ -6,9 +6,10 @@ import keras
 from keras.ops import expm1, sqrt, where
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import positive_part
+from keras_adaptive.core.fields import fraction, kind, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import positive_part
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 AT_LEAST_4 = checks.Check("a finite real number, at least 4", checks.real, lambda x: 4.0 <= x < math.inf)
 
@@ -31,19 +32,7 @@ class RAdam(AdaptiveOptimizer):
     rho_t is close to t while t is small: with the paper's threshold of 4 the fifth step is the first that is adapted.
     torch's numbers: `RAdam(threshold=5.0)`. The authors' code has 5 too, and skips. A skipped step still decays.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of its square, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root of the uncorrected v, above 0, in units of the gradient. Default 1e-08.
-        threshold: how long the average must be for an adapted step, at least 4. Default 4.0.
-        unrectified: what is done before: "momentum" or "skip". Default "momentum".
-        **options: Keras's own arguments and `skip_nonfinite`, among others: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Liu, Jiang, He, Chen, Liu, Gao and Han, ICLR 2020.
 
@@ -56,35 +45,14 @@ class RAdam(AdaptiveOptimizer):
     [0.5   2.125]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "threshold": AT_LEAST_4,
-        "unrectified": checks.one_of("momentum", "skip"),
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = fraction(0.999, "weight of the last average of its square")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root of the uncorrected v, in units of the gradient")
+    threshold = kind(AT_LEAST_4)(4.0, "how long the average must be for an adapted step")
+    unrectified = one_of(("momentum", "skip"), "momentum", 'what is done before: "momentum" or "skip"')
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
-
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        threshold=4.0,
-        unrectified="momentum",
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            threshold=threshold,
-            unrectified=unrectified,
-        )
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

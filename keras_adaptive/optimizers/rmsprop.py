@@ -4,9 +4,10 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import positive_part
+from keras_adaptive.core.fields import KW_ONLY, flag, fraction, rate, share, stabiliser
+from keras_adaptive.core.math.numerics import positive_part
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -25,20 +26,7 @@ class RMSprop(AdaptiveOptimizer):
     same only while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho 0.99.
     The positive part guards a difference that rounding can make negative.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        rho: weight of the last averages, in [0, 1). Default 0.9.
-        momentum: weight of the last velocity, in [0, 1). Default 0.0, which keeps no slot.
-        centered: divide by an estimate of the variance instead of the second moment. Default False.
-        epsilon: stabiliser inside of the root, at least 0, in units of the squared gradient. Default 1e-16.
-        epsilon_outside: stabiliser outside of the root, at least 0, in units of the gradient. Default 0.0. One of the
-            two must be above 0.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: v; m if centered; b with momentum; each of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Tieleman and Hinton, Coursera lecture 6.5, 2012; centered: Graves, arXiv 1308.0850, 2013; epsilon inside of
     the root: Yang You's lecture.
@@ -52,13 +40,16 @@ class RMSprop(AdaptiveOptimizer):
     [0. 3.]
     """
 
-    hyperparameters = {
-        "rho": checks.fraction,
-        "momentum": checks.fraction,
-        "centered": checks.flag,
-        "epsilon": checks.stabiliser,
-        "epsilon_outside": checks.stabiliser,
-    }
+    learning_rate = rate(0.001)
+    rho = fraction(0.9, "weight of the last averages")
+    momentum = share(0.0, "weight of the last velocity; 0.0 stores no slot")
+    epsilon = stabiliser(1e-16, "stabiliser inside of the root, in units of the squared gradient")
+    centered = flag(False, "divide by an estimate of the variance instead of the second moment")
+    _ = KW_ONLY
+    epsilon_outside = stabiliser(
+        0.0,
+        "stabiliser outside of the root, in units of the gradient. One of the two epsilons must be above 0",
+    )
     slots = (
         # Centered, v - m m would be what the rounding of both leaves.
         Slot("v", fine="centered", nonnegative=True, idle="rho"),
@@ -67,28 +58,8 @@ class RMSprop(AdaptiveOptimizer):
     )
     elementwise = True
 
-    def __init__(
-        self,
-        learning_rate=0.001,
-        rho=0.9,
-        momentum=0.0,
-        centered=False,
-        epsilon=1e-16,
-        epsilon_outside=0.0,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            rho=rho,
-            momentum=momentum,
-            centered=centered,
-            epsilon=epsilon,
-            epsilon_outside=epsilon_outside,
-        )
-
     def check_together(self, epsilon, epsilon_outside, **others):
-        checks.some_epsilon(epsilon, epsilon_outside)
+        checks.not_both_zero(epsilon=epsilon, epsilon_outside=epsilon_outside)
 
     def rule(self, h, theta, g, v, m, b):
         v = h.rho * v + (1 - h.rho) * g * g

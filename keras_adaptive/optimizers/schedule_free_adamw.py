@@ -3,9 +3,9 @@
 import keras
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.slots import Slot
-from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
+from keras_adaptive.core.fields import KW_ONLY, fraction, natural, nonnegative, rate, sole_stabiliser
+from keras_adaptive.core.state.slots import Slot
+from keras_adaptive.optimizers._schedule_free import AVERAGING, ScheduleFree
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -31,23 +31,9 @@ class ScheduleFreeAdamW(ScheduleFree):
     of the rule, and has no way to get at x. A learning rate of 1 to 10 times that of AdamW is usual, constant and with
     a warm-up; for very long runs beta_1 = 0.98. The weight decay lambda is part of the rule and acts at y.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.0025.
-        beta_1: how much of x there is in y, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of the squared gradient, in [0, 1). Default 0.999.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        warmup_steps: over how many updates gamma rises to eta: a whole number of at least 0. Default 0.
-        weight_power: power of gamma_max in the weights of the average, at least 0. Default 2.0.
-        r: power of t in the weights of the average, at least 0. Default 0.0.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
-            first would be a second average, the second would leave the step without its end at y.
-
     Slots: z, x and v of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
     These are 12 bytes per parameter: the paper keeps 8, and finds x again from y and z, which loses it where y is
     bfloat16.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
 
@@ -61,37 +47,15 @@ class ScheduleFreeAdamW(ScheduleFree):
     [0.1875 2.8125] [0.25 2.75]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "epsilon": checks.sole_stabiliser,
-        "warmup_steps": checks.natural,
-        "weight_power": checks.nonnegative,
-        "r": checks.nonnegative,
-    }
+    learning_rate = rate(0.0025)
+    beta_1 = fraction(0.9, "how much of x there is in y")
+    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    warmup_steps = natural(0, "over how many updates gamma rises to eta")
+    _ = KW_ONLY
+    weight_power = nonnegative(2.0, "power of gamma_max in the weights of the average")
+    r = nonnegative(0.0, "power of t in the weights of the average")
     slots = (*AVERAGING, Slot("v", nonnegative=True))
-
-    def __init__(
-        self,
-        learning_rate=0.0025,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        warmup_steps=0,
-        weight_power=2.0,
-        r=0.0,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            warmup_steps=warmup_steps,
-            weight_power=weight_power,
-            r=r,
-        )
 
     def between(self, h, z, x):
         return (1 - h.beta_1) * z + h.beta_1 * x

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_adaptive.core import checks
-from keras_adaptive.schedule_free import AVERAGING, ScheduleFree
+from keras_adaptive.core.fields import fraction, natural, nonnegative, rate
+from keras_adaptive.optimizers._schedule_free import AVERAGING, ScheduleFree
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -32,20 +32,8 @@ class ScheduleFreeSGD(ScheduleFree):
     Keras has no SGD of this kind. A learning rate of 10 to 50 times that of SGD is usual, constant or with a warm-up.
     The weight decay lambda is part of the rule and acts at y.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 1.0.
-        beta: how much of x there is in y, in [0, 1). Default 0.9.
-        warmup_steps: over how many updates gamma rises to eta: a whole number of at least 0. Default 0.
-        weight_power: power of gamma_max in the weights of the average, at least 0. Default 2.0.
-        r: power of t in the weights of the average, at least 0. Default 0.0.
-        **options: Keras's own arguments and those of `AdaptiveOptimizer`. `use_ema` and `cautious` are refused: the
-            first would be a second average, the second would leave the step without its end at y.
-
     Slots: z and x of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers. These
     are 8 bytes per parameter: the paper keeps 4, and finds x again from y and z, which loses it where y is bfloat16.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
 
@@ -59,16 +47,12 @@ class ScheduleFreeSGD(ScheduleFree):
     [0.1875 1.1875] [0.25 1.25]
     """
 
-    hyperparameters = {
-        "beta": checks.fraction,
-        "warmup_steps": checks.natural,
-        "weight_power": checks.nonnegative,
-        "r": checks.nonnegative,
-    }
+    learning_rate = rate(1.0)
+    beta = fraction(0.9, "how much of x there is in y")
+    warmup_steps = natural(0, "over how many updates gamma rises to eta")
+    weight_power = nonnegative(2.0, "power of gamma_max in the weights of the average")
+    r = nonnegative(0.0, "power of t in the weights of the average")
     slots = AVERAGING
-
-    def __init__(self, learning_rate=1.0, beta=0.9, warmup_steps=0, weight_power=2.0, r=0.0, **options):
-        super().__init__(learning_rate, options, beta=beta, warmup_steps=warmup_steps, weight_power=weight_power, r=r)
 
     def between(self, h, z, x):
         return (1 - h.beta) * z + h.beta * x

@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_adaptive.core import checks
+from keras_adaptive.core.fields import KW_ONLY, flag, rate, share
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -18,16 +18,7 @@ class SGD(AdaptiveOptimizer):
     Without momentum b_t is g_t. This is torch's form of momentum: eta stands outside of the velocity b. Keras keeps it
     inside (b_t = momentum b_{t-1} - eta_t g_t), which is the same only while eta is constant.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.01.
-        momentum: weight of the last velocity, in [0, 1). Default 0.0, which keeps no slot.
-        nesterov: look ahead along the new velocity; needs momentum above 0. Default False.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: with momentum b, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Robbins and Monro, Annals of Mathematical Statistics 1951; Polyak, USSR Computational Mathematics 1964;
     Nesterov, Soviet Mathematics Doklady 1983; Sutskever, Martens, Dahl and Hinton, ICML 2013.
@@ -41,16 +32,12 @@ class SGD(AdaptiveOptimizer):
     [0.5 1.5]
     """
 
-    hyperparameters = {"momentum": checks.fraction, "nesterov": checks.flag}
+    learning_rate = rate(0.01)
+    momentum = share(0.0, "weight of the last velocity; 0.0 stores no slot")
+    nesterov = flag(False, "look ahead along the new velocity; changes nothing without momentum")
+    _ = KW_ONLY
     slots = (Slot("b", when="momentum"),)
     elementwise = True
-
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **options):
-        super().__init__(learning_rate, options, momentum=momentum, nesterov=nesterov)
-
-    def check_together(self, momentum, nesterov):
-        if nesterov and momentum == 0.0:
-            raise ValueError(f"`nesterov` must be False without momentum. Received: nesterov=True, momentum={momentum}")
 
     def rule(self, h, theta, g, b):
         b = h.momentum * b + g

@@ -1,20 +1,22 @@
 """Shampoo."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive import matrices
 from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import debias
+from keras_adaptive.core.fields import count, flag, fraction, kind, one_of, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import debias
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
+from keras_adaptive.optimizers import _matrices as matrices
 
 # The five of AlgoPerf: peak learning rate, 1 - beta_1, 1 - beta_2, weight decay, the part of the training that is
 # warm-up, and what else is not the same in all.
-PUBLISHED = {
+PUBLISHED: dict[int, tuple[float, float, float, float, float, dict[str, Any]]] = {
     1: (0.00174864, 0.0673393, 0.00448403, 0.0812162, 0.02, {"nesterov": True}),
     2: (0.00143817, 0.0253375, 0.0250802, 1.97e-4, 0.05, {"nesterov": True}),
     3: (4.19945, 1.0, 0.00237017, 6.40e-5, 0.02, {"graft": "sgd", "momentum": 0.9685}),
@@ -24,7 +26,7 @@ PUBLISHED = {
 
 
 def _packed(shape, h):
-    blocks = h["blocks"]
+    blocks = h.variable.blocks
     return None if blocks is None else matrices.packed_shape(blocks.count, blocks.block)
 
 
@@ -45,34 +47,13 @@ class Shampoo(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t b_t
         beta_3 (None) is beta_1, or beta_1^2 with nesterov; with merge_axes, neighbouring axes count as one
 
-    If beta_2 is 1 nothing is divided by 1 - beta_2^t. The original is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4,
-    frequency=1, graft=None)`, up to blocks. The factors of small axes are small, so by default none are merged; the
-    distributed implementation does merge_axes, and so do the settings of `preset`.
-
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.9.
-        beta_2: weight of the last average of the factors and squares, above 0 and at most 1; 1 sums. Default 0.999.
-        beta_3: weight of the average in the step's mixture with the gradient, in [0, 1), 0 without beta_1, or None for
-            beta_1 or its square. Default None.
-        epsilon: stabiliser of the factors, above 0, in units of the squared gradient. Default 1e-12.
-        frequency: after how many updates the roots are renewed, at least 1. Default 100.
-        start: number of the first update with roots, at least 1, or None for frequency. Default None.
-        block_size: how long a block is at most along an axis, at least 1. Default 1024.
-        graft: "adam" or "sgd", whose step gives that of each block its length, or None. Default "adam".
-        graft_epsilon: stabiliser of Adam's step, outside of the root, above 0, in units of the gradient. Default 1e-08.
-        nesterov: Nadam's mixture with the gradient. Default False.
-        momentum: weight of the last velocity, in [0, 1). Default 0.0, which keeps no slot.
-        root: which root is taken of every factor, at least 1, or None for 2 times the number of axes. Default None.
-        merge_axes: leave out axes of length 1 and make neighbours one axis that are not longer than block_size
-            together. Default False.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
+    The axes are those of a layer's matrix, as in `Soap`. If beta_2 is 1 nothing is divided by 1 - beta_2^t. The
+    original is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4, frequency=1, graft=None)`, up to blocks. The factors of
+    small axes are small, so by default none are merged; the distributed implementation does merge_axes, and so do the
+    settings of `preset`.
 
     Slots: H and P, the factors and roots of all axes and blocks in one vector; m if beta_1; v with graft "adam"; b with
     momentum, each of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Gupta, Koren and Singer, ICML 2018; distributed: Anil et al., arXiv 2002.09018, 2020, and Shi et al., arXiv
     2309.06497, 2023.
@@ -87,64 +68,39 @@ class Shampoo(AdaptiveOptimizer):
      [0.  1.5]]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.rate,
-        "beta_3": checks.optional(checks.fraction),
-        "epsilon": checks.sole_stabiliser,
-        "frequency": checks.count,
-        "start": checks.optional(checks.count),
-        "block_size": checks.count,
-        "graft": checks.optional(checks.one_of("adam", "sgd")),
-        "graft_epsilon": checks.sole_stabiliser,
-        "nesterov": checks.flag,
-        "momentum": checks.fraction,
-        "root": checks.optional(checks.count),
-        "merge_axes": checks.flag,
-    }
+    learning_rate = rate(0.001)
+    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_2 = kind(checks.rate)(
+        0.999,
+        "weight of the last average of the factors and squares, above 0 and at most 1; 1 sums",
+    )
+    beta_3 = fraction(
+        None,
+        "weight of the average in the step's mixture with the gradient, 0 without beta_1, or None for beta_1 "
+        "or its square",
+    )
+    epsilon = sole_stabiliser(1e-12, "stabiliser of the factors, in units of the squared gradient")
+    frequency = count(100, "after how many updates the roots are renewed")
+    start = count(None, "number of the first update with roots, or None for frequency")
+    block_size = count(1024, "how long a block is at most along an axis")
+    graft = one_of(
+        ("adam", "sgd"), "adam", "whose step gives that of each block its length; None for neither", optional=True
+    )
+    graft_epsilon = sole_stabiliser(1e-08, "stabiliser of Adam's step, outside of the root, in units of the gradient")
+    nesterov = flag(False, "Nadam's mixture with the gradient")
+    momentum = fraction(0.0, "weight of the last velocity; 0.0 stores no slot")
+    root = count(None, "which root is taken of every factor, or None for 2 times the number of axes")
+    merge_axes = flag(
+        False,
+        "leave out axes of length 1 and make neighbours one axis that are not longer than block_size together",
+    )
     slots = (
         Slot("H", shape=_packed),
         Slot("P", shape=_packed),
         Slot("m", when="beta_1"),
-        Slot("v", when="grafts_adam", nonnegative=True),
+        Slot("v", when="variable.grafts_adam", nonnegative=True),
         Slot("b", when="momentum"),
     )
-
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        beta_3=None,
-        epsilon=1e-12,
-        frequency=100,
-        start=None,
-        block_size=1024,
-        graft="adam",
-        graft_epsilon=1e-8,
-        nesterov=False,
-        momentum=0.0,
-        root=None,
-        merge_axes=False,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            options,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            beta_3=beta_3,
-            epsilon=epsilon,
-            frequency=frequency,
-            start=start,
-            block_size=block_size,
-            graft=graft,
-            graft_epsilon=graft_epsilon,
-            nesterov=nesterov,
-            momentum=momentum,
-            root=root,
-            merge_axes=merge_axes,
-        )
 
     @classmethod
     def preset(cls, number, steps=None, **options):
@@ -168,7 +124,7 @@ class Shampoo(AdaptiveOptimizer):
             eta = keras.optimizers.schedules.CosineDecay(
                 0.0, max(1, steps - rising), warmup_target=eta, warmup_steps=rising
             )
-        setting = {
+        setting: dict[str, Any] = {
             "learning_rate": eta,
             "beta_1": 1.0 - rest_1,
             "beta_2": 1.0 - rest_2,
@@ -185,16 +141,17 @@ class Shampoo(AdaptiveOptimizer):
                 f"`beta_3` must be None or 0 if beta_1 is 0. Received: beta_3={beta_3!r}, beta_1={beta_1!r}"
             )
 
-    def about(self, path, shape, hyperparameters):
-        h = hyperparameters
-        blocks = matrices.Blocks(shape, h["block_size"], h["merge_axes"]) if math.prod(shape) else None
-        beta_3 = h["beta_1"] ** (2 if h["nesterov"] else 1) if h["beta_3"] is None else h["beta_3"]
+    def about(self, role, h):
+        view = matrices.by_axes(role)
+        blocks = None
+        if math.prod(role.shape):
+            blocks = matrices.Blocks(view.lengths, h.block_size, h.merge_axes, view.count)
         return {
+            "view": view,
             "blocks": blocks,
-            "beta_3": beta_3,
-            "start": h["frequency"] if h["start"] is None else h["start"],
-            "root": 2 * blocks.order if blocks and h["root"] is None else h["root"],
-            "grafts_adam": h["graft"] == "adam",
+            "start": h.frequency if h.start is None else h.start,
+            "root": 2 * blocks.order if blocks and h.root is None else h.root,
+            "grafts_adam": h.graft == "adam",
         }
 
     def rule(self, h, theta, g, H, P, m, v, b):
@@ -204,12 +161,13 @@ class Shampoo(AdaptiveOptimizer):
         def unbiased(average):
             return average if h.beta_2 == 1.0 else average / h.debias(h.beta_2)
 
-        M = (h.beta_3 * m + (1 - h.beta_3) * g) / (1 - h.beta_3 + h.beta_3 * debias(h.beta_1, h.t - 1))
+        beta_3 = h.beta_1 ** (2 if h.nesterov else 1) if h.beta_3 is None else h.beta_3
+        M = (beta_3 * m + (1 - beta_3) * g) / (1 - beta_3 + beta_3 * debias(h.beta_1, h.t - 1))
         m = h.beta_1 * m + (1 - h.beta_1) * g
         v = gathered(v, g * g)
-        p = M / (sqrt(unbiased(v)) + h.graft_epsilon) if h.grafts_adam else M
+        p = M / (sqrt(unbiased(v)) + h.graft_epsilon) if h.variable.grafts_adam else M
         U = p
-        if h.blocks is not None:
+        if h.variable.blocks is not None:
             U, H, P = self.preconditioned(h, g, M, p, H, P, gathered, unbiased)
             # Of a variable without a gradient at the start there are no roots until their next update.
             U = ops.where(ops.all(ops.equal(P, 0.0)), p, U)
@@ -218,14 +176,14 @@ class Shampoo(AdaptiveOptimizer):
 
     def preconditioned(self, h, g, M, p, H, P, gathered, unbiased):
         """U, and the new factors and roots."""
-        blocks = h.blocks
+        blocks = h.variable.blocks
         H, P = (matrices.unpack(x, blocks.count, blocks.block) for x in (H, P))
-        G, U = blocks.split(g), blocks.split(M)
+        G, U = blocks.split(h.variable.view.of(g)), blocks.split(h.variable.view.of(M))
         H = [gathered(old, matrices.gram(G, axis)) for axis, old in enumerate(H)]
-        roots = lambda: [matrices.inverse_root(unbiased(x), h.root, h.epsilon) for x in H]  # noqa: E731
-        P = h.every(h.frequency, roots, P, start=h.start)
+        roots = lambda: [matrices.inverse_root(unbiased(x), h.variable.root, h.epsilon) for x in H]  # noqa: E731
+        P = h.every(h.frequency, roots, P, start=h.variable.start)
         for axis, root in enumerate(P):
             U = matrices.multiplied(U, axis, root)
         if h.graft is not None:
-            U = U * (matrices.norms(blocks.split(p)) / (matrices.norms(U) + 1e-16))
-        return blocks.join(U), matrices.pack(H), matrices.pack(P)
+            U = U * (matrices.norms(blocks.split(h.variable.view.of(p))) / (matrices.norms(U) + 1e-16))
+        return h.variable.view.back(blocks.join(U)), matrices.pack(H), matrices.pack(P)

@@ -6,11 +6,11 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import largest
-from keras_adaptive.core.numerics import minimum
+from keras_adaptive.core.fields import fraction, rate
+from keras_adaptive.core.math.linalg import largest
+from keras_adaptive.core.math.numerics import minimum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -26,15 +26,7 @@ class SM3(AdaptiveOptimizer):
     A has one vector for each axis of the variable. A vector has one number for each element, which is AdaGrad, and so
     has a scalar. Without momentum m_t is u_t. This is the second form of the paper (SM3-II).
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.1.
-        momentum: weight of the last average of the direction, in [0, 1). Default 0.9. 0.0 keeps no m.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: A, one vector that holds those of all axes one after the other; with momentum m, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Anil, Gupta, Koren and Singer, NeurIPS 2019.
 
@@ -48,14 +40,12 @@ class SM3(AdaptiveOptimizer):
      [3.  3.5]]
     """
 
-    hyperparameters = {"momentum": checks.fraction}
+    learning_rate = rate(0.1)
+    momentum = fraction(0.9, "weight of the last average of the direction. 0.0 stores no m")
     slots = (
         Slot("A", shape=lambda shape, h: (sum(shape),) if shape else (), nonnegative=True),
         Slot("m", when="momentum"),
     )
-
-    def __init__(self, learning_rate=0.1, momentum=0.9, **options):
-        super().__init__(learning_rate, options, momentum=momentum)
 
     def rule(self, h, theta, g, A, m):
         nu = least(A, g.shape) + g * g

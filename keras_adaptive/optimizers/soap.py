@@ -6,15 +6,16 @@ import keras
 from keras import ops
 from keras.ops import sqrt
 
-from keras_adaptive import matrices
-from keras_adaptive.core import checks
-from keras_adaptive.core.numerics import debias, maximum
+from keras_adaptive.core.fields import count, decay_rate, fraction, rate, sole_stabiliser
+from keras_adaptive.core.math.numerics import debias, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
-from keras_adaptive.core.slots import Slot
+from keras_adaptive.core.state.slots import Slot
+from keras_adaptive.optimizers import _matrices as matrices
 
 
 def _of_axes(shape, h):
-    return matrices.packed_shape(1, [shape[axis] for axis in h["axes"]])
+    view = h.variable.view
+    return matrices.packed_shape(view.count, [view.lengths[axis] for axis in h.variable.axes])
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -32,23 +33,13 @@ class Soap(AdaptiveOptimizer):
         Q_t = qr(L_t Q_{t-1}) if k is a multiple of frequency, else Q_{t-1}   Q_0 = 0
         An axis longer than max_size, a vector and a scalar keep the identity for Q.
 
+    The axes are those of a layer's matrix: its inputs are one axis, however many the kernel has for them, and so are
+    its outputs; but each place of a convolution's window is an axis. Experts, the gates of an LSTM or a GRU and the
+    groups of a convolution are tensors of their own, with bases of their own.
+
     Before qr the columns of L_t Q_{t-1} are put in the falling order of diag(Q^T L Q), and v_t with them.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.003.
-        beta_1: weight of the last average of the gradient, in [0, 1). Default 0.95.
-        beta_2: weight of the last average of its square in the basis, in [0, 1). Default 0.95.
-        shampoo_beta: weight of the last factors, in [0, 1), or None for beta_2. Default None.
-        epsilon: stabiliser outside of the root, above 0, in units of the gradient. Default 1e-08.
-        frequency: after how many updates the basis is renewed, at least 1. Default 10.
-        max_size: how long an axis is at most that has a basis, at least 1. Default 10000.
-        weight_decay: lambda, decoupled. Default 0.01.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: m and v, of the variable's shape; L and Q, the factors and bases of all axes that have them in one vector.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", ICLR 2025.
 
@@ -63,76 +54,56 @@ class Soap(AdaptiveOptimizer):
      [2.  1.5]]
     """
 
-    hyperparameters = {
-        "beta_1": checks.fraction,
-        "beta_2": checks.fraction,
-        "shampoo_beta": checks.optional(checks.fraction),
-        "epsilon": checks.sole_stabiliser,
-        "frequency": checks.count,
-        "max_size": checks.count,
-    }
+    learning_rate = rate(0.003)
+    beta_1 = fraction(0.95, "weight of the last average of the gradient")
+    beta_2 = fraction(0.95, "weight of the last average of its square in the basis")
+    shampoo_beta = fraction(None, "weight of the last factors, or None for beta_2")
+    epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
+    frequency = count(10, "after how many updates the basis is renewed")
+    max_size = count(10000, "how long an axis is at most that has a basis")
+    weight_decay = decay_rate(0.01)
     slots = ("m", Slot("v", nonnegative=True), Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
 
-    def __init__(
-        self,
-        learning_rate=0.003,
-        beta_1=0.95,
-        beta_2=0.95,
-        shampoo_beta=None,
-        epsilon=1e-8,
-        frequency=10,
-        max_size=10000,
-        weight_decay=0.01,
-        **options,
-    ):
-        super().__init__(
-            learning_rate,
-            {"weight_decay": weight_decay, **options},
-            beta_1=beta_1,
-            beta_2=beta_2,
-            shampoo_beta=shampoo_beta,
-            epsilon=epsilon,
-            frequency=frequency,
-            max_size=max_size,
-        )
-
-    def about(self, path, shape, hyperparameters):
-        """The axes that have a basis."""
-        turned = len(shape) > 1 and math.prod(shape) > 0
-        return {"axes": tuple(a for a, n in enumerate(shape) if turned and n <= hyperparameters["max_size"])}
+    def about(self, role, h):
+        """The variable as tensors, and which of their axes have a basis."""
+        view = matrices.by_axes(role)
+        turned = len(view.lengths) > 1 and math.prod(role.shape) > 0
+        axes = [axis for axis, n in enumerate(view.lengths) if turned and n <= h.max_size]
+        return {"view": view, "axes": tuple(axes)}
 
     def rule(self, h, theta, g, m, v, L, Q):
-        lengths = [theta.shape[axis] for axis in h.axes]
+        count, lengths = h.variable.view.count, [h.variable.view.lengths[axis] for axis in h.variable.axes]
         # A variable whose first gradient comes later has no basis until then.
-        first = ops.all(ops.equal(Q, 0.0)) if h.axes else ops.equal(h.t, 1)
-        L, Q = matrices.unpack(L, 1, lengths), matrices.unpack(Q, 1, lengths)
+        first = ops.all(ops.equal(Q, 0.0)) if h.variable.axes else ops.equal(h.t, 1)
+        L, Q = matrices.unpack(L, count, lengths), matrices.unpack(Q, count, lengths)
         k = maximum(h.t - 1, ops.ones_like(h.t))
 
         def turned(x, by):
             """x with its axes multiplied by these matrices."""
-            for axis, matrix in zip(h.axes, by, strict=True):
-                x = matrices.multiplied(x[None], axis, matrix)[0]
+            for axis, matrix in zip(h.variable.axes, by, strict=True):
+                x = matrices.multiplied(x, axis, matrix)
             return x
 
+        G, v = h.variable.view.tensors(g), h.variable.view.tensors(v)
         to_basis = [matrices.transposed(matrix) for matrix in Q]
         m = ops.where(first, m, h.beta_1 * m + (1 - h.beta_1) * g)
-        v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(g, to_basis) ** 2)
-        d = turned(turned(m, to_basis) / (sqrt(v) + h.epsilon), Q)
+        v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(G, to_basis) ** 2)
+        d = h.variable.view.back(turned(turned(h.variable.view.tensors(m), to_basis) / (sqrt(v) + h.epsilon), Q))
         # A first gradient that is not finite shows, although nothing moves.
         delta = h.eta * (sqrt(debias(h.beta_2, k)) / debias(h.beta_1, k) * d + 0.0 * g)
 
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
-        L = [beta * old + (1 - beta) * matrices.gram(g[None], axis) for axis, old in zip(h.axes, L, strict=True)]
-        if h.axes:
+        L = [beta * old + (1 - beta) * matrices.gram(G, axis) for axis, old in zip(h.variable.axes, L, strict=True)]
+        if h.variable.axes:
             made = lambda: (v, [matrices.eigenvectors(factor) for factor in L])  # noqa: E731
             v, Q = ops.cond(first, made, lambda: h.every(h.frequency, lambda: self.renewed(h, v, L, Q), (v, Q)))
-        return delta, (m, v, matrices.pack(L), matrices.pack(Q))
+        return delta, (m, h.variable.view.back(v), matrices.pack(L), matrices.pack(Q))
 
     def renewed(self, h, v, L, Q):
         """The bases of the factors, and v with its entries in their order."""
         bases = []
-        for axis, factor, basis in zip(h.axes, L, Q, strict=True):
+        for axis, factor, basis in zip(h.variable.axes, L, Q, strict=True):
             basis, order = matrices.power_iteration(factor, basis)
-            v = ops.take(v, order[0], axis=axis)
+            v = matrices.reordered(v, axis, order)
             bases.append(basis)
         return v, bases

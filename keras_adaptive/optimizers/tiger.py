@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_adaptive.core import checks
-from keras_adaptive.core.linalg import is_vector
-from keras_adaptive.core.numerics import rms, sign
+from keras_adaptive.core.fields import decay_rate, flag, fraction, rate
+from keras_adaptive.core.math.linalg import is_vector
+from keras_adaptive.core.math.numerics import rms, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -22,17 +22,7 @@ class Tiger(AdaptiveOptimizer):
     begins at zero: it never moves, unless parameter_scale is off for its group. The author's own code lets weights
     shrink in an update with a NaN; here it is `skip_nonfinite` that leaves such an update out.
 
-    Args:
-        learning_rate: eta: a real number of at least 0, a LearningRateSchedule or a callable. Default 0.001.
-        beta: weight of the last momentum, in [0, 1). Default 0.965.
-        parameter_scale: take steps in units of the variable's own root mean square. Default True.
-        weight_decay: lambda, a number of at least 0, a LearningRateSchedule or None. Default 0.01.
-        **options: Keras's own arguments and `skip_nonfinite`: see `AdaptiveOptimizer`.
-
     Slots: m, of the variable's shape.
-
-    Raises:
-        ValueError, TypeError: for an argument out of range, of the wrong kind or unknown.
 
     Source: Su, "Tiger: a tight-fisted optimizer", 2023.
 
@@ -45,24 +35,22 @@ class Tiger(AdaptiveOptimizer):
     [[ 1. -1.]]
     """
 
-    hyperparameters = {"beta": checks.fraction, "parameter_scale": checks.flag}
+    learning_rate = rate(0.001)
+    beta = fraction(0.965, "weight of the last momentum")
+    parameter_scale = flag(True, "take steps in units of the variable's own root mean square")
+    weight_decay = decay_rate(0.01)
     slots = ("m",)
     elementwise = True
     decay = "rule"
 
-    def __init__(self, learning_rate=0.001, beta=0.965, parameter_scale=True, weight_decay=0.01, **options):
-        super().__init__(
-            learning_rate, {"weight_decay": weight_decay, **options}, beta=beta, parameter_scale=parameter_scale
-        )
-
-    def about(self, path, shape, hyperparameters):
-        vector, by_rows = is_vector(path, shape), "embeddings" in path
-        elementwise = vector or not hyperparameters["parameter_scale"] or ("rows" if by_rows else False)
+    def about(self, role, h):
+        vector, by_rows = is_vector(role.path, role.shape), "embeddings" in role.path
+        elementwise = vector or not h.parameter_scale or ("rows" if by_rows else False)
         return {"vector": vector, "scale_axis": -1 if by_rows else None, "elementwise": elementwise}
 
     def rule(self, h, theta, g, m):
         m = h.beta * m + (1 - h.beta) * g
-        if h.parameter_scale and h.vector:
+        if h.parameter_scale and h.variable.vector:
             return h.eta / 2 * sign(m), (m,)
-        eta = h.eta * rms(theta, h.scale_axis) if h.parameter_scale else h.eta
+        eta = h.eta * rms(theta, h.variable.scale_axis) if h.parameter_scale else h.eta
         return eta * (sign(m) + h.weight_decay * theta), (m,)

@@ -1,7 +1,19 @@
-"""How tests of examples run them: in an empty folder, with one folder of prepared data for all."""
+"""How tests of examples run them: in an empty folder, with one folder of prepared data for all.
+
+Each run is a process, and all of them take minutes, so they are part of the full run.
+"""
+
+from pathlib import Path
 
 import pytest
 import scripts
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.full)
 
 
 @pytest.fixture(scope="session")

@@ -223,6 +223,9 @@ sys.path.insert(0, sys.argv[1])
 from hub_layer import SavedModel
 import keras_adaptive
 
+# Of some first weights the step is so long that the loss rises.
+keras.utils.set_random_seed(1)
+
 def state():
     return [np.array(variable) for variable in backbone.loaded.variables]
 
@@ -237,7 +240,7 @@ history = model.fit(images, labels, epochs=2, verbose=0)
 assert (state()[0] != kernel).any() and state()[1] == calls + 2
 assert history.history["loss"][0] > float(np.mean(np.square(model(images)))), "with the penalty"
 model.save("model.keras")
-again = keras.models.load_model("model.keras")
+again = keras.models.load_model("model.keras", safe_mode=False)
 np.testing.assert_array_equal(again(images), model(images))
 before = state()
 backbone.trainable = False
@@ -259,6 +262,70 @@ def test_the_layer(saved, tmp_path):
     done = subprocess.run(
         command, cwd=tmp_path, env=environment_of("tensorflow"), capture_output=True, text=True, timeout=300
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# A SavedModel that writes a file when it is called. Keras calls a layer that it loads, to build the model around it.
+WRITES = """
+import os, sys
+import keras, tensorflow as tf
+sys.path.insert(0, sys.argv[1])
+from hub_layer import SavedModel
+
+module = tf.train.Checkpoint()
+
+@tf.function(input_signature=[tf.TensorSpec((None, 3))])
+def call(inputs):
+    tf.io.write_file("written", "by the model")
+    return inputs
+
+module.__call__ = call
+tf.saved_model.save(module, "writes")
+model = keras.Sequential([keras.Input((3,)), SavedModel("writes", trainable=False)])
+model.save("model.keras")
+
+def loads(load, **how):
+    model = load(**how)
+    model(tf.ones((1, 3)))
+    assert os.path.exists("written")
+    os.remove("written")
+
+def refused(load, **how):
+    try:
+        load(**how)(tf.ones((1, 3)))
+    except ValueError as error:
+        assert "safe_mode=False" in str(error), error
+        assert "enable_unsafe_deserialization" in str(error), error
+        assert "source='writes'" in str(error), error
+    else:
+        raise AssertionError("loaded")
+    assert not os.path.exists("written")
+
+def from_file(**how):
+    return keras.models.load_model("model.keras", **how)
+
+def from_config(**how):
+    return SavedModel.from_config(model.layers[0].get_config(), **how)
+
+def from_json(**how):
+    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model), **how)
+
+for load in (from_file, from_config, from_json):
+    refused(load)
+    refused(load, safe_mode=True)
+    loads(load, safe_mode=False)
+refused(lambda: keras.models.model_from_json(model.to_json()))
+keras.config.enable_unsafe_deserialization()
+loads(from_config)
+loads(from_file, safe_mode=False)
+loads(lambda: keras.models.model_from_json(model.to_json()))
+"""
+
+
+def test_a_saved_model_that_writes_files_is_refused_unless_the_user_allows_it(tmp_path):
+    command = [sys.executable, "-c", WRITES, str(ROOT / "examples")]
+    environment = environment_of("tensorflow")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -2,15 +2,18 @@
 
 import argparse
 import json
-import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
-from scripts import ROOT, environment_of, is_picture, refused, result_of
+from cluster import configurations
+from scripts import ROOT, environment_of, is_picture, refused, result_of, run_at_once
 
 from keras_adaptive.__main__ import catalogue
 
@@ -57,37 +60,78 @@ def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
     assert is_picture(tmp_path / "train_imagenet.png")
 
 
+def weights_in(folder):
+    """All arrays of the last checkpoint there, the optimizer's too, by path."""
+    found = {}
+    name = json.loads((folder / "training.json").read_text())["weights"]
+    with h5py.File(folder / name) as file:
+        file.visititems(lambda path, item: found.update({path: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def run_and_kill(backend, arguments, kept, processes, folder, longest=2.0):
+    """Starts so many processes, and kills them at a random time after the first epoch was saved.
+
+    A machine may train all epochs within that time; then once more, and the time is half of it.
+    """
+    command = [sys.executable, str(ROOT / "examples" / "train_imagenet.py"), *map(str, arguments)]
+    environment = environment_of(backend)
+    first = [
+        subprocess.Popen(command, env=environment | each, cwd=folder, stdout=subprocess.DEVNULL) for each in processes
+    ]
+    while all(each.poll() is None for each in first) and not kept.exists():
+        time.sleep(0.01)
+    time.sleep(random.SystemRandom().uniform(0, longest))
+    for each in first:
+        each.kill()
+    ends = [each.wait() for each in first]
+    if ends == [0] * len(first) and longest > 0.1:
+        shutil.rmtree(kept.parent)
+        return run_and_kill(backend, arguments, kept, processes, folder, longest / 2)
+    assert ends == [-signal.SIGKILL] * len(first)
+
+
 @pytest.mark.parametrize(
-    ("backend", "replicas"),
+    ("backend", "options", "workers"),
     [
-        pytest.param("tensorflow", 1, marks=pytest.mark.variant),
-        pytest.param("jax", 2, marks=pytest.mark.variant),
-        pytest.param("jax", 1, marks=pytest.mark.full),
+        pytest.param("tensorflow", [], 0, marks=pytest.mark.variant),
+        pytest.param("tensorflow", ["--replicas", 2], 0, marks=pytest.mark.full),
+        pytest.param("tensorflow", ["--strategy", "multiworker"], 2, marks=pytest.mark.full, id="two workers"),
+        pytest.param("jax", ["--replicas", 2], 0, marks=pytest.mark.variant),
+        pytest.param("jax", [], 0, marks=pytest.mark.full),
     ],
 )
-def test_killed_and_resumed_is_never_stopped(train, tmp_path, backend, replicas):
-    """The first run is killed as soon as an epoch is kept; the losses of both epochs are those of one whole run."""
-    arguments = [*SHORT, "--image-size", 32, "--steps-per-epoch", 4, "--recipe", "lamb", "--replicas", replicas]
-    arguments.append("--checkpoint")
-    script = [sys.executable, str(ROOT / "examples" / "train_imagenet.py"), *map(str, arguments), "killed"]
-    first = subprocess.Popen(script, env=environment_of(backend), cwd=tmp_path, stdout=subprocess.DEVNULL)
-    kept = tmp_path / "killed" / "training.json"
-    while first.poll() is None and not kept.exists():
-        time.sleep(0.01)
-    os.kill(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    assert len(json.loads(kept.read_text())["history"]["loss"]) == 1
+def test_killed_and_resumed_is_never_stopped(tmp_path, data_dir, backend, options, workers):
+    """The weights, the optimizer's state and the history of the epochs, to the bit."""
+    arguments = ["--image-size", 16, "--depth", 14, "--batch-size", 4, "--epochs", 3, "--steps-per-epoch", 4]
+    arguments += ["--optimizer", "SGD", "--augmentation", "imagenet", "--data-dir", data_dir, *options, "--checkpoint"]
 
-    resumed, whole = train(*arguments, "killed", backend=backend), train(*arguments, "whole", backend=backend)
-    assert "going on after 1 of 2 epochs" in resumed.stdout
-    assert result_of(resumed)["steps"] == result_of(whole)["steps"] == "8"
-    assert result_of(resumed)["loss"] == result_of(whole)["loss"]
-    histories = [json.loads((tmp_path / name / "training.json").read_text())["history"] for name in ("killed", "whole")]
+    def processes():
+        return configurations(workers) if workers else [{}]
+
+    def train(*more):
+        return run_at_once("train_imagenet.py", processes(), [*arguments, *more], tmp_path, backend)
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    run_and_kill(backend, [*arguments, killed], killed / "training.json", processes(), tmp_path)
+    saved = json.loads((killed / "training.json").read_text())["history"]["loss"]
+    assert 1 <= len(saved) < 3
+    resumed, *_ = train(killed)
+    unstopped, *_ = train(whole)
+    assert f"going on after {len(saved)} of 3 epochs" in resumed.stdout
+    assert result_of(resumed)["steps"] == result_of(unstopped)["steps"] == "12"
+    histories = [json.loads((folder / "training.json").read_text())["history"] for folder in (killed, whole)]
     for history in histories:
         history.pop("images_per_second")
     assert histories[0] == histories[1]
-    assert [file.name for file in sorted((tmp_path / "killed").iterdir())] == ["epoch-2.weights.h5", "training.json"]
-    refused(train(*arguments, "whole", "--seed", 2, backend=backend), "has a training with --seed 1. Received: 2")
+    first, second = weights_in(killed), weights_in(whole)
+    assert any(path.startswith("optimizer/") for path in first)
+    assert list(first) == list(second)
+    for path, value in first.items():
+        np.testing.assert_array_equal(value, second[path], err_msg=path)
+    assert [file.name for file in sorted(killed.iterdir())] == ["epoch-3.weights.h5", "training.json"]
+    for refusal in train(whole, "--seed", 2):
+        refused(refusal, "has a training with --seed 1. Received: 2")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(monkeypatch, tmp_path, capsys):
@@ -199,19 +243,26 @@ def test_crops(monkeypatch):
 
     plan = crops.Plan(("image", "label"), 5, 4, 6, crops.AUGMENTATIONS["imagenet"], seed=3)
     source = crops.Crops(Numbered(10, 8), plan)
-    stream = crops.in_order(source, epoch=0, steps=2)
-    first, second, *later = (next(stream) for _ in range(4))
-    resumed = crops.in_order(source, epoch=1, steps=2)
-    for expected in later:
-        for one, other in zip(expected, next(resumed), strict=True):
-            np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(first[0], later[0][0])
+    first, second, later = (source.batch(*place) for place in ((0, 0), (0, 1), (1, 0)))
+    for expected, *parts in zip(first, *(source.batch(0, 0, part, 2) for part in range(2)), strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
+    assert not np.array_equal(first[0], later[0])
     assert set(first[0][:, 0, 0, 0]).isdisjoint(second[0][:, 0, 0, 0])
-    test = crops.Crops(Numbered(10, 8), plan)
-    images, labels, weights = (np.concatenate(part) for part in zip(*(test[step] for step in range(3)), strict=True))
+    batches = [source.batch(None, step) for step in range(len(source))]
+    images, labels, weights = (np.concatenate(part) for part in zip(*batches, strict=True))
     assert images.shape == (12, 6, 6, 3)
     assert np.mean(weights * images[:, 0, 0, 0]) == pytest.approx(4.5)
     assert np.average(labels.argmax(-1), weights=weights) == pytest.approx(2)
+
+
+def test_batches_made_ahead_come_in_order(monkeypatch):
+    """Fewer than are made ahead, and more."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import streams
+
+    for last in (3, 20, 50):
+        batches = streams.in_order(lambda *place: place, range(2, last))
+        assert list(batches) == [(number, 0, 1) for number in range(2, last)]
 
 
 def test_the_recipes_are_those_of_their_sources(monkeypatch):

@@ -35,7 +35,7 @@ def _slow_beta(count):
 
 
 _OF_PAPER = {"bias_correction_mu": False, "bias_correction_nu": False}
-_OF_OPTAX = {"initial_momentum_value": 1e-6, "debias": True}
+_OF_OPTAX = {"initial_momentum_value": 1e-6, "use_bias_correction": True}
 _FROM_1E_4 = {"initial_momentum_value": 1e-4, "initial_accumulator_value": 1e-4}
 _BETAS = {"beta_1": 0.8, "beta_2": 0.99}
 
@@ -88,7 +88,7 @@ EXACT = {
     "yogi-optax": (twins.yogi, _OF_OPTAX, optax("yogi"), CLOSE),
     "yogi-debias": (
         twins.yogi,
-        {**_BETAS, **_FROM_1E_4, "debias": True, "weight_decay": 0.1},
+        {**_BETAS, **_FROM_1E_4, "use_bias_correction": True, "weight_decay": 0.1},
         pytorch_optimizer("Yogi", betas=(0.8, 0.99), initial_accumulator=1e-4, weight_decay=0.1),
         CLOSE,
     ),

@@ -27,7 +27,7 @@ ROWS = [
         twins.adamw,
         None,
         {"cautious": True, "weight_decay": 0.1},
-        wrong=(*WRONG_BETAS, *WRONG_EPSILON),
+        wrong=(*WRONG_BETAS, *WRONG_EPSILON, {"amsgrad": True}),
     ),
     Case(
         "adamw",
@@ -92,8 +92,8 @@ ROWS = [
         "radam-skip",
         keras_adaptive.RAdam,
         twins.radam,
-        oracles.pytorch_optimizer("RAdam", betas=(0.9, 0.99), n_sma_threshold=4, degenerated_to_sgd=False),
-        {"unrectified": "skip", "beta_2": 0.99},
+        oracles.pytorch_optimizer("RAdam", betas=(0.9, 0.9), n_sma_threshold=4, degenerated_to_sgd=False),
+        {"unrectified": "skip", "beta_2": 0.9},
         lacks={"first steps": "it takes none"},
     ),
     Case(
@@ -109,6 +109,7 @@ ROWS = [
         twins.radam,
         oracles.pytorch_optimizer("RAdam", n_sma_threshold=4, degenerated_to_sgd=True),
     ),
+    Case("adabelief-epsilon", keras_adaptive.AdaBelief, twins.adabelief, None, {**BETAS, "epsilon": 1e-4}),
     Case(
         "adabelief",
         keras_adaptive.AdaBelief,
@@ -121,13 +122,13 @@ ROWS = [
         keras_adaptive.Yogi,
         twins.yogi,
         oracles.optax("yogi"),
-        {"initial_momentum_value": 1e-6, "debias": True},
+        {"initial_momentum_value": 1e-6, "use_bias_correction": True},
         wrong=(
             *WRONG_BETAS,
             *WRONG_EPSILON,
             {"initial_accumulator_value": -0.1},
             {"initial_momentum_value": -0.1},
-            {"debias": 1},
+            {"use_bias_correction": 1},
         ),
         lacks={"rest": "its momentum begins above 0"},
     ),

@@ -25,6 +25,7 @@ class Case:
         elementwise: in a vector each element's step depends on its own gradients alone.
         stands: a row without a gradient stands still, so that its slots need not be looked at.
         shapes: of the variables that it is compared on; default: every kind.
+        rate: the highest learning rate of that comparison in tests/test_rules.py.
         moves: how far each weight moves at least in 20 steps with learning rate 0.05 and gradients near 1.
         stops: a learning rate of 0 stops it at once, because nothing that it keeps holds whole steps.
         shared: what the learning rate of a long vector is multiplied by, where each of many weights moves less.
@@ -51,6 +52,7 @@ class Case:
     elementwise: bool = True
     stands: bool = False
     shapes: tuple[tuple[int, ...], ...] | None = None
+    rate: float = 0.05
     moves: float = 0.1
     stops: bool = True
     shared: float = 1.0
@@ -58,6 +60,12 @@ class Case:
     lacks: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
     tolerance: tuple[float, str] = (1e-12, "exact")
+
+    @property
+    def id(self):
+        """The name, and that of the class if it is not part of it: `pytest -k adammini` finds its tests."""
+        of_class = self.optimizer.__name__.lower()
+        return self.name if of_class in self.name else f"{of_class}-{self.name}"
 
     def make(self, learning_rate=0.05, **options):
         given = {"learning_rate": learning_rate, **self.arguments, **self.of_class, **self.accepted(options)}
@@ -90,3 +98,10 @@ WRONG_EPSILON = (
     {"epsilon": 0.0, "epsilon_outside": 0.0},
 )
 OUTSIDE = {"epsilon": 0.0, "epsilon_outside": 1e-8}
+WRONG_EPSILON_OF_ADAM = (
+    {"epsilon": -1e-8},
+    {"epsilon": float("nan")},
+    {"epsilon": 1e-50},
+    {"epsilon_root": -1.0},
+    {"epsilon": 0.0, "epsilon_root": 0.0},
+)

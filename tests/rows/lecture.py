@@ -3,7 +3,7 @@
 from reference import oracles, twins
 
 import keras_adaptive
-from rows.case import OUTSIDE, WRONG_EPSILON, Case
+from rows.case import OUTSIDE, WRONG_EPSILON, WRONG_EPSILON_OF_ADAM, Case
 
 ROWS = [
     Case(
@@ -11,7 +11,7 @@ ROWS = [
         keras_adaptive.SGD,
         twins.sgd,
         oracles.torch("SGD"),
-        wrong=({"momentum": 1.0}, {"momentum": -0.1}, {"momentum": "0.9"}, {"nesterov": 1}, {"nesterov": True}),
+        wrong=({"momentum": 1.1}, {"momentum": -0.1}, {"momentum": "0.9"}, {"nesterov": 1}, {"nesterov": None}),
         stands=True,
     ),
     Case(
@@ -64,13 +64,20 @@ ROWS = [
         keras_adaptive.Adam,
         twins.adam,
         oracles.optax("adam", b1=0.9, b2=0.999, eps=0.0, eps_root=1e-16),
-        wrong=(*WRONG_EPSILON, {"beta_1": 1.0}, {"beta_1": -0.1}, {"beta_2": 1.5}, {"beta_2": None}),
+        wrong=(
+            *WRONG_EPSILON_OF_ADAM,
+            {"beta_1": 1.0},
+            {"beta_1": -0.1},
+            {"beta_2": 1.5},
+            {"beta_2": None},
+            {"amsgrad": True},
+        ),
     ),
     Case(
         "adam-torch",
         keras_adaptive.Adam,
         twins.adam,
         oracles.torch("Adam", betas=(0.8, 0.99), eps=1e-8),
-        {**OUTSIDE, "beta_1": 0.8, "beta_2": 0.99},
+        {"epsilon": 1e-8, "beta_1": 0.8, "beta_2": 0.99},
     ),
 ]

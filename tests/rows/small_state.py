@@ -55,7 +55,7 @@ ROWS = [
         "adafactor-large-matrices",
         keras_adaptive.Adafactor,
         twins.adafactor,
-        arguments={"min_size_to_factor": 3, "epsilon_1": 1e-20, "epsilon_2": 0.5},
+        arguments={"min_size_to_factor": 3, "epsilon_1": 1e-12, "epsilon_2": 0.5},
     ),
     Whole("adafactor-moment", keras_adaptive.Adafactor, twins.adafactor, arguments={"beta_1": 0.9}, stops=False),
     Case(

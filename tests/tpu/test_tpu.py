@@ -68,13 +68,13 @@ def several():
     return [keras.Variable(np.ones(shape), dtype=dtype) for shape, dtype in kinds]
 
 
-@each
+@each()
 @OPTIONS
 def test_compiles(case, options):
     assert "ENTRY" in compiled(made(case, options), several())
 
 
-@each
+@each()
 @OPTIONS
 @pytest.mark.on("tpu-tensorflow")
 def test_compiles_for_a_gradient_of_some_rows(case, options):
@@ -84,7 +84,7 @@ def test_compiles_for_a_gradient_of_some_rows(case, options):
 CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
 
 
-@each
+@each()
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("large", "options"),
@@ -132,7 +132,7 @@ def test_a_rule_with_norms_computes_again_what_it_does_not_keep(name, most, larg
     assert hbm_bytes(compiled(optimizer, [large])) <= most * math.prod(large.shape)
 
 
-@each
+@each()
 @pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}], ids=str)
 def test_the_monitor_takes_no_pass_of_its_own(case, options, large):
@@ -148,7 +148,7 @@ class Rule(AdaptiveOptimizer):
     """The optimizer with this rule."""
 
     def __init__(self, delta):
-        super().__init__(0.1, {})
+        super().__init__(0.1)
         self.delta = delta
 
     def rule(self, h, theta, g):

@@ -1,35 +1,10 @@
 """JAX: gradients are dense and already summed over devices, and everything is traced into the caller's program."""
 
 import contextlib
+import sys
 
 import jax
 import keras
-
-__all__ = [
-    "HAS_ROWS",
-    "assign",
-    "assign_everywhere",
-    "beside",
-    "check_context",
-    "eigh",
-    "is_accelerated",
-    "is_sparse",
-    "jitted",
-    "known_shape",
-    "mapped",
-    "matmul",
-    "max_over_replicas",
-    "occurrences",
-    "opaque",
-    "outside_of_steps",
-    "rarely",
-    "read",
-    "rows_and_values",
-    "slot_layout",
-    "snapshot",
-    "sum_over_replicas",
-    "transact",
-]
 
 HAS_ROWS = False
 
@@ -42,8 +17,26 @@ def assign(variable, value, ids=None):
     variable.assign(value if ids is None else variable.value.at[ids].set(value))
 
 
+def is_variable(thing):
+    return isinstance(thing, keras.Variable)
+
+
+def accepted(gradient):
+    # Who has such a gradient has imported the module, which takes time.
+    sparse = sys.modules.get("jax.experimental.sparse")
+    return gradient.todense() if sparse and isinstance(gradient, sparse.JAXSparse) else gradient
+
+
 def is_sparse(gradient):
     return False
+
+
+def fault_of_rows(gradient, shape):
+    return None
+
+
+def is_symbolic(value):
+    return isinstance(value, jax.core.Tracer)
 
 
 def rows_and_values(gradient):
@@ -71,6 +64,10 @@ def eigh(matrix):
     return jax.numpy.linalg.eigh(matrix)
 
 
+def is_compiling():
+    return False
+
+
 def is_accelerated():
     return jax.default_backend() != "cpu"
 
@@ -88,6 +85,10 @@ def max_over_replicas(tensor):
 
 
 def beside(variable):
+    return contextlib.nullcontext()
+
+
+def building():
     return contextlib.nullcontext()
 
 
@@ -120,6 +121,8 @@ def slot_layout(variable, shape, shard):
 
 
 def rarely(condition, function, usual):
+    if not is_symbolic(condition):
+        return function() if condition else usual
     # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
     return jax.lax.platform_dependent(
         cpu=lambda: jax.lax.cond(condition, function, lambda: usual),
@@ -127,11 +130,24 @@ def rarely(condition, function, usual):
     )
 
 
+def known(condition):
+    return condition if isinstance(condition, jax.core.Tracer) else bool(condition)
+
+
+def at_hand(tensor):
+    is_there = not is_symbolic(tensor) and all(device.platform == "cpu" for device in tensor.devices())
+    return tensor.item() if is_there else None
+
+
 def jitted(cache, key, function):
     return function
 
 
 def opaque(function):
+    return function
+
+
+def undifferentiated(function):
     return function
 
 
@@ -162,7 +178,7 @@ def transact(transaction, go, gradients, scalars):
 def _laid_out(transaction, variable, value):
     """Where only the state is sharded, the compiler must be told that the weights are not: it would shard them too."""
     layout = getattr(variable, "_layout", None)
-    if layout is None or not transaction.optimizer.shard_state:
+    if layout is None or not transaction.shard_state:
         return value
     return keras.distribution.distribute_tensor(value, layout)
 
@@ -180,3 +196,7 @@ def assign_everywhere(target, source, projected=None):
     value = value if projected is None else projected(value)
     # A copy: where two variables share a buffer, a step that donates both of them fails.
     target.assign(jax.numpy.array(value, copy=True))
+
+
+def describe_in_checkpoints(optimizer, describe, check):
+    """Only TensorFlow has checkpoints that pass the optimizer by."""

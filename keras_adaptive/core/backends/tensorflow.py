@@ -1,69 +1,61 @@
-"""TensorFlow: sparse gradients, replicas of tf.distribute, and programs that XLA compiles inside the user's graph.
-
-Op by op, an update passes over the memory once per operation; XLA makes one loop of it and writes in place. So the
-update is one XLA program: of all variables where one device holds them, of each variable where replicas do (there the
-assignment has to go through the strategy, variable by variable). It takes the variables themselves as arguments: with
-their values as arguments, the new values would be new buffers. Rows of a table are updated op by op, beside it: they
-are few, and a program would be compiled anew for every number of them.
-"""
+"""TensorFlow: sparse gradients, replicas of tf.distribute, what is made and assigned outside of a step."""
 
 import contextlib
 
+import keras
 import tensorflow as tf
 
-__all__ = [
-    "HAS_ROWS",
-    "assign",
-    "assign_everywhere",
-    "beside",
-    "check_context",
-    "eigh",
-    "is_accelerated",
-    "is_sparse",
-    "jitted",
-    "known_shape",
-    "mapped",
-    "matmul",
-    "max_over_replicas",
-    "occurrences",
-    "opaque",
-    "outside_of_steps",
-    "rarely",
-    "read",
-    "rows_and_values",
-    "slot_layout",
-    "snapshot",
-    "sum_over_replicas",
-    "transact",
-]
+from keras_adaptive.core.backends.tensorflow_programs import is_accelerated
+from keras_adaptive.core.backends.tensorflow_programs import jitted as jitted
+from keras_adaptive.core.backends.tensorflow_programs import transact as transact
+from keras_adaptive.core.backends.tensorflow_variables import assign as assign
+from keras_adaptive.core.backends.tensorflow_variables import raw, read
 
 HAS_ROWS = True
 opaque = tf.autograph.experimental.do_not_convert
 
 
-def raw(variable):
-    """The tf.Variable inside of a Keras variable."""
-    return variable if isinstance(variable, tf.Variable) else variable.value
+def is_variable(thing):
+    return isinstance(thing, keras.Variable | tf.Variable)
 
 
-def read(variable, ids=None):
-    variable = raw(variable)
-    if ids is None:
-        return variable.read_value()
-    # By its handle, which of a mirrored variable is that of this replica.
-    return tf.raw_ops.ResourceGather(resource=variable.handle, indices=ids, dtype=variable.dtype)
-
-
-def assign(variable, value, ids=None):
-    variable = raw(variable)
-    if ids is None:
-        variable.assign(value)
-    else:
-        tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=ids, updates=value)
+def accepted(gradient):
+    """`tf.IndexedSlices` may be made of lists and arrays of NumPy; what is sparse by elements is made dense."""
+    if isinstance(gradient, tf.SparseTensor):
+        return tf.sparse.to_dense(tf.sparse.reorder(gradient))
+    if not is_sparse(gradient):
+        return gradient
+    parts = gradient.values, gradient.indices, gradient.dense_shape
+    if all(part is None or tf.is_tensor(part) for part in parts):
+        return gradient
+    values, indices, shape = (None if part is None else tf.convert_to_tensor(part) for part in parts)
+    return tf.IndexedSlices(values, indices, shape)
 
 
 def is_sparse(gradient):
     return isinstance(gradient, tf.IndexedSlices)
+
+
+def fault_of_rows(gradient, shape):
+    """What is wrong with the rows of a sparse gradient of a variable of this shape; None where nothing is known to be.
+
+    Which rows they are is known when the step runs: TensorFlow raises for one beyond the last on a CPU, and takes a
+    negative one for none.
+    """
+    ids, dense_shape = gradient.indices, gradient.dense_shape
+    if not ids.dtype.is_integer or ids.shape.rank not in (None, 1):
+        return f"indices of dtype {ids.dtype.name} and shape {ids.shape}, which must be a vector of integers"
+    if not gradient.values.shape[:1].is_compatible_with(ids.shape):
+        return f"{ids.shape[0]} indices for {gradient.values.shape[0]} rows of values"
+    known = None if dense_shape is None else tf.get_static_value(dense_shape)
+    if known is not None and tuple(known) != shape:
+        return f"the dense_shape {tuple(int(n) for n in known)}"
+    return None
+
+
+def is_symbolic(value):
+    is_eager = isinstance(value, tf.__internal__.EagerTensor)
+    return isinstance(value, tf.Variable) or (tf.is_tensor(value) and not is_eager)
 
 
 def rows_and_values(gradient):
@@ -117,8 +109,8 @@ def _turned(vectors, rest):
     return tf.linalg.qr(vectors + tf.matmul(vectors, tangent))[0]
 
 
-def is_accelerated():
-    return any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
+def is_compiling():
+    return False
 
 
 def check_context(optimizer):
@@ -153,6 +145,11 @@ def beside(variable):
     return tf.distribute.get_strategy().extended.colocate_vars_with(raw(variable))
 
 
+def building():
+    # Otherwise the first values are part of the graph that `fit` traces, and a replica that builds cannot compute them.
+    return tf.init_scope()
+
+
 def slot_layout(variable, shape, shard):
     if shard:
         raise ValueError(
@@ -167,97 +164,17 @@ def rarely(condition, function, usual):
     return function() if is_accelerated() else tf.cond(condition, function, lambda: usual)
 
 
-def jitted(cache, key, function):
-    if key not in cache:
-        cache[key] = tf.function(function, jit_compile=True, autograph=False)
-    return cache[key]
+def known(condition):
+    return bool(condition) if tf.executing_eagerly() else condition
 
 
-def transact(transaction, go, gradients, scalars):
-    scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
-    variables = [
-        {role: raw(variable) for role, variable in transaction.variables(state).items()} for state in transaction.states
-    ]
-    common = {name: raw(variable) for name, variable in transaction.common.items()}
-    if tf.distribute.has_strategy():
-        _transact_replicated(transaction, go, gradients, scalars, variables, common)
-    else:
-        whole, tables = _whole(transaction), transaction.tables(gradients)
-
-        def update(variables, gradients, scalars, common, tables):
-            dense = [{} if place in tables else of_one for place, of_one in enumerate(variables)]
-            shared = whole(dense, gradients, scalars, common)
-            for place, gradient in tables.items():
-                _one(transaction, transaction.states[place], compiled=False)(
-                    variables[place], gradient, scalars, shared
-                )
-
-        _if(go, update, variables, transaction.without_rows(gradients), scalars, common, tables)
+def at_hand(tensor):
+    is_eager = isinstance(tensor, tf.__internal__.EagerTensor)
+    return tensor.numpy().item() if is_eager and "CPU" in tensor.device else None
 
 
-def _whole(transaction):
-    """The transaction as one function of all variables; it returns what is shared."""
-
-    def whole(variables, gradients, scalars, common):
-        old, old_common = [_read(of_one) for of_one in variables], _read(common)
-        new, new_common, shared = transaction.all(gradients, scalars, old, old_common)
-        for of_one, before, after in zip(variables, old, new, strict=True):
-            _assign(of_one, before, after)
-        _assign(common, old_common, new_common)
-        return shared
-
-    return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
-
-
-def _one(transaction, state, compiled):
-    """The transaction as a function of one variable, or of the rows of it that have a gradient."""
-
-    def one(variables, gradient, scalars, shared):
-        transaction.carry_out(state, transaction.clock(scalars), shared, gradient, variables)
-
-    return jitted(transaction.cache, state.index, one) if compiled else one
-
-
-def _transact_replicated(transaction, go, gradients, scalars, variables, common):
-    old = _read(common)
-    tables = transaction.tables(gradients)
-    # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
-    values = [_read(of_one) if common else {} for of_one in variables]
-    shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
-    for name, variable in common.items():
-        variable.assign(tf.where(go, new[name], old[name]))
-
-    def across_replicas(strategy, go, gradients, scalars, shared):
-        def on_one_replica(first, of_one, single, go, gradient, scalars, shared):
-            _if(go, single, of_one, gradient, scalars, shared)
-
-        for place, (state, of_one, gradient) in enumerate(zip(transaction.states, variables, gradients, strict=True)):
-            single = _one(transaction, state, compiled=transaction.compilable and place not in tables)
-            first = next(iter(of_one.values()))
-            arguments = (of_one, single, go, gradient, scalars, shared)
-            strategy.extended.update(first, on_one_replica, args=arguments, group=False)
-
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        across_replicas, tf.distribute.get_strategy(), go, gradients, scalars, shared
-    )
-
-
-def _if(go, function, *arguments):
-    """Calls the function, for its assignments, if `go`."""
-    if go is True:
-        function(*arguments)
-    else:
-        tf.cond(go, lambda: (function(*arguments), True)[1], lambda: False)
-
-
-def _read(variables):
-    return {role: read(variable) for role, variable in variables.items()}
-
-
-def _assign(variables, before, after):
-    for role, variable in variables.items():
-        if after[role] is not before[role]:
-            variable.assign(after[role])
+def undifferentiated(function):
+    return function
 
 
 @contextlib.contextmanager
@@ -288,3 +205,21 @@ def assign_everywhere(target, source, projected=None):
 
     with strategy.scope():
         strategy.extended.update(target, assign, args=(source,))
+
+
+class _Description(tf.train.experimental.PythonState):
+    """What tf.train.Checkpoint saves of an optimizer besides its variables, and reads before it changes any of them."""
+
+    def __init__(self, describe, check):
+        self._describe, self._check = describe, check
+
+    def serialize(self):
+        return self._describe()
+
+    def deserialize(self, string_value):
+        self._check(string_value)
+
+
+def describe_in_checkpoints(optimizer, describe, check):
+    """Has tf.train.Checkpoint save the bytes `describe()`, and call `check` with them before it restores anything."""
+    optimizer.checkpoint_description = _Description(describe, check)

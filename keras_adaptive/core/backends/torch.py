@@ -1,46 +1,19 @@
 """torch: gradients are dense and already summed over processes, and every operation runs at once."""
 
 import contextlib
+import functools
 import math
 
+import keras
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_adaptive.core.backends import torch_loops, torch_pieces
 
-__all__ = [
-    "HAS_ROWS",
-    "assign",
-    "assign_everywhere",
-    "beside",
-    "check_context",
-    "eigh",
-    "is_accelerated",
-    "is_sparse",
-    "jitted",
-    "known_shape",
-    "mapped",
-    "matmul",
-    "max_over_replicas",
-    "occurrences",
-    "opaque",
-    "outside_of_steps",
-    "rarely",
-    "read",
-    "rows_and_values",
-    "slot_layout",
-    "snapshot",
-    "sum_over_replicas",
-    "transact",
-]
-
 HAS_ROWS = False
 # Elements that are updated at a time: on a CPU larger temporaries would leave the cache, on an accelerator smaller ones
 # would take less time than their start.
 IN_CACHE, ON_ACCELERATOR = 2**18, 2**25
-# The allocator of glibc may return what is freed to the system and fetch it again, for every one of these temporaries.
-# Once it has freed a block of nearly 32 MiB, it keeps twice as much.
-torch.empty(2**25 - 2**13, dtype=torch.uint8, device="cpu")
 
 
 def read(variable, ids=None):
@@ -51,8 +24,27 @@ def assign(variable, value, ids=None):
     variable.assign(value if ids is None else variable.value.index_put((ids,), value))
 
 
+def is_variable(thing):
+    return isinstance(thing, keras.Variable)
+
+
+def accepted(gradient):
+    """What is sparse by elements, and not by rows, is made dense."""
+    return gradient.to_dense() if is_sparse(gradient) and gradient.sparse_dim() != 1 else gradient
+
+
 def is_sparse(gradient):
     return isinstance(gradient, torch.Tensor) and gradient.is_sparse
+
+
+def fault_of_rows(gradient, shape):
+    # torch checks them where the tensor is made.
+    return None
+
+
+def is_symbolic(value):
+    # torch.compile notices where a Python number has changed, and compiles anew.
+    return False
 
 
 def rows_and_values(gradient):
@@ -110,6 +102,10 @@ def beside(variable):
     return contextlib.nullcontext()
 
 
+def building():
+    return contextlib.nullcontext()
+
+
 def slot_layout(variable, shape, shard):
     if shard:
         raise ValueError(
@@ -125,13 +121,37 @@ def rarely(condition, function, usual):
     return usual if known and not condition else function()
 
 
+def known(condition):
+    return condition if torch.compiler.is_compiling() else bool(condition)
+
+
+def at_hand(tensor):
+    return tensor.item() if tensor.device.type == "cpu" and not torch.compiler.is_compiling() else None
+
+
 def jitted(cache, key, function):
     return function
 
 
 def opaque(function):
-    """Without this the update would be recorded for differentiation."""
+    return function
+
+
+def undifferentiated(function):
     return torch.no_grad()(function)
+
+
+def is_compiling():
+    return torch.compiler.is_compiling()
+
+
+@functools.cache
+def _keep_freed_memory():
+    """The allocator of glibc may return what is freed to the system, and fetch it again for each temporary of a step.
+
+    Once it has freed a block of nearly 32 MiB, it keeps twice as much.
+    """
+    torch.empty(2**25 - 2**13, dtype=torch.uint8, device="cpu")
 
 
 def transact(transaction, go, gradients, scalars):
@@ -139,21 +159,30 @@ def transact(transaction, go, gradients, scalars):
         return
     variables = [transaction.variables(state) for state in transaction.states]
     old, common = [_read(of_one) for of_one in variables], _read(transaction.common)
+    if not is_compiling():
+        _keep_freed_memory()
     clock = transaction.clock(scalars)
     shared, new_common = transaction.measure(gradients, clock, old, common)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         # The caller's step is compiled as a whole: nothing has to be cut or joined.
         kinds, most = [None] * len(old), math.inf
     else:
         kinds, most = torch_pieces.kinds(transaction, gradients, old), ON_ACCELERATOR if is_accelerated() else IN_CACHE
-    compiled = transaction.optimizer.jit_update is True
+    compiled = transaction.jit_update is True
+    # A constraint is the user's and may raise: all of them are asked before anything is written.
+    constrained = {
+        state: transaction.one(state, clock, shared, gradient, values)
+        for state, gradient, values in zip(transaction.states, gradients, old, strict=True)
+        if state.constraint is not None
+    }
     with torch_loops.ALONE if compiled else contextlib.nullcontext():
         loops = torch_loops.begun(transaction, kinds, gradients, old, scalars, shared) if compiled else {}
         for piece in torch_pieces.pieces(transaction, kinds, gradients, old, most, whole=loops):
             if piece.kind in loops:
                 loops[piece.kind](piece)
             else:
-                piece.assign(transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
+                new = constrained.get(piece.state)
+                piece.assign(new or transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
     _assign(common, new_common)
 
 
@@ -178,3 +207,7 @@ def snapshot(variable):
 @torch.no_grad()
 def assign_everywhere(target, source, projected=None):
     target.assign(source if projected is None else projected(source))
+
+
+def describe_in_checkpoints(optimizer, describe, check):
+    """Only TensorFlow has checkpoints that pass the optimizer by."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import threading
+from typing import Any, Literal
 
 import keras
 import torch
@@ -62,7 +63,8 @@ class Loop:
     """
 
     def __init__(self, transaction, state, kind, gradient, values, common):
-        self.device, self.written = gradient.device, set()
+        self.device = gradient.device
+        self.written: set[str] = set()
         indices = torch.arange(len(transaction.states), dtype=torch.int32, device=self.device)
         self.indices = indices if kind.noisy else indices[state.index]
         shapes = None if kind.shape is None else {role: value.shape for role, value in values.items()}
@@ -82,12 +84,12 @@ class Loop:
                     tensor.copy_(after[role].reshape(tensor.shape))
 
         scales = {f"{name}_scale" for name in state.slots}
-        self.samples = [
+        self.samples: Any = [
             torch.ones(_shape(tensor, kind, role in scales), dtype=tensor.dtype, device=self.device)
             for role, tensor in {"gradient": gradient, **values}.items()
         ]
         numbers = self._numbers(common)
-        mode = "symbolic" if kind.shape is None else "fake"
+        mode: Literal["symbolic", "fake"] = "symbolic" if kind.shape is None else "fake"
         recorded = make_fx(update, tracing_mode=mode)(numbers, indices[state.index], *self.samples)
         self.of_numbers, self.of_tensors = _split(recorded, len(numbers) + 1)
         self.any_size = kind.shape is None
@@ -140,7 +142,7 @@ def _split(recorded, count):
     needed = [node for node in nodes if node in numbers and not numbers.issuperset(node.users)]
 
     before, rest = torch.fx.Graph(), torch.fx.Graph()
-    copies = {}
+    copies: dict[Any, Any] = {}
     for node in nodes:
         if node in numbers:
             copies[node] = before.node_copy(node, copies.__getitem__)

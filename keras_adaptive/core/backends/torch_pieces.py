@@ -9,7 +9,7 @@ import math
 import torch
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from keras_adaptive.core import rows
+from keras_adaptive.core.math.rows import stretch
 
 
 class Piece:
@@ -121,12 +121,13 @@ def _of_rows(piece, length):
         end = begin + length
         # What has no axis is the same for all of them.
         values = {role: value[begin:end] if value.ndim else value for role, value in piece.values.items()}
-        yield Piece(piece.state, None, rows.stretch(piece.gradient, begin, end), values)
+        yield Piece(piece.state, None, stretch(piece.gradient, begin, end), values)
 
 
 def _up_to(most, pieces):
     """Lists of pieces with at most so many elements together."""
-    some, size = [], 0
+    some: list[Piece] = []
+    size = 0
     for piece in pieces:
         size += piece.gradient.numel()
         if size > most:

@@ -137,16 +137,16 @@ def yogi(
     epsilon=1e-3,
     initial_accumulator_value=1e-6,
     initial_momentum_value=0.0,
-    debias=False,
+    use_bias_correction=False,
     weight_decay=0.0,
 ):
-    """Without `debias` no exact oracle: those installed always have it."""
+    """Without `use_bias_correction` no exact oracle: those installed always have it."""
     m, v = np.full_like(theta, initial_momentum_value), np.full_like(theta, initial_accumulator_value)
     for t in range(1, steps + 1):
         g = gradient(t, theta)
         m = ema(m, g, beta_1)
         v = v - (1 - beta_2) * np.sign(v - g**2) * g**2
-        first, second = (m / (1 - beta_1**t), v / (1 - beta_2**t)) if debias else (m, v)
+        first, second = (m / (1 - beta_1**t), v / (1 - beta_2**t)) if use_bias_correction else (m, v)
         theta = theta - eta(t) * (first / (np.sqrt(second) + epsilon) + weight_decay * theta)
     return theta
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from .common import debias as debiased
-from .common import ema, mean, norm, rms
+from .common import debias, ema, mean, norm, rms
 
 
 def _ratio(above, below):
@@ -53,7 +52,7 @@ def lamb(
     beta_1=0.9,
     beta_2=0.999,
     epsilon=1e-6,
-    debias=True,
+    use_bias_correction=True,
     phi_lower=0.0,
     phi_upper=None,
     exclude_vectors=True,
@@ -65,7 +64,7 @@ def lamb(
     for t in range(1, steps + 1):
         g = gradient(t, theta)
         m, v = ema(m, g, beta_1), ema(v, g**2, beta_2)
-        m_hat, v_hat = (debiased(m, beta_1, t), debiased(v, beta_2, t)) if debias else (m, v)
+        m_hat, v_hat = (debias(m, beta_1, t), debias(v, beta_2, t)) if use_bias_correction else (m, v)
         u = m_hat / (np.sqrt(v_hat) + epsilon)
         if excluded:
             theta = theta - eta(t) * u

@@ -34,12 +34,15 @@ def rmsprop(theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, 
     return theta
 
 
-def adam(theta, gradient, eta, steps, beta_1=0.9, beta_2=0.999, epsilon=1e-16, epsilon_outside=0.0):
+def adam(theta, gradient, eta, steps, beta_1=0.9, beta_2=0.999, epsilon=0.0, epsilon_root=None):
+    """Without an epsilon the lecture's, inside of the root."""
+    if epsilon_root is None:
+        epsilon_root = 0.0 if epsilon else 1e-16
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     for t in range(1, steps + 1):
         g = gradient(t, theta)
         first = beta_1 * first + (1 - beta_1) * g
         second = beta_2 * second + (1 - beta_2) * g**2
         mean, square = first / (1 - beta_1**t), second / (1 - beta_2**t)
-        theta = theta - eta(t) * mean / (np.sqrt(square + epsilon) + epsilon_outside)
+        theta = theta - eta(t) * mean / (np.sqrt(square + epsilon_root) + epsilon)
     return theta

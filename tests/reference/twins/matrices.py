@@ -85,6 +85,8 @@ def _orthogonal(
     theta, gradient, eta, steps, momentum, nesterov, newton_schulz_steps, scale, weight_decay, companions, beta_2
 ):
     if np.ndim(theta) != 2:
+        # The learning rate of "moonlight" is AdamW's.
+        companions = {"companion_learning_rate_multiplier": 1.0 if scale == "moonlight" else 0.015} | companions
         return companion(theta, gradient, eta, steps, weight_decay=weight_decay, **companions)
     m, v = np.zeros_like(theta), np.zeros_like(mean(theta, 0))
     for t in range(1, steps + 1):

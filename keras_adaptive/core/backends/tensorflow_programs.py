@@ -1,0 +1,172 @@
+"""The update on TensorFlow: programs that XLA compiles inside the user's graph.
+
+Op by op, an update passes over the memory once per operation; XLA makes one loop of it and writes in place. A program
+takes the variables themselves as arguments: with their values as arguments, the new values would be new buffers. Rows
+of a table are updated op by op, beside it: they are few, and a program would be compiled anew for every number of them.
+Where replicas hold the variables, each has a program of its own: the assignment has to go through the strategy,
+variable by variable.
+"""
+
+import tensorflow as tf
+
+from keras_adaptive.core.backends.tensorflow_variables import raw, read
+
+# With so many elements of weights, a program has enough to do; what comes next is of another program.
+IN_ONE_PROGRAM = 2**23
+
+
+def is_accelerated():
+    return any(found.device_type != "CPU" for found in tf.config.list_physical_devices())
+
+
+def jitted(cache, key, function):
+    if key not in cache:
+        cache[key] = tf.function(function, jit_compile=True, autograph=False)
+    return cache[key]
+
+
+def transact(transaction, go, gradients, scalars):
+    scalars = {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
+    variables = [
+        {role: raw(variable) for role, variable in transaction.variables(state).items()} for state in transaction.states
+    ]
+    common = {name: raw(variable) for name, variable in transaction.common.items()}
+    if tf.distribute.has_strategy():
+        _transact_replicated(transaction, go, gradients, scalars, variables, common)
+    else:
+        tables = transaction.tables(gradients)
+
+        def update(variables, gradients, scalars, common, tables):
+            dense = [{} if place in tables else of_one for place, of_one in enumerate(variables)]
+            shared = _dense(transaction, dense, gradients, scalars, common)
+            for place, gradient in tables.items():
+                _one(transaction, transaction.states[place], compiled=False)(
+                    variables[place], gradient, scalars, shared
+                )
+
+        _if(go, update, variables, transaction.without_rows(gradients), scalars, common, tables)
+
+
+def _dense(transaction, variables, gradients, scalars, common):
+    """The transaction of the variables whose gradients are dense; returns what is shared."""
+    divides = transaction.compilable and transaction.passes_again and not is_accelerated()
+    parts = _parts(variables) if divides else []
+    if len(parts) < 2:
+        return _whole(transaction)(variables, gradients, scalars, common)
+    # Only numbers for all variables together are made from all of them.
+    values = variables if common else [{} for _ in variables]
+    shared = _measured(transaction)(values, gradients, scalars, common)
+    # Before the last gradient is there, the backward pass reads weights, and they would be copied to be written.
+    before = [gradient for gradient in gradients if tf.is_tensor(gradient)]
+    for part in parts:
+        with tf.control_dependencies(before):
+            of_part = [variables[place] for place in part], [gradients[place] for place in part]
+            before = [_part(transaction, part)(*of_part, scalars, shared)]
+    return shared
+
+
+def _parts(variables):
+    """Places of the variables that one program updates; the programs follow each other.
+
+    On a CPU, XLA begins with all variables of a program at once, and holds what is between two passes of a rule for
+    each of them. The first variables come last: tables are large, and by then the other gradients are given back.
+    """
+    parts: list[list[int]] = [[]]
+    elements = 0
+    for place in reversed(range(len(variables))):
+        if elements >= IN_ONE_PROGRAM:
+            parts.append([])
+            elements = 0
+        parts[-1].append(place)
+        elements += max((variable.shape.num_elements() for variable in variables[place].values()), default=0)
+    return parts
+
+
+def _measured(transaction):
+    """What is shared, as one function of all variables."""
+
+    def measured(variables, gradients, scalars, common):
+        old, old_common = [_read(of_one) for of_one in variables], _read(common)
+        shared, new_common = transaction.measure(gradients, transaction.clock(scalars), old, old_common)
+        _assign(common, old_common, new_common)
+        return shared
+
+    return jitted(transaction.cache, "measured", measured)
+
+
+def _part(transaction, part):
+    """The transaction of some variables, after `_measured`; what it returns is there when it is done."""
+
+    def of_part(variables, gradients, scalars, shared):
+        for place, of_one, gradient in zip(part, variables, gradients, strict=True):
+            if of_one:
+                state = transaction.states[place]
+                transaction.carry_out(state, transaction.clock(scalars), shared, gradient, of_one)
+        return scalars["t"]
+
+    return jitted(transaction.cache, tuple(part), of_part)
+
+
+def _whole(transaction):
+    """The transaction as one function of all variables; it returns what is shared."""
+
+    def whole(variables, gradients, scalars, common):
+        old, old_common = [_read(of_one) for of_one in variables], _read(common)
+        new, new_common, shared = transaction.all(gradients, scalars, old, old_common)
+        for of_one, before, after in zip(variables, old, new, strict=True):
+            _assign(of_one, before, after)
+        _assign(common, old_common, new_common)
+        return shared
+
+    return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
+
+
+def _one(transaction, state, compiled):
+    """The transaction as a function of one variable, or of the rows of it that have a gradient."""
+
+    def one(variables, gradient, scalars, shared):
+        transaction.carry_out(state, transaction.clock(scalars), shared, gradient, variables)
+
+    return jitted(transaction.cache, state.index, one) if compiled else one
+
+
+def _transact_replicated(transaction, go, gradients, scalars, variables, common):
+    old = _read(common)
+    tables = transaction.tables(gradients)
+    # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
+    values = [_read(of_one) if common else {} for of_one in variables]
+    shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
+    for name, variable in common.items():
+        variable.assign(tf.where(go, new[name], old[name]))
+
+    def across_replicas(strategy, go, gradients, scalars, shared):
+        def on_one_replica(first, of_one, single, go, gradient, scalars, shared):
+            _if(go, single, of_one, gradient, scalars, shared)
+
+        for place, (state, of_one, gradient) in enumerate(zip(transaction.states, variables, gradients, strict=True)):
+            single = _one(transaction, state, compiled=transaction.compilable and place not in tables)
+            first = next(iter(of_one.values()))
+            arguments = (of_one, single, go, gradient, scalars, shared)
+            strategy.extended.update(first, on_one_replica, args=arguments, group=False)
+
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        across_replicas, tf.distribute.get_strategy(), go, gradients, scalars, shared
+    )
+
+
+def _if(go, function, *arguments):
+    """Calls the function, for its assignments, if `go`."""
+    if go is True:
+        function(*arguments)
+    else:
+        tf.cond(go, lambda: (function(*arguments), True)[1], lambda: False)
+
+
+def _read(variables):
+    return {role: read(variable) for role, variable in variables.items()}
+
+
+def _assign(variables, before, after):
+    for role, variable in variables.items():
+        if after[role] is not before[role]:
+            variable.assign(after[role])

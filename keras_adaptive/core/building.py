@@ -1,0 +1,83 @@
+"""What is decided and made when an optimizer is built, and when the variables that it trains change."""
+
+from keras_adaptive.core.state import states
+from keras_adaptive.core.state.states import path
+from keras_adaptive.core.step import order, stage, stateless
+from keras_adaptive.groups import assignment, roles
+
+
+def build(optimizer, variables):
+    """Makes all that is stored for these variables, and the plan of a step."""
+    stages = stage.active(optimizer)
+    decisions = zip(variables, decided(optimizer, variables), strict=True)
+    made = [states.new(optimizer, stages, index, *decision) for index, decision in enumerate(decisions)]
+    for state in made:
+        states.add_stored(optimizer, stages, state)
+    if optimizer.gradient_accumulation_steps not in (None, 1):
+        optimizer.window_position = counter(optimizer, "window_position")
+        if optimizer.skips_nonfinite:
+            optimizer.window_is_spoilt = counter(optimizer, "window_is_spoilt", dtype="bool")
+    if optimizer.skips_nonfinite:
+        optimizer.skipped_updates = counter(optimizer, "skipped_updates")
+    _add_scalars(optimizer, made)
+    adopt(optimizer, made, stages)
+    optimizer.built = True
+
+
+def adopt(optimizer, made, stages):
+    """Makes the states those of the optimizer, in this order."""
+    variables = [state.variable for state in made]
+    # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the model's
+    # variables as the optimizer's.
+    vars(optimizer).update(
+        _trainable_variables=variables,
+        _was_trainable=[stateless.is_trainable(variable) for variable in variables],
+        _trainable_variables_indices={optimizer._var_key(v): i for i, v in enumerate(variables)},
+    )
+    if optimizer.use_ema:
+        vars(optimizer).update(_model_variables_moving_average=[state.kept.get("average") for state in made])
+    vars(optimizer).update(plan=order.planned(optimizer, made, stages))
+
+
+def decided(optimizer, variables, before=None, known=None, apart=()):
+    """For each variable its groups, whether it is decayed, and what it is; the optimizer has that afterwards.
+
+    Args:
+        before, known: what was decided of these variables before, and their roles; by default, what the optimizer has.
+        apart: what is left out of training, for which a group may be meant that has no variable now.
+    """
+    before, known = optimizer._decided if before is None else before, optimizer._roles if known is None else known
+    apart = [one.decision for one in apart]
+    described = [
+        {"path": path(v), "shape": list(v.shape), "groups": [], "decays": _is_decayed(optimizer, v)} for v in variables
+    ]
+    if optimizer.cowclip is not None:
+        optimizer.cowclip.check([*described, *apart])
+    found = assignment.decide(optimizer.groups or (), described, before, apart)
+    assignment.check_combinations(optimizer, found)
+    said = [assignment.said(optimizer.groups, one["groups"]) for one in found]
+    known = roles.decide(variables, described, said, known)
+    vars(optimizer).update(_decided=found, _roles=known)
+    return [one | {"role": role["role"]} for one, role in zip(found, known, strict=True)]
+
+
+def counter(optimizer, name, dtype="int32", initializer="zeros"):
+    """A variable that belongs to no trained one."""
+    return optimizer.add_variable(
+        shape=(), dtype=dtype, initializer=initializer, aggregation="only_first_replica", name=name
+    )
+
+
+def _is_decayed(optimizer, variable):
+    return optimizer._use_weight_decay(variable) and path(variable) not in optimizer._excluded["paths"]
+
+
+def _add_scalars(optimizer, made):
+    """The numbers that the algorithm has for all variables together, in the widest dtype of their arithmetic."""
+    dtype = "float64" if any(state.compute_dtype == "float64" for state in made) else "float32"
+    common = {}
+    for scalar in optimizer.scalars:
+        initial = getattr(optimizer, scalar.initial) if isinstance(scalar.initial, str) else scalar.initial
+        common[scalar.name] = counter(optimizer, scalar.name, dtype, states.constant(initial))
+    whole = states.Whole(assignment.hyperparameters(optimizer, {}), dtype)
+    vars(optimizer).update(common=common, whole=whole)

@@ -1,0 +1,94 @@
+"""What is made of an algorithm's class when it is defined: its arguments, its signature, its docstring."""
+
+import inspect
+from dataclasses import KW_ONLY
+
+import keras
+
+from keras_adaptive.core import fields
+from keras_adaptive.core.options import OPTIONS, STAGES
+from keras_adaptive.core.state.slots import as_slots
+from keras_adaptive.core.step.clock import Hyperparameters
+
+# What the core stores for a variable beside the slots, and for all of them.
+OF_VARIABLE = {"theta", "as_of", "born", "gradient_accumulator", *(role for stage in STAGES for role in stage.roles)}
+OF_ALL = {
+    "dynamic_scale",
+    "finite_calls",
+    "iteration",
+    "learning_rate",
+    "skipped_updates",
+    "window_is_spoilt",
+    "window_position",
+}
+# What the `h` of a rule has besides hyperparameters.
+OF_RULE = {"counts", "eta", "t", "variable", *(name for name in vars(Hyperparameters) if not name.startswith("__"))}
+
+
+def complete(cls) -> None:
+    """Takes the fields out of the class, and gives it what follows from them.
+
+    Raises:
+        TypeError: it is written as for version 0.1.0, or has a name that the core uses.
+    """
+    _refuse_old_form(cls)
+    taken = fields.taken_from(cls)
+    body = {name: one for name, one in taken.items() if one is not KW_ONLY}
+    if "learning_rate" in body:
+        cls.positional = list(taken.values()).index(KW_ONLY) if KW_ONLY in taken.values() else 1
+    own = cls.own_fields | body
+    cls.own_fields, cls.slots = own, as_slots(cls.slots)
+    cls.fields = own | {name: one for name, one in OPTIONS.items() if name not in own}
+    cls.hyperparameters = {
+        name: one.check for name, one in own.items() if name not in OPTIONS and name != "learning_rate"
+    }
+    _refuse_names(cls)
+    maker = next(one for one in cls.__mro__ if "__init__" in vars(one))
+    is_made_of_fields = maker.__module__ == "keras_adaptive.core.optimizer"
+    cls.__signature__ = (
+        fields.signature(cls.fields, cls.positional) if is_made_of_fields else _without_self(maker.__init__)
+    )
+    # Without docstrings, as python -OO has it, there is nothing to add to.
+    if is_made_of_fields and vars(cls).get("__doc__"):
+        options = {name: one for name, one in cls.fields.items() if name not in own}
+        cls.__doc__ = fields.documented(cls.__doc__, own, options, whole=cls is maker)
+
+
+def _without_self(constructor):
+    signature = inspect.signature(constructor)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def _refuse_old_form(cls):
+    is_base = cls.__module__ == "keras_adaptive.core.optimizer"
+    if "hyperparameters" in vars(cls) and not is_base:
+        raise TypeError(
+            f"`hyperparameters` of {cls.__name__} must be fields since version 0.2.0: write each argument in the body "
+            "of the class, such as `beta_1 = fraction(0.9, 'weight of the last average')` from "
+            "keras_adaptive.core.fields, and leave out `__init__`. Received: "
+            f"hyperparameters={list(vars(cls)['hyperparameters'])}"
+        )
+    if "about" in vars(cls) and list(inspect.signature(cls.about).parameters) != ["self", "role", "h"]:
+        raise TypeError(
+            f"`about` of {cls.__name__} must take (self, role, h): since version 0.2.0 a variable's path and shape are "
+            "role.path and role.shape, and the hyperparameters h.beta_1 and so on; the rule reads what it returns as "
+            f"h.variable.NAME. Received: about{inspect.signature(cls.about)}"
+        )
+
+
+def _refuse_names(cls):
+    """Refuses what would take the place of something that the core has under the same name."""
+    of_optimizer = set(dir(keras.optimizers.Optimizer)) | OF_RULE
+    slots, scalars = [slot.name for slot in cls.slots], [scalar.name for scalar in cls.scalars]
+    taken = {
+        "argument": (list(cls.hyperparameters), of_optimizer),
+        "slot": (slots, OF_VARIABLE | {f"{name}_scale" for name in slots}),
+        "scalar": (scalars, OF_ALL | OF_RULE | set(cls.hyperparameters)),
+    }
+    for what, (names, reserved) in taken.items():
+        for name in names:
+            if name in reserved:
+                raise TypeError(
+                    f"{cls.__name__} must not call one of its {what}s `{name}`, because the core uses that name; "
+                    f"choose another one. Received: the {what} {name!r}"
+                )

@@ -1,0 +1,1 @@
+"""Arithmetic: dtypes, norms, rounding."""

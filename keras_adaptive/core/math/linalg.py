@@ -1,0 +1,73 @@
+"""What the rules compute of a whole variable, or of its rows and columns: sizes, trust ratios, factored averages."""
+
+from keras import backend, ops
+
+from keras_adaptive.core.math.numerics import maximum, mean, rms
+from keras_adaptive.core.state.slots import Slot
+
+# Sizes
+
+
+def largest(x, axis=None):
+    """The largest element along the axes (default: all), which are kept; 0 where there is none."""
+    axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = [a % len(x.shape) for a in axes]
+    if 0 in x.shape:
+        return ops.zeros([1 if a in axes else n for a, n in enumerate(x.shape)], backend.standardize_dtype(x.dtype))
+    return ops.max(x, axis=tuple(axes), keepdims=True) if axes else x
+
+
+# Layer-wise adaptation
+
+
+def is_vector(path, shape) -> bool:
+    """Whether a variable has at most one axis, or the name of a bias, or of a norm's scale or offset.
+
+    The biases of attention's projections have two axes, heads and their size, and so have those of a GRU.
+    """
+    name = path.split("/")[-1].split(":")[0]
+    return len(shape) <= 1 or name in ("bias", "gamma", "beta", "scale")
+
+
+def adapts(path, shape, exclude_vectors) -> bool:
+    """Whether a variable is decayed, and scaled by its own size."""
+    return not (exclude_vectors and is_vector(path, shape))
+
+
+def trusted(u, size, length, phi=lambda size: size):
+    """u phi(size) / length; u itself where size or length is 0. The ratio alone may be more than float32 holds."""
+    none = ops.logical_or(ops.equal(size, 0), ops.equal(length, 0))
+    return ops.where(none, u, phi(size) * (u / ops.where(none, ops.ones_like(length), length)))
+
+
+def rms_clip(u, limit: float):
+    """u with a root mean square of at most the limit."""
+    return u / maximum(rms(u) / limit, 1.0)
+
+
+# Averages of rows and columns instead of the whole matrix, over the two trailing axes
+
+
+def factored(shape, least: int = 1) -> bool:
+    """Whether a variable of this shape has rows and columns, and at least that many of each."""
+    return len(shape) >= 2 and min(shape[-2:]) >= least
+
+
+def factors(row: str, column: str, whole: str | None = None) -> tuple[Slot, ...]:
+    """The slots of a factored average, by `about`'s "factored"; the last is that of variables which are not."""
+    slots = (
+        Slot(row, shape=lambda shape, h: shape[:-1] if h.variable.factored else None, nonnegative=True),
+        Slot(column, shape=lambda shape, h: shape[:-2] + shape[-1:] if h.variable.factored else None, nonnegative=True),
+    )
+    if whole is None:
+        return slots
+    return (*slots, Slot(whole, shape=lambda shape, h: None if h.variable.factored else shape, nonnegative=True))
+
+
+def factored_average(x, beta, R, C):
+    """The moving average of x, from those of its rows and of its columns; and these."""
+    R = beta * R + (1 - beta) * mean(x, axis=-1)
+    C = beta * C + (1 - beta) * mean(x, axis=-2)
+    # Divided first, because the product of two small numbers would be zero.
+    share = R / mean(R, axis=-1, keepdims=True)
+    return ops.expand_dims(share, -1) * ops.expand_dims(C, -2), R, C

@@ -1,0 +1,182 @@
+"""In which dtype the arithmetic is done, and the few functions whose naive form loses digits or overflows."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import backend, ops
+
+from keras_adaptive.core.backends import running as backends
+
+# By dtype, the least and the largest sum of squares that is right as it is, and how elements are scaled if it is larger
+# or smaller: a power of two, and a little that has no square.
+_SQUARES = {
+    "float32": (2.0**-60, 2.0**120, (2.0**-80, 2.0**-120), (2.0**90, 2.0**-101)),
+    "float64": (2.0**-600, 2.0**1000, (2.0**-600, 2.0**-800), (2.0**800, 2.0**-801)),
+}
+
+
+def compute_dtype(dtype: str) -> str:
+    """float64 for float64 weights and float32 for all others, however few bits they are stored in."""
+    return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def constant(number: float, dtype):
+    """The number in the full precision of the dtype.
+
+    Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`),
+    and on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
+    """
+    return ops.convert_to_tensor(np.asarray(number, backend.standardize_dtype(dtype)))
+
+
+def positive_part(x):
+    """max(x, 0), for a difference that rounding can make negative; NaN stays NaN."""
+    return ops.relu(x)
+
+
+def clip(x, limit: float):
+    """Every element within [-limit, limit]."""
+    limit = constant(limit, x.dtype)
+    return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
+
+
+def maximum(x, y):
+    """The larger of a tensor and another, or a number; NaN where one of them is."""
+    y = constant(y, backend.standardize_dtype(x.dtype)) if isinstance(y, int | float) else y
+    return ops.where(x > y, x, ops.where(y >= x, y, x + y))
+
+
+def minimum(x, y):
+    """The smaller of a tensor and another, or a number; NaN where one of them is."""
+    return -maximum(-x, -y)
+
+
+def sign(x):
+    """1, 0 or -1; NaN for NaN, of which torch says 0."""
+    return ops.where(ops.isnan(x), x, ops.sign(x))
+
+
+def power(x, exponent: float):
+    """x to that power; 0 to the power of 0 is 1."""
+    return ops.power(x, constant(exponent, x.dtype))
+
+
+def powers(base: float, exponents):
+    """The number, from 0 to 1, to each of these powers; 0 to the power of 0 is 1."""
+    if base == 0.0:
+        return ops.cast(ops.equal(exponents, 0.0), exponents.dtype)
+    return ops.exp(exponents * math.log(base))
+
+
+def quotient(x, y):
+    """x / y, and 0 where y is 0."""
+    return ops.where(y != 0.0, x / ops.where(y != 0.0, y, ops.ones_like(y)), ops.zeros_like(y))
+
+
+def mean(x, axis=None, keepdims=False):
+    """The mean over one axis, some or (None) all; 0 where there is nothing to average. On torch Keras's is float32."""
+    axes = tuple(range(len(x.shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if not axes:
+        return x
+    return ops.sum(x, axis=axes, keepdims=keepdims) / max(1, math.prod(x.shape[place] for place in axes))
+
+
+def sine(x):
+    """sin(x) for x from 0 to pi / 2, by its series: on JAX that of Keras is float32 even for float64."""
+    series = ops.ones_like(x)
+    for n in range(22, 0, -2):
+        series = 1.0 - series * x * x / (n * (n + 1))
+    return x * series
+
+
+def debias(beta: float, t):
+    """1 - beta^t as -expm1(t log beta), which loses no precision while beta^t is close to 1."""
+    if beta == 0.0:
+        return ops.ones_like(t)
+    return -ops.expm1(t * math.log(beta))
+
+
+def norm(x, axis=None):
+    """The Euclidean norm of all elements, a scalar, or along one axis or some, which are kept; 0 where there are none.
+
+    No square overflows, and none vanishes that counts.
+    """
+    size, scale = _scaled_norm([x], axis)
+    return size / scale
+
+
+def rms(x, axis=None):
+    """The root of the mean square, as `norm`, also where the norm itself is more than the dtype holds."""
+    axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    size, scale = _scaled_norm([x], axis)
+    return size / math.sqrt(max(1, math.prod(x.shape[place] for place in axes))) / scale
+
+
+def _scaled_norm(tensors, axis=None):
+    """The common norm of tensors of one dtype times a power of two, and that power, so that neither overflows.
+
+    Where the sum of the squares is so large that one may have overflowed, or so small that one that counts may have
+    vanished, there are the sums of scaled elements. What is added to these is too little to change one that counts;
+    without it XLA may turn (s x)(s x) into s s x x.
+    """
+    least, most, large, small = _SQUARES[backend.standardize_dtype(tensors[0].dtype)]
+
+    def summed(change=lambda x: x):
+        return sum(ops.sum(ops.square(change(x)), axis=axis, keepdims=axis is not None) for x in tensors)
+
+    def scaled(scale, little):
+        return ops.sqrt(summed(lambda x: x * scale + little)), scale * ops.ones_like(plain)
+
+    plain = summed()
+    unscaled = ops.sqrt(plain), ops.ones_like(plain)
+
+    def of_any_size():
+        choices = zip(scaled(*large), scaled(*small), unscaled, strict=True)
+        return tuple(ops.where(plain > most, a, ops.where(plain < least, b, c)) for a, b, c in choices)
+
+    usual = ops.logical_and(plain >= least, plain <= most)
+    return backends.rarely(ops.logical_not(ops.all(usual)), of_any_size, unscaled)
+
+
+# Clipping by a norm
+
+
+class Clip(NamedTuple):
+    """Makes tensors have a norm of at most a limit, by three numbers one after the other.
+
+    One factor would not do: to make 1 of 1e38 it would be less than the dtype holds. TensorFlow multiplies several
+    factors with each other first, so there is a division between them.
+    """
+
+    scale: Any
+    size: Any
+    limit: Any
+
+    def __call__(self, x):
+        scale, size, limit = (ops.cast(number, x.dtype) for number in self)
+        return x * scale / size * limit
+
+
+def norm_clip(tensors, limit: float) -> Clip:
+    """Clips tensors to a common norm of at most `limit`, in the widest of their dtypes.
+
+    NaN where the norm is not finite, so that a bad gradient shows in every weight and not in some.
+    """
+    of_dtype: dict = {}
+    for x in tensors:
+        of_dtype.setdefault(compute_dtype(x.dtype), []).append(x)
+    parts = [_scaled_norm(of_one) for of_one in of_dtype.values()]
+    if len(parts) > 1:
+        norms = [ops.cast(size, "float64") / ops.cast(scale, "float64") for size, scale in parts]
+        parts = [_scaled_norm([ops.stack(norms)])]
+    ((size, scale),) = parts
+    one = ops.ones_like(size)
+    clips = size > limit * scale
+    divisor = ops.where(clips, size, one) + 0.0 * size
+    return Clip(ops.where(clips, scale, one), divisor, ops.where(clips, limit * one, one))
+
+
+def all_finite(tensors):
+    """One boolean: no element of any tensor is infinite or NaN."""
+    return ops.all(ops.stack([ops.all(ops.isfinite(x)) for x in tensors]))

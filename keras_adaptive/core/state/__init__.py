@@ -1,0 +1,1 @@
+"""What an optimizer stores, saves and restores."""

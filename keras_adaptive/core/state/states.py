@@ -1,0 +1,310 @@
+"""What belongs to one trained variable: what was decided for it at build, and what is kept for it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from keras import backend, ops
+
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.math import numerics
+from keras_adaptive.core.state.codecs import CODECS, Codec, Shape
+from keras_adaptive.core.step import rows
+from keras_adaptive.core.step.stage import Stage, Stored
+from keras_adaptive.groups import assignment
+from keras_adaptive.groups.roles import Role
+
+# The literature on states of eight bits keeps smaller tensors, and embeddings, in float32.
+FEWEST_IN_EIGHT_BITS = 4096
+
+
+def path(variable) -> str:
+    """A Keras variable's path; a variable of the backend itself has a name only."""
+    return getattr(variable, "path", None) or variable.name
+
+
+def paths(variables) -> list[str]:
+    return [path(variable) for variable in variables]
+
+
+class Kind(NamedTuple):
+    """Equal for variables that are updated by the same function.
+
+    Attributes:
+        same: what decides the function.
+        shape: theirs; None if every element is updated by itself, whatever shape it belongs to.
+        noisy: it takes random bits, which depend on the variable and the element's place.
+        scaled: it takes a scale for each row.
+    """
+
+    same: tuple
+    shape: Shape | None = None
+    noisy: bool = False
+    scaled: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether elements of several variables may be put into one row."""
+        return self.shape is None and not self.noisy
+
+
+@dataclass(eq=False)
+class VariableState:
+    """One trained variable, what was decided for it at build, and the optimizer's variables that belong to it.
+
+    Attributes:
+        variable: the Keras variable (or the backend's own).
+        index: its place among the variables that the optimizer was built with.
+        path, shape, dtype: of the variable.
+        hyperparameters: the algorithm's, as the variable's groups give them, by name.
+        facts: what the algorithm's `about` says of the variable, by name.
+        groups: the indices of its groups, in their order.
+        learning_rate_multiplier: what its groups and the algorithm multiply the learning rate by.
+        weight_decay: its decay rate, a number or a schedule, or None.
+        role: what it is: an embedding, a kernel with its matrix, and so on.
+        overwrite: its gradient is its next value (the scales of float8 training).
+        constraint: the function that projects it after the update, or None.
+        slots: of each of its slots the shape and how it is stored, by name.
+        stages: those of the optimizer's stages that apply to it, in order.
+        stored: what they store for it, by role.
+        kept: the optimizer's variables, by role: the slots under the codec's names, what the stages store, `as_of`, the
+            number of the update that each row's slots are of, if some rows alone may be updated, and `born`, after how
+            many updates the variable was added, if not before the first.
+        scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
+        window: where gradients are accumulated, the optimizer's variables for it, by role: the running mean of the
+            micro-batches' gradients as `accumulator`, in how many of them it had a gradient as `contributions`, and the
+            running sum of `counts`.
+        counted: CowClip clips its gradient, by how often each row was looked up.
+        why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
+            words; None if it need not.
+        divisible: rows that all have a gradient may be updated some at a time.
+        elementwise: each element's step depends on nothing but itself, and on its row's scale if its slots have such.
+    """
+
+    variable: Any
+    index: int
+    path: str
+    shape: Shape
+    dtype: str
+    hyperparameters: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    groups: tuple[int, ...]
+    learning_rate_multiplier: float
+    weight_decay: Any
+    role: Role
+    overwrite: bool
+    constraint: Callable | None
+    slots: Mapping[str, tuple[Shape, Codec]]
+    kept: dict[str, Any] = field(default_factory=dict)
+    scheduled_decay: str | None = None
+    stages: tuple[Stage, ...] = ()
+    stored: dict[str, Stored] = field(default_factory=dict)
+    window: dict[str, Any] = field(default_factory=dict)
+    counted: bool = False
+    why_whole: str | None = None
+    divisible: bool = False
+    elementwise: bool = False
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a gradient of some rows updates these rows alone."""
+        return backends.HAS_ROWS and self.why_whole is None
+
+    @property
+    def name(self) -> str:
+        """What the names of its optimizer variables begin with."""
+        return self.path.replace("/", "_").replace(":", "_")
+
+    @property
+    def compute_dtype(self) -> str:
+        return numerics.compute_dtype(self.dtype)
+
+    @property
+    def counts_name(self) -> str:
+        """The name by which the clock has the counts of its rows."""
+        return f"counts_{self.index}"
+
+    @property
+    def contributed_name(self) -> str:
+        """The name by which the clock says whether it had a gradient in the window, where only the numbers tell."""
+        return f"contributed_{self.index}"
+
+    def kind(self, optimizer) -> Kind | None:
+        """None if what belongs to this variable alone decides what is done."""
+        if self.overwrite or self.counted or self.constraint is not None:
+            return None
+        decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
+        parts = {name: codec.parts(name, shape) for name, (shape, codec) in self.slots.items()}
+        dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
+        same = (self.dtype, *dtypes.items(), *self.kept, *self.hyperparameters.items(), *self.facts.items())
+        # What cannot be hashed, such as an array, may be equal and still not the same.
+        if not _is_hashable(same):
+            return None
+        # What has no axis cannot be put into one row.
+        of_variable = {"born", *(role for role, one in self.stored.items() if one.shape == ())} & set(self.kept)
+        in_parts = not any(stage.needs_whole_gradient for stage in self.stages)
+        elementwise = self.elementwise and in_parts and not of_variable
+        return Kind(
+            (*same, self.learning_rate_multiplier, decay),
+            shape=None if elementwise else self.shape,
+            noisy=bool({*dtypes.values()} - {self.compute_dtype})
+            or (optimizer.stochastic_rounding and self.dtype == "bfloat16"),
+            scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
+        )
+
+    @property
+    def h(self) -> SimpleNamespace:
+        """What is known of its `h` before there are steps."""
+        return known(self.hyperparameters, self.facts)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All that an update of this variable reads and writes."""
+        return {"theta": self.variable, **self.kept}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the algorithm's `settle` reads as `h`: the hyperparameters of no group, for all variables together."""
+
+    hyperparameters: Mapping[str, Any]
+    compute_dtype: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate_multiplier: float = 1.0
+    weight_decay: Any = None
+    scheduled_decay: str | None = None
+    counted: bool = False
+
+
+def known(hyperparameters, facts) -> SimpleNamespace:
+    """The `h` of `about`, of slots and of all else that is decided before the first step."""
+    return SimpleNamespace(**hyperparameters, variable=SimpleNamespace(**facts))
+
+
+def _is_hashable(values) -> bool:
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
+
+
+def new(optimizer, stages, index, variable, decision) -> VariableState:
+    """The state of a variable with what was decided for it, before anything is stored for it."""
+    overwrite = bool(optimizer._overwrite_variable_with_gradient(variable))
+    dtype = backend.standardize_dtype(variable.dtype)
+    if optimizer.stochastic_rounding and not overwrite and dtype not in ("bfloat16", "float32", "float64"):
+        raise ValueError(
+            "`stochastic_rounding` must be False unless all weights are bfloat16, float32 or float64. "
+            f"Received: stochastic_rounding=True, and the variable {path(variable)!r} is {dtype}"
+        )
+    said = assignment.said(optimizer.groups, decision["groups"])
+    shape, hyperparameters = tuple(decision["shape"]), assignment.hyperparameters(optimizer, said)
+    role = Role.of(decision)
+    about = dict(optimizer.about(role, known(hyperparameters, {})))
+    chosen = said.get("slot_dtype") or _slot_dtype(optimizer, decision["path"], shape)
+    multiplier = about.pop("learning_rate_multiplier", 1.0)
+    elementwise = about.pop("elementwise", optimizer.elementwise)
+    state = VariableState(
+        variable=variable,
+        index=index,
+        path=decision["path"],
+        shape=shape,
+        dtype=dtype,
+        groups=tuple(decision["groups"]),
+        hyperparameters=hyperparameters,
+        facts=about,
+        learning_rate_multiplier=multiplier * said.get("learning_rate_multiplier", 1.0),
+        weight_decay=said.get("weight_decay", optimizer.weight_decay) if decision["decays"] else None,
+        role=role,
+        overwrite=overwrite,
+        counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.matches(decision["path"]),
+        constraint=None if overwrite else getattr(variable, "constraint", None),
+        slots={}
+        if overwrite
+        else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), known(hyperparameters, about), chosen)),
+    )
+    state.stages = () if overwrite else tuple(stage for stage in stages if stage.applies_to(state))
+    state.why_whole = rows.why_whole(optimizer, state, elementwise)
+    # A scalar among the slots would change with each part.
+    alike = all(shape == state.shape for shape, _ in state.slots.values())
+    alone = alike and not state.overwrite
+    state.divisible = alone and rows.why_together(optimizer, state, elementwise) is None
+    state.elementwise = alone and elementwise is True and rows.why_coupled(optimizer, state, elementwise) is None
+    return state
+
+
+def _slots(optimizer, shape, compute_dtype, h, chosen):
+    """Name, shape and codec of the slots that exist."""
+    for slot in optimizer.slots:
+        of_slot = slot.shape_for(shape, h)
+        if of_slot is not None:
+            stored = slot.slot_dtype(chosen, of_slot == shape, h)
+            yield slot.name, (of_slot, CODECS[stored](compute_dtype, slot.nonnegative))
+
+
+def _slot_dtype(optimizer, path, shape):
+    """What the slots of a variable are stored in: eight bits only where they save much and are known to do."""
+    small = math.prod(shape) < FEWEST_IN_EIGHT_BITS
+    return "float32" if optimizer.slot_dtype == "int8" and (small or _is_embedding(path)) else optimizer.slot_dtype
+
+
+def _is_embedding(path):
+    """By the name of the variable or of its layer, which for layers that have no other name is that of their class."""
+    return any("embedding" in part.lower() for part in path.split("/")[-2:])
+
+
+def add_stored(optimizer, stages, state):
+    """Makes the optimizer's variables that belong to a trained one."""
+    for stage in stages if state.overwrite else state.stages:
+        # A gradient that is the next value is accumulated, and nothing else happens to it.
+        if not state.overwrite or stage.of_window:
+            state.stored |= stage.stores(state)
+    window = {role for stage in stages if stage.of_window for role in stage.roles} & set(state.stored)
+    state.window = {role: _add_stored(optimizer, state, role) for role in state.stored if role in window}
+    if state.overwrite:
+        return
+    for slot in optimizer.slots:
+        if slot.name in state.slots:
+            shape, codec = state.slots[slot.name]
+            initial = slot.initial_value(state.h)
+            for role, part in codec.parts(slot.name, shape, initial).items():
+                state.kept[role] = _add(optimizer, state, role, part.shape, part.dtype, part.initial)
+    if rows.is_dated(optimizer, state):
+        state.kept[rows.AS_OF] = _add(optimizer, state, rows.AS_OF, state.shape[:1], "int32")
+    state.kept |= {role: _add_stored(optimizer, state, role) for role in state.stored if role not in window}
+
+
+def _add_stored(optimizer, state, role):
+    one = state.stored[role]
+    shape, dtype = state.shape if one.shape is None else one.shape, one.dtype or state.compute_dtype
+    if one.beside:
+        return _add(optimizer, state, one.name or role, shape, dtype)
+    return optimizer.add_variable(shape, dtype=dtype, name=f"{state.name}_{one.name or role}")
+
+
+def _add(optimizer, state, name, shape, dtype, initial=0.0):
+    """A variable in the same place as the trained one, laid out as that if it has its shape."""
+    with backends.beside(state.variable):
+        return optimizer.add_variable(
+            shape=shape,
+            initializer=constant(initial),
+            dtype=dtype,
+            layout=backends.slot_layout(state.variable, shape, optimizer.shard_state),
+            name=f"{state.name}_{name}",
+        )
+
+
+def constant(number):
+    """An initializer: the number everywhere, in the full precision of the dtype.
+
+    It is an operation on one number, because an array could become a constant of TensorFlow's graph. Keras's Constant
+    rounds to float32 on TensorFlow.
+    """
+
+    def initializer(shape, dtype=None):
+        return ops.full(shape, numerics.constant(number, dtype), dtype)
+
+    return initializer

@@ -1,0 +1,176 @@
+"""CowClip: gradients of embedding tables, clipped row by row by how often each row was looked up."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.math.numerics import maximum, norm
+from keras_adaptive.core.step import rows
+from keras_adaptive.core.step.gradients import fits
+from keras_adaptive.core.step.stage import Place, Stage
+from keras_adaptive.groups.assignment import nearest
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class CowClip:
+    """Clips the gradient of each row of an embedding table to the row's own norm, times its count in the batch.
+
+        clip_i = ratio max(||theta_i||, sqrt(d) zeta ratio) count_i
+        g_i = g_i min(1, clip_i / ||g_i||)
+
+    d is the number of elements of a row, and count_i how often row i was looked up in the whole batch: on all replicas,
+    and in all micro-batches of a window of accumulation, whose mean gradient is clipped. So the gradient of a row that
+    was not looked up is 0. Every optimizer takes `cowclip=CowClip(...)`; the gradient has then been clipped by its
+    other options, and has the penalty of coupled weight decay.
+
+    TensorFlow's gradient of an embedding is a `tf.IndexedSlices`, which knows the counts. Any other has to be given
+    them: `optimizer.apply(grads, variables, counts={path: counts})`, or `stateless_apply` with the same argument.
+
+    For a batch that is s times larger the paper multiplies the learning rate of the dense variables by sqrt(s) and
+    leaves that of the embeddings.
+
+    Args:
+        pattern: regular expression that is searched in a variable's path. Default "embeddings$".
+        ratio: how much of a row's norm its gradient may have for each time it occurs, above 0. Default 1.0.
+        zeta: root mean square that a row counts for at least, in units of ratio, above 0. Default 1e-05.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range or of the wrong kind; when the optimizer is built, for a
+            pattern that no variable matches, or one without rows; when it is applied, for counts that are missing.
+
+    Source: Zheng, Xu, Zou, Tang, Li, Xi, Wang, Xu, Zhu and You, AAAI 2023.
+
+    Example:
+
+    >>> import keras_adaptive
+    >>> optimizer = keras_adaptive.SGD(1.0, cowclip=CowClip("table"))
+    >>> theta = keras.Variable([[3.0, 4.0], [3.0, 4.0]], name="table")
+    >>> gradient = keras.ops.convert_to_tensor([[0.0, 100.0], [0.0, 100.0]])
+    >>> optimizer.apply([gradient], [theta], counts={"table": [1, 2]})
+    >>> print(keras.ops.convert_to_numpy(theta))
+    [[ 3. -1.]
+     [ 3. -6.]]
+    """
+
+    def __init__(self, pattern="embeddings$", ratio=1.0, zeta=1e-5):
+        self.pattern = checks.pattern("pattern", pattern)
+        self.ratio = checks.positive("ratio", ratio)
+        self.zeta = checks.positive("zeta", zeta)
+
+    def matches(self, path: str) -> bool:
+        """Whether it clips the variable of that path."""
+        return re.search(self.pattern, path) is not None
+
+    def check(self, variables: Sequence[Mapping[str, Any]]) -> None:
+        """Raises unless some of the variables, by "path" and "shape", are clipped, and those have rows."""
+        matched = [variable for variable in variables if self.matches(variable["path"])]
+        if not matched:
+            raise ValueError(
+                "The `pattern` of CowClip must be found in the path of a variable; "
+                f"{nearest(self.pattern, [v['path'] for v in variables])} are the nearest and do not match. "
+                f"Received: pattern={self.pattern!r}"
+            )
+        for variable in matched:
+            if len(variable["shape"]) < 2:
+                raise ValueError(
+                    "The `pattern` of CowClip must match variables of at least two axes only. "
+                    f"Received: pattern={self.pattern!r}, and {variable['path']!r} has shape {variable['shape']}"
+                )
+
+    def clip(self, g, theta, counts):
+        """The gradient, clipped; counts are of its dtype."""
+        axes = tuple(range(1, len(theta.shape)))
+        root = math.sqrt(math.prod(theta.shape[1:]))
+        counts = ops.reshape(counts, (-1, *(1 for _ in axes)))
+        limit = self.ratio * maximum(norm(theta, axes), root * self.zeta * self.ratio) * counts
+        length = norm(g, axes)
+        longer = length > limit
+        return ops.where(longer, g * (limit / ops.where(longer, length, ops.ones_like(length))), g)
+
+    def get_config(self):
+        """All arguments, for `from_config`."""
+        return {"pattern": self.pattern, "ratio": self.ratio, "zeta": self.zeta}
+
+    @classmethod
+    def from_config(cls, config):
+        """The same clipping."""
+        return cls(**config)
+
+    def __eq__(self, other):
+        return isinstance(other, CowClip) and self.get_config() == other.get_config()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"CowClip({self.pattern!r}, ratio={self.ratio!r}, zeta={self.zeta!r})"
+
+
+class ClipRows(Stage):
+    """The stage of a `CowClip`."""
+
+    place, option, couples_elements, passes_again = Place.COWCLIP, "cowclip", True, True
+
+    def __init__(self, cowclip):
+        self.cowclip = cowclip
+
+    @classmethod
+    def of(cls, optimizer):
+        return None if optimizer.cowclip is None else cls(optimizer.cowclip)
+
+    def applies_to(self, variable):
+        return self.cowclip.matches(variable.path)
+
+    def on_gradient(self, step, theta, g):
+        return self.cowclip.clip(g, theta, step.h.counts)
+
+
+def given(states, gradients, counts: Mapping[str, Any] | None) -> list:
+    """For each variable the counts that the caller gave, or None where there are none or its gradient knows them.
+
+    Raises:
+        ValueError: for counts that are missing, of another shape, or of a variable that is not clipped.
+    """
+    counts = dict(counts or {})
+    found = []
+    for state, gradient in zip(states, gradients, strict=True):
+        of_one = counts.pop(state.path, None) if state.counted else None
+        if of_one is not None:
+            of_one = ops.convert_to_tensor(of_one)
+            if not fits(backends.known_shape(of_one), state.shape[:1]):
+                raise ValueError(
+                    f"`counts` of {state.path!r} must have shape {state.shape[:1]}, one number for each row. "
+                    f"Received: shape {backends.known_shape(of_one)}"
+                )
+        elif state.counted and gradient is not None and backends.occurrences(gradient) is None:
+            raise ValueError(
+                f"`counts` must say how often each row of {state.path!r} was looked up in the batch, because only a "
+                "tf.IndexedSlices gradient knows it: call `apply(grads, trainable_variables, counts={path: counts})`. "
+                "Received: counts=None"
+            )
+        found.append(of_one)
+    if counts:
+        clipped = [state.path for state in states if state.counted]
+        raise ValueError(f"`counts` must be of variables that CowClip clips, {clipped}. Received: {sorted(counts)}")
+    return found
+
+
+def counted(states, gradients, found) -> dict[str, Any]:
+    """The counts of the rows over all replicas, by their name in the clock; gradients are summed over them already."""
+    summed = iter(backends.sum_over_replicas([counts for counts in found if counts is not None]))
+
+    def of_one(state, gradient, counts):
+        if counts is None:
+            return rows.counts(gradient, state)
+        return ops.reshape(ops.cast(next(summed), state.compute_dtype), state.shape[:1])
+
+    return {
+        state.counts_name: of_one(state, gradient, counts)
+        for state, gradient, counts in zip(states, gradients, found, strict=True)
+        if state.counted and (gradient is not None or counts is not None)
+    }

@@ -1,0 +1,64 @@
+"""skip_nonfinite: an update without what is not finite, whole or element by element."""
+
+from keras import ops
+
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.math import numerics
+from keras_adaptive.core.math.rows import Rows
+from keras_adaptive.core.state.limits import Limits
+from keras_adaptive.core.step.stage import Place, Stage, Stored
+
+# The role of the number of elements that were left as they were, over all updates.
+SKIPPED = "skipped_elements"
+
+
+class SkipNonfinite(Stage):
+    """An element of which anything would be infinite or NaN stays as it was: its weight, and its slots.
+
+    Finite gradients may have squares, or steps, that the dtype does not hold. Slots of another shape, such as sums over
+    rows, are elements of their own.
+    """
+
+    place, option, roles = Place.GUARD, "skip_nonfinite", (SKIPPED,)
+    may_lack = True
+
+    @classmethod
+    def of(cls, optimizer):
+        return cls() if optimizer.skip_nonfinite or optimizer.loss_scale_factor == "dynamic" else None
+
+    def stores(self, variable):
+        return {SKIPPED: Stored(shape=(), limits=Limits(0.0))}
+
+    def on_numbers(self, old, new):
+        # Every variable's step depends on these: then all of them stay as they were.
+        fine = numerics.all_finite(list(new.values()))
+        return {name: ops.where(fine, number, old[name]) for name, number in new.items()}, {"fine": fine}
+
+    def on_new(self, step, theta, slots, new_theta, new_slots):
+        shape, fine = tuple(theta.shape), step.shared.get("fine", True)
+        elements = ops.logical_and(fine, ops.isfinite(ops.cast(new_theta, step.state.dtype)))
+        for new in new_slots.values():
+            if tuple(new.shape) == shape:
+                elements = ops.logical_and(elements, ops.isfinite(new))
+
+        def stays(old, new):
+            own = elements if tuple(new.shape) == shape else ops.logical_and(fine, ops.isfinite(new))
+            return ops.where(own, new, old)
+
+        skipped = step.values[SKIPPED] + ops.sum(ops.cast(ops.logical_not(elements), new_theta.dtype))
+        new_slots = {name: stays(slots[name], new) for name, new in new_slots.items()}
+        return stays(theta, new_theta), new_slots, {SKIPPED: skipped}
+
+
+def all_finite(plan, gradients):
+    """One boolean: no element of any gradient is infinite or NaN."""
+    tables = [gradient.values for gradient in gradients if isinstance(gradient, Rows)]
+    dense = [g for g in gradients if g is not None and not isinstance(g, Rows)]
+    check = numerics.all_finite
+    if plan.update.jit_update is not False:
+        check = backends.jitted(plan.cache, "finite", check)
+    # What is compiled for a number of rows would be compiled anew for any other.
+    if not tables:
+        return check(dense)
+    of_tables = numerics.all_finite(tables)
+    return ops.logical_and(check(dense), of_tables) if dense else of_tables

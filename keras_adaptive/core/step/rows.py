@@ -1,0 +1,119 @@
+"""Sparse gradients: equal rows are summed, and a table is updated row by row where that is the same."""
+
+import numpy as np
+from keras import ops
+
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.math import numerics
+from keras_adaptive.core.math.rows import Rows, along_rows
+
+# The role of the number of the update that each row's slots are of.
+AS_OF = "as_of"
+
+
+def combined(gradient, state):
+    """The gradient with equal rows summed, as the chain rule asks: of the whole table, or of its rows alone.
+
+    A list of distinct rows would have a length that depends on the data, which XLA cannot compile. So the whole table
+    gets a segment sum over all of its rows, and in a list of rows every occurrence gets the sum of its row.
+    """
+    if backends.is_sparse(gradient):
+        ids, values = backends.rows_and_values(gradient)
+        if state.by_rows:
+            return summed(ids, values)
+        gradient = ops.segment_sum(values, ids, num_segments=state.shape[0])
+    # What TensorFlow sums over replicas or makes dense may have lost its shape, which rules may read.
+    return gradient if backends.known_shape(gradient) == state.shape else ops.reshape(gradient, state.shape)
+
+
+def summed(ids, values):
+    """The rows with these ids and values, which may repeat."""
+    order = ops.argsort(ids)
+    ids, values = ops.take(ids, order, axis=0), ops.take(values, order, axis=0)
+    begins = ops.concatenate([ops.ones_like(ids[:1], "int32"), ops.cast(ids[1:] != ids[:-1], "int32")])
+    row = ops.cumsum(begins) - 1
+    sums = ops.segment_sum(values, row, num_segments=ops.shape(ids)[0], sorted=False)
+    return Rows(ids, ops.take(sums, row, axis=0), ops.cast(begins, values.dtype))
+
+
+def counts(gradient, state):
+    """How often each row of the table occurs in the gradient."""
+    ids = backends.occurrences(gradient)
+    ones = ops.ones_like(ids, dtype=state.compute_dtype)
+    return ops.segment_sum(ones, ids, num_segments=state.shape[0])
+
+
+def why_whole(optimizer, state, elementwise):
+    """What an update must pass over the whole table for, in words; None if the rows of its gradient are enough.
+
+    With sparse="lazy" rows without a gradient are left alone, weights and slots; with "exact" an update of some rows
+    must be all that the dense one does.
+    """
+    used = [stage.option for stage in state.stages if stage.needs_all_rows]
+    if used:
+        return f"`{used[0]}` is about all of its rows"
+    reason = why_together(optimizer, state, elementwise)
+    if reason is not None or optimizer.sparse == "lazy":
+        return reason
+    slots = [slot for slot in optimizer.slots if slot.name in state.slots]
+    if state.weight_decay:
+        return "`weight_decay` changes all of its rows"
+    if any(slot.idle is None for slot in slots):
+        return f"{type(optimizer).__name__} moves rows without a gradient too"
+    if any(isinstance(slot.idle, str) for slot in slots) and not _dates_rows(state):
+        return "its name does not say that it is a table of embeddings"
+    return None
+
+
+def why_together(optimizer, state, elementwise):
+    """What rows that all have a gradient must be updated together for, in words; None if each may be by itself."""
+    scaled = any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items())
+    return why_coupled(optimizer, state, elementwise) or ("its slots are stored with scales" if scaled else None)
+
+
+def why_coupled(optimizer, state, elementwise):
+    """What its step is about all of its rows for, in words; None if it is not."""
+    used = [stage.option for stage in state.stages if stage.couples_elements]
+    if used:
+        return f"`{used[0]}` is about all of its rows"
+    if not elementwise or any(shape not in (state.shape, ()) for shape, _ in state.slots.values()):
+        return f"a step of {type(optimizer).__name__} is about all of its rows"
+    if state.constraint is not None:
+        return "its constraint is about all of its rows"
+    return None
+
+
+def _dates_rows(state):
+    """Whether it is noted of each row which update its slots are of: of the tables of Keras's layers, by their name."""
+    return state.path.split(":")[0].endswith("embeddings")
+
+
+def is_dated(optimizer, state):
+    """Whether slots that fade while a row has no gradient are brought up to date when the row is next read."""
+    fade = any(isinstance(slot.idle, str) for slot in optimizer.slots if slot.name in state.slots)
+    return state.by_rows and fade and optimizer.sparse == "exact"
+
+
+def up_to_date(tensor, hyperparameter, t, as_of):
+    """A slot that each update without a gradient multiplies by the hyperparameter, after the updates before t."""
+    missed = ops.cast(t, tensor.dtype) - 1 - ops.cast(as_of, tensor.dtype)
+    return tensor * along_rows(numerics.powers(hyperparameter, missed), tensor)
+
+
+def restored(optimizer, state, saved, updates):
+    """Saved arrays of one variable, by role, in the form in which this optimizer keeps them.
+
+    Args:
+        updates: how many updates the variable has seen.
+    """
+    if AS_OF in state.kept and AS_OF not in saved:
+        return {**saved, AS_OF: np.full(state.shape[:1], updates, "int32")}
+    if AS_OF not in saved or AS_OF in state.kept:
+        return saved
+    saved = dict(saved)
+    missed = updates - saved.pop(AS_OF).astype(state.compute_dtype)
+    for slot in optimizer.slots:
+        if slot.name in saved and isinstance(slot.idle, str):
+            faded = state.hyperparameters[slot.idle] ** missed
+            saved[slot.name] = saved[slot.name] * faded.reshape(-1, *[1] * (len(state.shape) - 1))
+    return saved

@@ -1,0 +1,188 @@
+"""The update of the weights: the rule, and what the stages make of its gradient and of its result."""
+
+from keras import ops
+
+from keras_adaptive.core.math import numerics, rounding
+from keras_adaptive.core.math.rows import Rows, along_rows, measured
+from keras_adaptive.core.state.slots import THETA
+from keras_adaptive.core.step import rows
+from keras_adaptive.core.step.clock import Clock, Hyperparameters
+from keras_adaptive.core.step.stage import Stage
+from keras_adaptive.core.step.transaction import Transaction
+
+
+class Step:
+    """The update of one variable, as its stages see it.
+
+    Attributes:
+        state: the `VariableState`.
+        h: what the rule reads.
+        clock: its `Clock`, whose t counts the updates of this variable.
+        t: the number of the update for the optimizer, from 1.
+        shared: the numbers that depend on all variables, by name.
+        values: the values before the update, by role.
+        gradient: of the whole step, or None; if it is `rows.Rows`, theirs. `clipped`: after the stages that clip.
+    """
+
+    def __init__(self, optimizer, state, clock: Clock, shared, gradient, values):
+        self.state, self.shared, self.values, self.t = state, shared, values, clock.t
+        self.clock = clock.since(values.get("born"))
+        self.h = Hyperparameters(state, self.clock, shared.get("settled"))
+        self.rows = gradient if isinstance(gradient, Rows) else None
+        self.gradient = self.clipped = gradient if self.rows is None else gradient.values
+        self.noise = rounding.Noise(optimizer.seed, state.index, clock.t, None if self.rows is None else self.rows.ids)
+        self.rounds = optimizer.stochastic_rounding and state.dtype == "bfloat16"
+
+    def measured(self, g):
+        """A tensor with the norm of the gradient g, in which some rows may come several times."""
+        return g if self.rows is None else g * along_rows(self.rows.first, g)
+
+    def rounded(self, role, tensor):
+        """Weights, or their average, in the dtype that the weights are stored in."""
+        if self.rounds:
+            return rounding.to_bfloat16(tensor, self.noise(role, tensor.shape))
+        return ops.cast(tensor, self.state.dtype)
+
+
+class Update(Transaction):
+    """The update of the weights, from the gradient that the whole step was about.
+
+    Args:
+        optimizer, states: see `Transaction`.
+        stages: what the options add, in their order; each state has those that apply to it.
+    """
+
+    def __init__(self, optimizer, states, stages):
+        super().__init__(optimizer, states)
+        self.stages = stages
+        self.needs_norms = any(type(stage).of_all is not Stage.of_all for stage in stages)
+
+    def variables(self, state):
+        return state.variables
+
+    @property
+    def common(self):
+        return self.optimizer.common
+
+    def measure(self, gradients, clock, values, common):
+        descended = [
+            (state, gradient, of_one)
+            for state, gradient, of_one in zip(self.states, gradients, values, strict=True)
+            if gradient is not None and not state.overwrite
+        ]
+        shared: dict = {}
+        tensors = [measured(gradient) for _, gradient, _ in descended] if self.needs_norms else []
+        for stage in self.stages:
+            shared |= stage.of_all(tensors)
+        if descended and common:
+            old, common = common, self.settled(descended, clock, shared, common)
+            for stage in self.stages:
+                common, known = stage.on_numbers(old, common)
+                shared |= known
+        return shared | {"settled": common}, common
+
+    @property
+    def passes_again(self):
+        stages = any(stage.passes_again for stage in self.stages)
+        return stages or not all(state.elementwise for state in self.states)
+
+    def divisible(self, state):
+        return state.divisible and not any(stage.needs_whole_gradient for stage in state.stages)
+
+    def kind(self, state):
+        return state.kind(self.optimizer)
+
+    def norm(self, gradient):
+        return numerics.norm(measured(gradient)) if self.needs_norms else 0.0
+
+    def settled(self, descended, clock, shared, common):
+        """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""
+        sums: dict = {}
+        for state, gradient, values in descended:
+            step = Step(self.optimizer, state, clock, shared | {"settled": common}, gradient, values)
+            for name, number in self.optimizer.gather(step.h, *self.operands(step)).items():
+                number = ops.cast(number, self.optimizer.whole.compute_dtype)
+                if state.contributed_name in clock.scheduled:
+                    number = ops.where(clock.scheduled[state.contributed_name], number, ops.zeros_like(number))
+                sums[name] = sums[name] + number if name in sums else number
+        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock), sums, **common)
+
+    def one(self, state, clock, shared, gradient, values):
+        new = self.updated(Step(self.optimizer, state, clock, shared, gradient, values))
+        if state.contributed_name not in clock.scheduled:
+            return new
+        idle = self.updated(Step(self.optimizer, state, clock, shared, None, values))
+        contributed = clock.scheduled[state.contributed_name]
+        return {
+            role: value if value is idle[role] else ops.where(contributed, value, idle[role])
+            for role, value in new.items()
+        }
+
+    def updated(self, step):
+        """New values, with the gradient or without one."""
+        new = dict(step.values)
+        if step.gradient is not None and step.state.overwrite:
+            new["theta"] = ops.cast(step.gradient, step.state.dtype)
+        elif step.gradient is not None:
+            new |= self.descend(step)
+        else:
+            new |= self.begin(step)
+        if rows.AS_OF in new:
+            # An update without a gradient is none: nothing fades.
+            as_of = step.values[rows.AS_OF]
+            new[rows.AS_OF] = as_of + 1 if step.gradient is None else ops.zeros_like(as_of) + step.clock.t
+        for stage in step.state.stages:
+            new |= stage.after(step, new)
+        return new
+
+    def descend(self, step):
+        """Gradient stages, rule, delta stages, rounding to the stored dtypes, constraint."""
+        optimizer, state = self.optimizer, step.state
+        theta, gradient, *old = self.operands(step)
+        delta, slots = optimizer.rule(step.h, theta, gradient, *old)
+        for stage in state.stages:
+            delta = stage.on_delta(step, theta, gradient, delta)
+        names = [slot.name for slot in optimizer.slots]
+        before = {name: tensor for name, tensor in zip(names, old, strict=True) if name in state.slots}
+        after = {name: tensor for name, tensor in zip(names, slots, strict=True) if name in state.slots}
+        new: dict = {}
+        updated = theta - delta
+        for stage in state.stages:
+            updated, after, stored = stage.on_new(step, theta, before, updated, after)
+            new |= stored
+        new["theta"] = step.rounded("theta", updated)
+        if state.constraint is not None:
+            new["theta"] = ops.cast(state.constraint(new["theta"]), state.dtype)
+        for name, tensor in after.items():
+            _, codec = state.slots[name]
+            new |= codec.encode(name, tensor, step.noise)
+        return new
+
+    def begin(self, step):
+        """The slots that begin as the weights, of a variable without a gradient: its first may come later."""
+        new: dict = {}
+        for slot in self.optimizer.slots:
+            if slot.initial is THETA and slot.name in step.state.slots:
+                _, codec = step.state.slots[slot.name]
+                new |= codec.encode(slot.name, self.slot(step, slot), step.noise)
+        return new
+
+    def operands(self, step):
+        """What the rule takes besides h: the weights, the gradient after its stages, the slots."""
+        theta, gradient = ops.cast(step.values["theta"], step.state.compute_dtype), step.gradient
+        for stage in step.state.stages:
+            gradient = stage.on_gradient(step, theta, gradient)
+            if stage.clips:
+                step.clipped = gradient
+        slots = (self.slot(step, slot) if slot.name in step.state.slots else 0.0 for slot in self.optimizer.slots)
+        return theta, gradient, *slots
+
+    def slot(self, step, slot):
+        """A slot as the rule reads it."""
+        _, codec = step.state.slots[slot.name]
+        tensor = codec.decode(slot.name, step.values)
+        if rows.AS_OF in step.values and isinstance(slot.idle, str):
+            tensor = rows.up_to_date(tensor, getattr(step.h, slot.idle), step.h.t, step.values[rows.AS_OF])
+        if slot.initial is not THETA:
+            return tensor
+        return ops.where(ops.equal(step.h.t, 1), ops.cast(step.values["theta"], step.state.compute_dtype), tensor)

@@ -1,0 +1,167 @@
+"""Variables that are trained with other hyperparameters than the rest."""
+
+import difflib
+import re
+from typing import Any
+
+import keras
+
+from keras_adaptive.core import checks
+from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.schedule import serialized
+from keras_adaptive.core.state.codecs import CODECS
+from keras_adaptive.groups.layers import KINDS
+
+# What a group can say besides the algorithm's own hyperparameters.
+SETTINGS = ("learning_rate_multiplier", "weight_decay", "slot_dtype", "role", "inputs", "outputs", "batch")
+
+
+@keras.saving.register_keras_serializable(package="keras_adaptive")
+class Group:
+    """Variables that are trained with other hyperparameters than the rest.
+
+    An optimizer takes `groups=[Group(...), ...]`. A variable belongs to every group whose pattern is found in its path
+    (`re.search`). What its groups say about different arguments all holds; where two speak of the same argument, the
+    first one in the list does. What no group speaks of is the optimizer's own. That is decided when the optimizer is
+    built, shown by `optimizer.describe()`, and saved with it. `exclude_from_weight_decay` holds whatever a group says.
+
+    Args:
+        pattern: regular expression that is searched in a variable's path, such as "embedding" or "/bias$".
+        learning_rate_multiplier: what the optimizer's learning rate is multiplied by, at least 0. Default None: the
+            group says nothing about it; if no group does, 1.0.
+        weight_decay: a number of at least 0 or a LearningRateSchedule; 0.0 for none. Default None: the group says
+            nothing about it; if no group does, the optimizer's.
+        max_ndim: how many axes a variable of the group has at most: 1 for vectors and scalars. Default None: any
+            number.
+        optional: whether it may match nothing; otherwise that is an error, since it is mostly a misspelt pattern. If
+            no group of the list matches anything, that is an error in any case. Default False.
+        slot_dtype: what the slots of these variables are stored in, embeddings and small ones too: "float32",
+            "bfloat16" or "int8". Default None: the group says nothing about it; if no group does, as the optimizer's
+            `slot_dtype` says.
+        exclusive: whether its variables belong to no later group of the list. Default False.
+        role: what these variables are: "embedding", "output", "bias", "norm", "kernel" or "other". Default None: as
+            the layers say that own them.
+        inputs: tuple of the axes that are a layer's inputs, the rows of its matrix; axes below 0 are counted from the
+            end. Default None: as the layers say, or what `outputs` and `batch` leave.
+        outputs: tuple of the axes that are a layer's outputs, the columns of its matrix. Default None: as for `inputs`.
+        batch: tuple of the axes along which each place has a matrix of its own, such as experts. Default None: as the
+            layers say, or none if `inputs` or `outputs` is given.
+        **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name.
+
+    Raises:
+        ValueError, TypeError: for an argument out of range or of the wrong kind, or a misspelt one; when the optimizer
+            is made, for a hyperparameter that its algorithm does not have or accept; when it is built, for a group
+            that has no variable, or whose variables have all that it says from earlier groups, and for hyperparameters
+            that are wrong together.
+
+    Example:
+
+    >>> import keras_adaptive
+    >>> groups = [Group("bias$", weight_decay=0.0), Group("^head", 0.1, beta_2=0.99)]
+    >>> optimizer = keras_adaptive.Adam(0.5, weight_decay=0.01, groups=groups)
+    >>> optimizer.build([keras.Variable([1.0], name=name) for name in ("body_bias", "head_bias")])
+    >>> [(row.learning_rate, row.weight_decay) for row in optimizer.describe()]
+    [(0.5, 0.0), (0.05, 0.0)]
+    """
+
+    # The name of the model that it was made for, with others: at least one of them must have a variable.
+    made_for = None
+
+    def __init__(
+        self,
+        pattern,
+        learning_rate_multiplier=None,
+        weight_decay=None,
+        max_ndim=None,
+        optional=False,
+        slot_dtype=None,
+        exclusive=False,
+        role=None,
+        inputs=None,
+        outputs=None,
+        batch=None,
+        **hyperparameters,
+    ):
+        for name, value in hyperparameters.items():
+            _check_name(name, value)
+        self.pattern = checks.pattern("pattern", pattern)
+        self.learning_rate_multiplier = checks.optional(checks.nonnegative)(
+            "learning_rate_multiplier", learning_rate_multiplier
+        )
+        self.weight_decay = checks.optional(checks.number_or_schedule)("weight_decay", weight_decay)
+        self.max_ndim = checks.optional(checks.natural)("max_ndim", max_ndim)
+        self.optional = checks.flag("optional", optional)
+        self.slot_dtype = checks.optional(checks.one_of(*CODECS))("slot_dtype", slot_dtype)
+        self.exclusive = checks.flag("exclusive", exclusive)
+        self.role = checks.optional(checks.one_of(*KINDS))("role", role)
+        self.inputs = checks.optional(checks.axes)("inputs", inputs)
+        self.outputs = checks.optional(checks.axes)("outputs", outputs)
+        self.batch = checks.optional(checks.axes)("batch", batch)
+        self.hyperparameters = hyperparameters
+
+    @property
+    def says(self) -> dict[str, Any]:
+        """What it says about its variables, by name; what was not given is missing."""
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        return {name: value for name, value in settings.items() if value is not None} | self.hyperparameters
+
+    def matches(self, path: str, ndim: int) -> bool:
+        """Whether a variable of that path and that many axes fits."""
+        return re.search(self.pattern, path) is not None and (self.max_ndim is None or ndim <= self.max_ndim)
+
+    def get_config(self):
+        """All arguments, for `from_config`."""
+        return {
+            "pattern": self.pattern,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+            "weight_decay": serialized(self.weight_decay),
+            "max_ndim": self.max_ndim,
+            "optional": self.optional,
+            "slot_dtype": self.slot_dtype,
+            "exclusive": self.exclusive,
+            "role": self.role,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "batch": self.batch,
+            **self.hyperparameters,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The group with these arguments; one of version 0.1.0, where the first match won, is exclusive."""
+        config = {"exclusive": True, **config}
+        decay = config["weight_decay"]
+        decay = keras.saving.deserialize_keras_object(decay) if isinstance(decay, dict) else decay
+        return cls(**{**config, "weight_decay": decay})
+
+    def __eq__(self, other):
+        return isinstance(other, Group) and self.get_config() == other.get_config()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        given = [f"{name}={value!r}" for name, value in self.get_config().items() if name != "pattern"]
+        return f"Group({self.pattern!r}, {', '.join(given)})"
+
+
+@backends.opaque
+def no_decay_on_vectors() -> Group:
+    """The group of all variables with at most one axis (biases, scales and offsets of norms), without weight decay.
+
+    Example:
+
+    >>> import keras_adaptive
+    >>> optimizer = keras_adaptive.Adam(weight_decay=0.01, groups=[no_decay_on_vectors()])
+    >>> optimizer.build([keras.Variable([[1.0]], name="kernel"), keras.Variable([1.0], name="bias")])
+    >>> [row.weight_decay for row in optimizer.describe()]
+    [0.01, 0.0]
+    """
+    return Group("", weight_decay=0.0, max_ndim=1)
+
+
+def _check_name(name, value):
+    """Refuses what is no hyperparameter of any algorithm; what else an algorithm has, the optimizer knows."""
+    near = difflib.get_close_matches(name, [*SETTINGS, "max_ndim", "optional", "exclusive"], 1, 0.9)
+    meant = "learning_rate_multiplier" if name in ("learning_rate", "lr") else near[0] if near else None
+    if meant is not None:
+        raise TypeError(f"A group has no argument `{name}`; did you mean `{meant}`? Received: {name}={value!r}")

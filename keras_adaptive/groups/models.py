@@ -1,0 +1,104 @@
+"""The parts of a model, and which of its layers make its outputs."""
+
+import keras
+
+
+def walk(layer, seen=None):
+    """The layer and all that it is made of, in the order in which they were made."""
+    seen = set() if seen is None else seen
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield layer
+    for part in parts(layer):
+        yield from walk(part, seen)
+
+
+def parts(layer):
+    """The layers that are attributes of this one, or in its lists and dictionaries."""
+    found = list(layer.layers) if isinstance(layer, keras.Model) else []
+    held = list(vars(layer).values())
+    while held:
+        value = held.pop(0)
+        if isinstance(value, keras.Layer):
+            found.append(value)
+        elif isinstance(value, list | tuple | set):
+            held.extend(value)
+        elif isinstance(value, dict):
+            held.extend(value.values())
+    return found
+
+
+def own_weights(layer):
+    of_parts = {id(weight) for part in parts(layer) for weight in part.weights}
+    return [weight for weight in layer.weights if id(weight) not in of_parts]
+
+
+def is_embedding(layer):
+    return isinstance(layer, keras.layers.Embedding) or type(layer).__name__.endswith("Embedding")
+
+
+def has_kernel(weights):
+    return any(len(weight.shape) > 1 for weight in weights)
+
+
+class UnknownOutput(ValueError):
+    """A model, or a layer that makes an output, of which it is not known by which of its layers."""
+
+
+def output_layers(layer):
+    """The layers with a kernel that make what this one gives.
+
+    Raises:
+        UnknownOutput: it is made of several layers with kernels, and not functional.
+    """
+    if getattr(layer, "outputs", None):
+        makers = [_maker(output) for output in keras.tree.flatten(layer.outputs)]
+        return [last for maker in makers if maker is not None for last in output_layers(maker)]
+    within = list(walk(layer))
+    if any(getattr(part, "tie_weights", False) for part in within):
+        return []
+    # A wrapper's own weights, such as SpectralNormalization's vector, serve the kernel of the layer inside.
+    inner = [part for part in within if not is_embedding(part) and not isinstance(part, keras.layers.Wrapper)]
+    with_kernel = [part for part in inner if has_kernel(own_weights(part))]
+    if len(with_kernel) > 1:
+        raise UnknownOutput(f"{type(layer).__name__} {layer.name!r}")
+    return with_kernel
+
+
+def _maker(tensor):
+    """The layer with a kernel that a symbolic tensor comes from, through what has one input only."""
+    while True:
+        operation, node_index, _ = tensor._keras_history
+        if isinstance(operation, keras.Layer) and has_kernel(operation.weights):
+            return operation
+        inputs = operation._inbound_nodes[node_index].input_tensors
+        if len(inputs) != 1:
+            return None
+        (tensor,) = inputs
+
+
+def outputs_of(models, variables):
+    """The places of the variables that belong to the output layers of the model which they are trained in.
+
+    That is the smallest model with all of them; where several are equally small, what is an output of each counts. A
+    model which is not functional does not tell.
+    """
+    wanted = {id(variable) for variable in variables}
+    # A model whose constructor raised may still be there, without what `weights` needs.
+    built = [model for model in models if wanted and vars(model).get("built")]
+    holding = [(len(model.weights), model) for model in built if wanted <= {id(weight) for weight in model.weights}]
+    smallest = min((size for size, _ in holding), default=None)
+    common = None
+    for size, model in holding:
+        if size == smallest:
+            found = _output_weights(model)
+            common = found if common is None else common & found
+    return {place for place, variable in enumerate(variables) if id(variable) in (common or set())}
+
+
+def _output_weights(model):
+    try:
+        return {id(weight) for layer in output_layers(model) for weight in own_weights(layer)}
+    except UnknownOutput:
+        return set()

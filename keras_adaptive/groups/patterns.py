@@ -1,0 +1,78 @@
+"""Regular expressions from a file: those that could be searched for ever are refused by their form.
+
+Python's `re` has no time limit. It tries all ways in which repeated parts can share a text, so that (a+)+$ takes twice
+as long for each further letter.
+"""
+
+import re
+
+# Each takes as many steps as a path is long, times those of the others.
+MOST_REPEATS = 3
+QUANTIFIER = re.compile(r"(?:[*+?]|\{\d*(?:,\d*)?\})[?+]?")
+OPENING = re.compile(r"\((\?(P=|\()|\?(P<\w+>|<?[=!]|[a-zA-Z-]*:?|>))?")
+CHARACTERS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+
+
+def from_file(name: str, pattern: str) -> str:
+    """The pattern of a config; the user's own are not limited.
+
+    Raises:
+        ValueError: a part that may match texts of several lengths is repeated, there are more than MOST_REPEATS parts
+            without a limit, or it refers to what an earlier part matched.
+    """
+    reason = _reason(pattern)
+    if reason:
+        shown = pattern if len(pattern) <= 80 else f"{pattern[:77]}..."
+        raise ValueError(
+            f"`{name}` of a saved optimizer must not {reason}: a search could run for ever. If the pattern is yours, "
+            "load with compile=False and compile with an optimizer that is made in code, then load its state. "
+            f"Received: {name}={shown!r}"
+        )
+    return pattern
+
+
+def _found(part: re.Pattern, pattern: str, place: int) -> re.Match:
+    """What is at this place of a pattern that `re` has accepted."""
+    found = part.match(pattern, place)
+    assert found is not None
+    return found
+
+
+def _reason(pattern):
+    """What makes it unsafe, in words, or None. It is known to be a regular expression."""
+    varies = [False]
+    unit_varies, repeats, place = False, 0, 0
+    while place < len(pattern):
+        character, quantifier = pattern[place], QUANTIFIER.match(pattern, place)
+        if character == "\\":
+            if pattern[place + 1].isdigit():
+                return "refer to an earlier part"
+            unit_varies, place = False, place + 2
+        elif character == "[":
+            unit_varies, place = False, _found(CHARACTERS, pattern, place).end()
+        elif character == "(":
+            opening = _found(OPENING, pattern, place)
+            if opening[2]:
+                return "refer to an earlier part"
+            varies.append(False)
+            place = opening.end()
+        elif character == ")":
+            unit_varies = varies.pop()
+            varies[-1] |= unit_varies
+            place += 1
+        elif character == "|":
+            varies[-1] = True
+            place += 1
+        elif quantifier:
+            text = quantifier[0]
+            once = text[0] == "?" or re.match(r"\{,?[01]\}", text)
+            if unit_varies and not once:
+                return "repeat a part that itself repeats or has alternatives"
+            repeats += text[0] in "*+" or ("," in text)
+            varies[-1] = True
+            unit_varies, place = True, quantifier.end()
+        else:
+            unit_varies, place = False, place + 1
+        if repeats > MOST_REPEATS:
+            return f"have more than {MOST_REPEATS} parts that repeat"
+    return None

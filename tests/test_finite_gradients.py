@@ -1,0 +1,60 @@
+"""Finite gradients so large that float32 does not hold their squares: nothing becomes infinite or NaN in silence."""
+
+import keras
+import numpy as np
+import pytest
+from cases import each
+from keras import ops
+from support import a_weight, compiled, value
+
+START = np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(4, 3)
+USUAL = np.sin(np.arange(12, dtype="float32")).reshape(4, 3)
+
+
+def trained(case, gradients, **options):
+    """A matrix after these gradients, and its optimizer."""
+    weight = keras.Variable(START, name="kernel")
+    optimizer = case.make(**options)
+    step = compiled(optimizer, [weight])
+    for gradient in gradients:
+        step([ops.convert_to_tensor(gradient)])
+    return weight, optimizer
+
+
+def everything(weight, optimizer):
+    return [value(variable) for variable in (weight, *optimizer.plan.states[0].kept.values())]
+
+
+@each(torch="classes")
+@pytest.mark.parametrize("size", [2e19, 3e38])
+def test_an_element_that_would_not_be_finite_stays_as_it_was(case, size):
+    """One gradient of that size in the middle of usual ones; the other elements go on."""
+    large = USUAL.copy()
+    large[1, 2] = size
+    weight, optimizer = trained(case, [USUAL, USUAL, large, USUAL, USUAL], skip_nonfinite=True)
+    assert all(np.all(np.isfinite(x)) for x in everything(weight, optimizer))
+    assert int(value(optimizer.skipped_updates)) == 0
+    before, _ = trained(case, [USUAL, USUAL, large], skip_nonfinite=True)
+    assert np.any(value(weight) != value(before))
+
+
+@each(torch="classes")
+def test_nothing_is_skipped_of_usual_gradients(case):
+    gradients = [USUAL, -0.5 * USUAL, USUAL]
+    skipping, without = (trained(case, gradients, skip_nonfinite=skip) for skip in (True, False))
+    assert skipping[1].skipped_elements == 0
+    assert without[1].skipped_elements == 0
+    np.testing.assert_allclose(value(skipping[0]), value(without[0]), rtol=1e-6, atol=1e-7)
+
+
+def test_what_float16_does_not_hold_stays_and_is_counted():
+    """A step of 1e6 from 1, where float16 ends at 65504."""
+    from keras_adaptive import SGD
+
+    weight = a_weight([1.0, 1.0], dtype="float16")
+    optimizer = SGD(1e6, skip_nonfinite=True, monitor=True)
+    for _ in range(2):
+        optimizer.apply([ops.convert_to_tensor([1.0, 1e-4], dtype="float32")], [weight])
+    assert value(weight)[0] == 1.0
+    assert optimizer.skipped_elements == optimizer.metrics["skipped_elements"] == 2
+    assert -250 < value(weight)[1] < -150
