@@ -4,8 +4,11 @@ from keras_adaptive.core import checks
 from keras_adaptive.core.fields import Field, flag, fraction, kind, one_of, positive
 from keras_adaptive.core.state.codecs import CODECS
 from keras_adaptive.core.step.accumulate import Accumulate
+from keras_adaptive.core.step.agc import AdaptiveClip
 from keras_adaptive.core.step.average import Average
 from keras_adaptive.core.step.cautious import Cautious
+from keras_adaptive.core.step.cautious_decay import CautiousDecay
+from keras_adaptive.core.step.centralize import Centralize
 from keras_adaptive.core.step.clip import ClipGlobalNorm, ClipNorm, ClipValue
 from keras_adaptive.core.step.cowclip import ClipRows, CowClip
 from keras_adaptive.core.step.decay import Coupled, Decoupled, Independent
@@ -57,14 +60,27 @@ OF_KERAS: dict[str, Field] = {
 
 OWN: dict[str, Field] = {
     "weight_decay_mode": one_of(
-        ("decoupled", "coupled", "independent"),
+        ("decoupled", "coupled", "independent", "cautious"),
         "decoupled",
-        'how weights decay: "decoupled" from the gradient and times eta, "independent" of eta too, or "coupled", the L2 '
-        'penalty',
+        'how weights decay: "decoupled" from the gradient and times eta, "independent" of eta too, "coupled", the L2 '
+        'penalty, or "cautious", decoupled and only where the step goes towards 0',
         more='"decoupled" is theta <- theta - eta lambda theta, with the eta of the update and the theta before it; '
         '"independent" theta <- theta - lambda theta, whatever eta is; "coupled" g <- g + lambda theta after '
-        'clipping',
-        stages=(Decoupled, Coupled, Independent),
+        'clipping; "cautious" decays only the weights that the step moves towards 0 anyway (Chen et al., 2025)',
+        stages=(Decoupled, Coupled, Independent, CautiousDecay),
+    ),
+    "agc": positive(
+        None,
+        "the largest norm of each unit's gradient in units of the norm of its weights: adaptive gradient clipping",
+        "A unit is an output of a layer. The paper takes 0.01, and leaves the output layer alone, as is done here "
+        "(Brock, De, Smith and Simonyan, 2021)",
+        stages=(AdaptiveClip,),
+    ),
+    "centralize": flag(
+        False,
+        "subtract from the gradient of each output of a layer its mean over the inputs",
+        "Vectors and embeddings are left alone (Yong, Huang, Hua and Zhang, 2020)",
+        stages=(Centralize,),
     ),
     "groups": Field(
         checks.list_of(Group),

@@ -1,0 +1,31 @@
+"""Gradient centralization: the gradient of each output without its mean."""
+
+from keras_adaptive.core.math.numerics import mean
+from keras_adaptive.core.step.stage import Place, Stage
+from keras_adaptive.groups.roles import EMBEDDING
+
+
+class Centralize(Stage):
+    """g <- g - mean(g over the inputs of each output of a layer).
+
+    Of a variable that no layer explains, the last axis is the outputs. Vectors and embeddings are left alone: an
+    embedding's inputs are its rows, of which most have no gradient. With coupled weight decay the penalty is part of
+    the gradient, as in the authors' code.
+
+    Source: Yong, Huang, Hua and Zhang, "Gradient Centralization: A New Optimization Technique for Deep Neural
+    Networks", ECCV 2020.
+    """
+
+    place, option = Place.GRADIENT, "centralize"
+    couples_elements = passes_again = needs_whole_gradient = True
+
+    @classmethod
+    def of(cls, optimizer):
+        return cls() if optimizer.centralize else None
+
+    def applies_to(self, variable):
+        return not variable.role.is_vector and variable.role.kind != EMBEDDING
+
+    def on_gradient(self, step, theta, g):
+        role = step.state.role
+        return g - mean(g, role.inputs if role.is_matrix else tuple(range(len(g.shape) - 1)), keepdims=True)
