@@ -244,7 +244,10 @@ WRONG = [
 LATE = [
     (["--optimizer", "Adamm"], "unknown --optimizer 'Adamm'; the nearest names are Adam, "),
     (["--batch-size", 2000], "--batch-size must be at most 1437 here. Received: 2000"),
-    (["--optimizer", "AdaBound", "--learning-rate", 0], "--optimizer AdaBound cannot be made so: `learning_rate` must be a number above 0"),
+    (
+        ["--optimizer", "AdaBound", "--learning-rate", 0],
+        "--optimizer AdaBound cannot be made so: `learning_rate` must be a number above 0",
+    ),
     (["--dataset", "mnits"], "no --dataset 'mnits'; the nearest names are mnist"),
     (["--dataset", "imagenet2012"], "has to be downloaded by hand"),
     (["--dataset", "imdb_reviews"], "--dataset must be images with one class each"),
