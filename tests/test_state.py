@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from cases import column, each
-from support import Ramp, difference, state, value, values
+from support import Ramp, descend, difference, state, value, values
 
 import keras_adaptive
 
@@ -189,6 +189,24 @@ def test_a_checkpoint_of_other_variables_is_refused_before_they_are_made(optimiz
     with pytest.raises(ValueError, match=r"must be those of the optimizer that was saved: \['.*Received: \["):
         tf.train.Checkpoint(model=other, optimizer=here).restore(path)
     assert difference(values([*other.variables, *here.variables]), before) == 0.0
+
+
+@each()
+def test_what_a_state_lacks_begins_anew_also_after_other_updates(case):
+    start = [np.linspace(-1.0, 1.0, 5) * size for size in (1, 2, 3)]
+
+    def weights(chosen=(0, 1, 2)):
+        return [keras.Variable(start[i], name=f"w{i}") for i in chosen]
+
+    first, optimizer, alone = case.make(), case.make(), case.make()
+    descend(first, of_first := weights((0, 1)), 1, 4)
+    descend(optimizer, trained := weights(), 1, 4)
+    assert optimizer.set_state(first.get_state()).not_in_file == ("w2",)
+    trained[2].assign(start[2])
+    descend(optimizer, trained, 4, 7)
+    descend(first, of_first, 4, 7)
+    descend(alone, of_alone := weights((2,)), 4, 7)
+    assert difference(values(trained), values([*of_first, *of_alone])) <= 1e-6
 
 
 @pytest.mark.on("tensorflow")

@@ -2,7 +2,7 @@
 
 from keras_adaptive.core.state import states
 from keras_adaptive.core.state.states import path
-from keras_adaptive.core.step import order, stage, stateless
+from keras_adaptive.core.step import order, scheduled, stage, stateless
 from keras_adaptive.groups import assignment, roles
 
 
@@ -79,5 +79,6 @@ def _add_scalars(optimizer, made):
     for scalar in optimizer.scalars:
         initial = getattr(optimizer, scalar.initial) if isinstance(scalar.initial, str) else scalar.initial
         common[scalar.name] = counter(optimizer, scalar.name, dtype, states.constant(initial))
-    whole = states.Whole(assignment.hyperparameters(optimizer, {}), dtype)
-    vars(optimizer).update(common=common, whole=whole)
+    whole = states.Whole(assignment.hyperparameters(optimizer, {}), scheduled.names(optimizer, ()), dtype)
+    corrections = scheduled.made(scheduled.found(optimizer), lambda name: counter(optimizer, name, dtype))
+    vars(optimizer).update(common=common, whole=whole, corrections=corrections)

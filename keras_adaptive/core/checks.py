@@ -25,12 +25,14 @@ class Check:
         convert: makes the value that is stored; raises a TypeError for another kind.
         holds: whether the converted value is in range.
         type: the type for signatures and type checkers.
+        takes_schedules: it accepts a LearningRateSchedule too.
     """
 
     accepted: str
     convert: Callable[[Any], Any]
     holds: Callable[[Any], bool]
     type: Any = Any
+    takes_schedules: bool = False
 
     def __call__(self, name: str, value: Any) -> Any:
         try:
@@ -178,6 +180,17 @@ def optional(check: Check) -> Check:
     )
 
 
+def scheduled(check: Check) -> Check:
+    """The same check of a number, which lets a LearningRateSchedule pass."""
+    return Check(
+        f"{check.accepted}, or a LearningRateSchedule",
+        lambda value: value if is_schedule(value) else check.convert(value),
+        lambda value: is_schedule(value) or check.holds(value),
+        float | LearningRateSchedule | (None if check.type == float | None else float),
+        takes_schedules=True,
+    )
+
+
 def auto_or(check: Check) -> Check:
     """The same check, which lets "auto" pass."""
     return Check(
@@ -227,6 +240,7 @@ weight_decay = Check(
     _decay,
     lambda x: x is None or number_or_schedule.holds(x),
     float | LearningRateSchedule | None,
+    takes_schedules=True,
 )
 loss_scale = Check(
     '"dynamic" or a finite real number above 0',

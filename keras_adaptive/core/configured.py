@@ -167,8 +167,8 @@ def get_config(optimizer):
     config = TO_LOAD | keras.optimizers.Optimizer.get_config(optimizer)
     if isinstance(optimizer._learning_rate, keras.Variable):
         config["learning_rate"] = _number_or_schedule(optimizer)
-    config |= {name: getattr(optimizer, name) for name in [*optimizer.hyperparameters, *OWN]}
-    config["weight_decay"] = serialized(optimizer.weight_decay)
+    config |= {name: getattr(optimizer, name) for name in OWN}
+    config |= {name: serialized(getattr(optimizer, name)) for name in [*optimizer.hyperparameters, "weight_decay"]}
     if optimizer.groups is not None:
         config["groups"] = [keras.saving.serialize_keras_object(group) for group in optimizer.groups]
     if optimizer.cowclip is not None:
@@ -213,7 +213,8 @@ def from_config(cls, config, custom_objects=None):
     # Version 0.1.0 decided by names, and wrote nothing about roles.
     known = decisions.known_roles(config.pop("roles", roles.VERSION_0_1 if "decided" in config else None))
     excluded, decided = config.pop("excluded_from_weight_decay", None), config.pop("decided", None)
-    for name in ("groups", "weight_decay", "cowclip"):
+    objects = [name for name in (*cls.hyperparameters, "weight_decay") if isinstance(config.get(name), dict)]
+    for name in ("groups", "cowclip", *objects):
         if config.get(name) is not None:
             config[name] = decisions.deserialized(name, config[name], custom_objects)
     decided = decisions.decided(decided, len(config.get("groups") or ()))

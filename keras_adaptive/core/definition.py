@@ -1,14 +1,16 @@
 """What is made of an algorithm's class when it is defined: its arguments, its signature, its docstring."""
 
+import dataclasses
 import inspect
 from dataclasses import KW_ONLY
 
 import keras
 
-from keras_adaptive.core import fields
+from keras_adaptive.core import checks, fields
 from keras_adaptive.core.options import OPTIONS, STAGES
 from keras_adaptive.core.state.slots import as_slots
 from keras_adaptive.core.step.clock import Hyperparameters
+from keras_adaptive.core.step.scheduled import DEBIAS
 
 # What the core stores for a variable beside the slots, and for all of them.
 OF_VARIABLE = {"theta", "as_of", "born", "gradient_accumulator", *(role for stage in STAGES for role in stage.roles)}
@@ -36,8 +38,9 @@ def complete(cls) -> None:
     body = {name: one for name, one in taken.items() if one is not KW_ONLY}
     if "learning_rate" in body:
         cls.positional = list(taken.values()).index(KW_ONLY) if KW_ONLY in taken.values() else 1
-    own = cls.own_fields | body
-    cls.own_fields, cls.slots = own, as_slots(cls.slots)
+    cls.slots = as_slots(cls.slots)
+    own = cls.own_fields | {name: _schedulable(cls, name, one) for name, one in body.items()}
+    cls.own_fields = own
     cls.fields = own | {name: one for name, one in OPTIONS.items() if name not in own}
     cls.hyperparameters = {
         name: one.check for name, one in own.items() if name not in OPTIONS and name != "learning_rate"
@@ -52,6 +55,14 @@ def complete(cls) -> None:
     if is_made_of_fields and vars(cls).get("__doc__"):
         options = {name: one for name, one in cls.fields.items() if name not in own}
         cls.__doc__ = fields.documented(cls.__doc__, own, options, whole=cls is maker)
+
+
+def _schedulable(cls, name, field):
+    """The field of a number that may change from update to update, which then may be a schedule as well."""
+    begins = {one.initial for one in (*cls.slots, *cls.scalars) if isinstance(one.initial, str)}
+    if name in OPTIONS or name in begins or not field.may_be_scheduled:
+        return field
+    return dataclasses.replace(field, check=checks.scheduled(field.check))
 
 
 def _without_self(constructor):
@@ -82,7 +93,7 @@ def _refuse_names(cls):
     slots, scalars = [slot.name for slot in cls.slots], [scalar.name for scalar in cls.scalars]
     taken = {
         "argument": (list(cls.hyperparameters), of_optimizer),
-        "slot": (slots, OF_VARIABLE | {f"{name}_scale" for name in slots}),
+        "slot": (slots, OF_VARIABLE | {f"{name}_scale" for name in slots} | {x for x in slots if x.endswith(DEBIAS)}),
         "scalar": (scalars, OF_ALL | OF_RULE | set(cls.hyperparameters)),
     }
     for what, (names, reserved) in taken.items():

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from keras import backend, ops
 
+from keras_adaptive.core import checks
+from keras_adaptive.core.step import scheduled
+
 WIDTH = 120
 # Columns by the fields of a Row. One whose entries are all the same is told below the table.
 COLUMNS = {
@@ -70,10 +73,7 @@ class Table:
         """The table of an optimizer that is built."""
         # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
         eta = float(str(ops.convert_to_numpy(optimizer.eta())))
-        scheduled = {
-            name: float(ops.convert_to_numpy(decay(optimizer.iterations)))
-            for name, decay in optimizer.plan.scheduled.items()
-        }
+        now = scheduled.asked(optimizer.plan.scheduled, optimizer.iterations)
         rows = []
         for state in optimizer.plan.states:
             kept = state.kept | state.window
@@ -88,7 +88,7 @@ class Table:
                     group=", ".join(f"{index}: {optimizer.groups[index].pattern}" for index in state.groups),
                     groups=state.groups,
                     learning_rate=eta * state.learning_rate_multiplier,
-                    weight_decay=scheduled.get(state.scheduled_decay, state.weight_decay) or 0.0,
+                    weight_decay=_now(state.weight_decay, now.get(state.clock_names["weight_decay"])),
                     slots=tuple(kept),
                     state_bytes=sum(map(stored_bytes, kept.values())),
                 )
@@ -140,6 +140,11 @@ def _aligned(lines, shown):
     if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
         return [joined(line, 0) for line in lines]
     return [part for line in lines for part in (line[0], f"    {joined(line, 1)}")]
+
+
+def _now(weight_decay, scheduled):
+    """The decay rate of the next update."""
+    return float(ops.convert_to_numpy(scheduled)) if checks.is_schedule(weight_decay) else weight_decay or 0.0
 
 
 def _notes(optimizer, eta, rows):

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state.matching import distinct
+from keras_adaptive.core.step import scheduled
 
 
 def evaluation_weights(optimizer) -> dict[str, np.ndarray]:
@@ -118,7 +119,7 @@ def restore(optimizer):
             codec.decode(name, _snapshots(state, codec.parts(name, shape)))
             for name, (shape, codec) in state.slots.items()
         ]
-        weights = optimizer.training_weights(state.h, *slots)
+        weights = optimizer.training_weights(scheduled.last(optimizer, state), *slots)
         if weights is not None and _holds_evaluation_weights(optimizer, state):
             backends.assign_everywhere(state.variable, weights)
 

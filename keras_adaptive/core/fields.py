@@ -51,6 +51,7 @@ class Field:
         help: what it is, in a few words.
         more: what there is to say besides; for options, where all of them are described.
         stages: what the option adds to a step (core/step/stage.py).
+        static: it is read when the optimizer is built, and so a number that stays.
     """
 
     check: Check
@@ -58,6 +59,12 @@ class Field:
     help: str
     more: str = ""
     stages: tuple[type[Stage], ...] = ()
+    static: bool = False
+
+    @property
+    def may_be_scheduled(self) -> bool:
+        """Whether a schedule could stand for it."""
+        return self.check.type in (float, float | None) and not self.static
 
     def described(self, name: str, whole: bool = True) -> str:
         """Its entry in a docstring; `whole`: with what there is to say besides."""
@@ -73,10 +80,15 @@ def kind(check: Check):
     """A function that declares a field of this kind. It accepts None if that is the default, or if it is `optional`."""
 
     def declare(
-        default: Any, help: str, more: str = "", optional: bool = False, stages: tuple[type[Stage], ...] = ()
+        default: Any,
+        help: str,
+        more: str = "",
+        optional: bool = False,
+        stages: tuple[type[Stage], ...] = (),
+        static: bool = False,
     ) -> Any:
         accepts = checks.optional(check) if optional or default is None else check
-        return Field(accepts, default, help, more, stages)
+        return Field(accepts, default, help, more, stages, static)
 
     return declare
 

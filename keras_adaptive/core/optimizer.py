@@ -13,7 +13,7 @@ from keras_adaptive.core.state import by_position, checkpoint, stateful
 from keras_adaptive.core.state.left_out import LeftOut
 from keras_adaptive.core.state.slots import Scalar, Slot
 from keras_adaptive.core.state.states import paths
-from keras_adaptive.core.step import atomic, cowclip, gradients, loss_scale, monitor, order, stateless
+from keras_adaptive.core.step import atomic, cowclip, gradients, loss_scale, monitor, order, scheduled, stateless
 
 
 class AdaptiveOptimizer(keras.optimizers.Optimizer):
@@ -32,7 +32,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     alone, or the elements of several variables come as one row (`about` may say so of one variable, and knows its
     shape); `decay = "rule"` says that the rule applies `h.weight_decay` itself; `evaluation_slot` names the slot with
     the weights that a model is evaluated at, if those are others than it is trained at, and `training_weights` gives
-    these from the slots, where it can.
+    these from the slots, where it can; `first_average` is the update with which moving averages begin.
 
     An argument that is changed after the optimizer is built raises a ValueError: what was compiled holds the old one.
     The learning rate may change at any time. `build` raises one for `shard_state` on another backend than JAX or
@@ -64,6 +64,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     elementwise: ClassVar[bool] = False
     decay: ClassVar[str] = "core"
     evaluation_slot: ClassVar[str | None] = None
+    first_average: ClassVar[int] = 1
     # Arguments of version 0.1.0 that have another name now.
     renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -108,6 +109,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             _roles=None,
             plan=None,
             common={},
+            corrections={},
             whole=None,
         )
 
@@ -266,7 +268,9 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 the strategy, or a dynamic loss scale that no loss was multiplied by.
                 Nothing has changed then.
         """
-        grads = gradients.listed(grads)
+        self._apply(gradients.listed(grads), trainable_variables, counts)
+
+    def _apply(self, grads, trainable_variables=None, counts=None, hyperparameters=None):
         if trainable_variables is None:
             if not self.built:
                 raise ValueError("`trainable_variables` must be given until the optimizer is built. Received: None")
@@ -287,24 +291,30 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         in_order = gradients.in_order(self, keys, grads, variables)
         gradients.check_lazy(self, in_order)
         counts = cowclip.given(self.plan.states, in_order, counts)
+        hyperparameters = scheduled.given(self, hyperparameters)
         with atomic.uninterrupted():
-            order.apply(self, in_order, counts)
+            order.apply(self, in_order, counts, hyperparameters)
 
     @backends.opaque
-    def stateless_apply(self, optimizer_variables, grads, trainable_variables, counts=None):
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables, counts=None, hyperparameters=None):
         """Keras's method: `apply` to values, which are returned; takes `counts` as `apply` does.
 
         Args:
             optimizer_variables, trainable_variables: the values of `optimizer.variables` and of the variables that the
                 optimizer was built with, in their order.
             grads, counts: see `apply`.
+            hyperparameters: by name, numbers or scalar tensors that take the place of the optimizer's own in this step,
+                traced ones too, so that one compiled step serves a sweep. What a group says stays. Give the same at
+                every step: bias corrections take them as constants, and slots are made for the optimizer's own. For
+                what changes pass a LearningRateSchedule to the constructor.
 
         Returns:
             The new trainable variables, and the new optimizer variables.
 
         Raises:
             ValueError: the optimizer is not built, or the values are not those of its variables: of another number or
-                shape, or those of a model that trains other ones.
+                shape, or those of a model that trains other ones; or a hyperparameter has a value that it may not have.
+            TypeError: a hyperparameter that there is not, or that no step can change.
         """
         if not self.built:
             raise ValueError(
@@ -316,7 +326,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         variables = [*self._trainable_variables, *self.variables]
         mapping = zip(variables, [*trainable_variables, *optimizer_variables], strict=True)
         with keras.StatelessScope(state_mapping=list(mapping)) as scope:
-            self.apply(grads, counts=counts)
+            self._apply(grads, None, counts, hyperparameters)
         new = [scope.get_current_value(variable) for variable in variables]
         return new[: len(self._trainable_variables)], new[len(self._trainable_variables) :]
 

@@ -28,6 +28,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def at(self, k):
         raise NotImplementedError
 
+    def __repr__(self):
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.arguments)
+        return f"{type(self).__name__}({given})"
+
     def get_config(self):
         """All arguments, for `from_config`."""
         return {name: serialized(getattr(self, name)) for name in self.arguments}

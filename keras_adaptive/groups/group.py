@@ -46,7 +46,8 @@ class Group:
         outputs: tuple of the axes that are a layer's outputs, the columns of its matrix. Default None: as for `inputs`.
         batch: tuple of the axes along which each place has a matrix of its own, such as experts. Default None: as the
             layers say, or none if `inputs` or `outputs` is given.
-        **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name.
+        **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name; schedules too, where the algorithm
+            takes them.
 
     Raises:
         ValueError, TypeError: for an argument out of range or of the wrong kind, or a misspelt one; when the optimizer
@@ -123,16 +124,15 @@ class Group:
             "inputs": self.inputs,
             "outputs": self.outputs,
             "batch": self.batch,
-            **self.hyperparameters,
+            **{name: serialized(value) for name, value in self.hyperparameters.items()},
         }
 
     @classmethod
     def from_config(cls, config):
         """The group with these arguments; one of version 0.1.0, where the first match won, is exclusive."""
+        read = keras.saving.deserialize_keras_object
         config = {"exclusive": True, **config}
-        decay = config["weight_decay"]
-        decay = keras.saving.deserialize_keras_object(decay) if isinstance(decay, dict) else decay
-        return cls(**{**config, "weight_decay": decay})
+        return cls(**{name: read(value) if isinstance(value, dict) else value for name, value in config.items()})
 
     def __eq__(self, other):
         return isinstance(other, Group) and self.get_config() == other.get_config()

@@ -18,6 +18,7 @@ LEARNING_RATE_MULTIPLIER = nonnegative(
     None,
     'what a companion\'s eta is multiplied by, in its weight decay too; None: 0.015 with scale "original", and 1 with '
     '"moonlight", whose eta is that of AdamW',
+    static=True,
 )
 BETA_1 = fraction(0.9, "beta_1 of a companion")
 BETA_2 = fraction(0.95, "beta_2 of a companion")

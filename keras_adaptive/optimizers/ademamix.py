@@ -1,12 +1,10 @@
 """AdEMAMix."""
 
-import math
-
 import keras
 from keras.ops import exp, expm1, sqrt
 
 from keras_adaptive.core.fields import count, fraction, nonnegative, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import clip
+from keras_adaptive.core.math.numerics import clip, log_of
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 
@@ -57,14 +55,10 @@ class AdEMAMix(AdaptiveOptimizer):
             alpha = alpha * clip(h.t / h.alpha_steps, 1.0)
         if h.beta_3_steps is not None:
             s = clip(h.t / h.beta_3_steps, 1.0)
-            log_beta_3 = 1 / ((1 - s) * _inverse_log(h.beta_1) + s * _inverse_log(h.beta_3))
+            log_beta_3 = 1 / ((1 - s) / log_of(h.beta_1) + s / log_of(h.beta_3))
             beta_3, rest = exp(log_beta_3), -expm1(log_beta_3)
         m = h.beta_1 * m + (1 - h.beta_1) * g
         n = beta_3 * n + rest * g
         v = h.beta_2 * v + (1 - h.beta_2) * g * g
         m_hat, v_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2)
         return h.eta * (m_hat + alpha * n) / (sqrt(v_hat) + h.epsilon), (m, n, v)
-
-
-def _inverse_log(beta):
-    return 1 / math.log(beta) if beta > 0 else -0.0

@@ -7,7 +7,7 @@ from keras import ops
 from keras.ops import sqrt
 
 from keras_adaptive.core.fields import flag, fraction, growth, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import maximum, minimum, quotient
+from keras_adaptive.core.math.numerics import maximum, minimum, quotient, sqrt_of
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Scalar, Slot
 
@@ -69,7 +69,7 @@ class DAdaptAdam(AdaptiveOptimizer):
         return {"q": q, "denominator": ops.sum(ops.abs(self.next_s(h, delta, g, s)))}
 
     def settle(self, h, sums, d, d_next, numerator, denominator):
-        d, beta_3 = d_next, math.sqrt(h.beta_2)
+        d, beta_3 = d_next, sqrt_of(h.beta_2)
         numerator = beta_3 * numerator + (1 - beta_3) * sums["q"]
         denominator = (1 - beta_3) * sums["denominator"]
         d_hat = quotient(numerator, denominator)
@@ -90,5 +90,5 @@ class DAdaptAdam(AdaptiveOptimizer):
         return delta * sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) if h.use_bias_correction else delta
 
     def next_s(self, h, delta, g, s):
-        beta_3 = math.sqrt(h.beta_2)
+        beta_3 = sqrt_of(h.beta_2)
         return beta_3 * s + (1 - beta_3) * delta * g

@@ -65,7 +65,7 @@ class Lamb(AdaptiveOptimizer):
     decay = "rule"
 
     def check_together(self, phi_lower, phi_upper, **others):
-        if phi_upper is not None and phi_lower > phi_upper:
+        if isinstance(phi_lower, float) and isinstance(phi_upper, float) and phi_lower > phi_upper:
             raise ValueError(
                 f"`phi_lower` must be at most `phi_upper`. Received: phi_lower={phi_lower}, phi_upper={phi_upper}"
             )

@@ -47,7 +47,9 @@ class Mars(AdaptiveOptimizer):
     gamma = nonnegative(0.025, "how much of the change is added")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
     variant = one_of(("adamw", "lion"), "adamw", '"adamw" or "lion"')
-    vector_learning_rate_multiplier = nonnegative(1.0, "what eta is multiplied by for a variable that is no matrix")
+    vector_learning_rate_multiplier = nonnegative(
+        1.0, "what eta is multiplied by for a variable that is no matrix", static=True
+    )
     vector_beta_1 = fraction(0.9, "beta_1 of such a variable")
     vector_beta_2 = fraction(0.95, "beta_2 of such a variable")
     slots = ("m", Slot("v", when="variable.adam", nonnegative=True), Slot("p", when="variable.matrix"))

@@ -6,7 +6,6 @@ import keras
 from keras.ops import exp, sqrt
 
 from keras_adaptive.core.fields import KW_ONLY, fraction, nonnegative, one_of, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import debias
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 
@@ -69,5 +68,5 @@ class Nadam(AdaptiveOptimizer):
             p = mu * p
             n = mu_next * m / (1 - mu_next * p) + (1 - mu) * g / (1 - p)
         else:
-            n = h.beta_1 * m / debias(h.beta_1, h.t + 1) + (1 - h.beta_1) * g / h.debias(h.beta_1)
+            n = h.beta_1 * m / h.debias(h.beta_1, 1) + (1 - h.beta_1) * g / h.debias(h.beta_1)
         return h.eta * n / (sqrt(v_hat) + h.epsilon), (m, v, p)

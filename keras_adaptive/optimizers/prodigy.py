@@ -7,7 +7,7 @@ from keras import ops
 from keras.ops import sqrt
 
 from keras_adaptive.core.fields import flag, fraction, growth, positive, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import constant, maximum, minimum, quotient
+from keras_adaptive.core.math.numerics import constant, maximum, minimum, quotient, sqrt_of
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import THETA, Scalar, Slot
 
@@ -105,4 +105,4 @@ class Prodigy(AdaptiveOptimizer):
         return self.beta_3_of(h) * s + (d / h.d_0) * (d if h.safeguard_warmup else delta) * g
 
     def beta_3_of(self, h):
-        return math.sqrt(h.beta_2) if h.beta_3 is None else h.beta_3
+        return sqrt_of(h.beta_2) if h.beta_3 is None else h.beta_3

@@ -3,7 +3,7 @@
 import math
 
 import keras
-from keras.ops import expm1, sqrt, where
+from keras.ops import expm1, log1p, sqrt, where
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.fields import fraction, kind, one_of, rate, sole_stabiliser
@@ -11,7 +11,7 @@ from keras_adaptive.core.math.numerics import positive_part
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 
-AT_LEAST_4 = checks.Check("a finite real number, at least 4", checks.real, lambda x: 4.0 <= x < math.inf)
+AT_LEAST_4 = checks.Check("a finite real number, at least 4", checks.real, lambda x: 4.0 <= x < math.inf, float)
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -49,7 +49,7 @@ class RAdam(AdaptiveOptimizer):
     beta_1 = fraction(0.9, "weight of the last average of the gradient")
     beta_2 = fraction(0.999, "weight of the last average of its square")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root of the uncorrected v, in units of the gradient")
-    threshold = kind(AT_LEAST_4)(4.0, "how long the average must be for an adapted step")
+    threshold = kind(AT_LEAST_4)(4.0, "how long the average must be for an adapted step", static=True)
     unrectified = one_of(("momentum", "skip"), "momentum", 'what is done before: "momentum" or "skip"')
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
@@ -59,22 +59,20 @@ class RAdam(AdaptiveOptimizer):
         v = h.beta_2 * v + (1 - h.beta_2) * g * g
         m_hat, rho = m / h.debias(h.beta_1), 2 / (1 - h.beta_2) - 1
         u = m_hat if h.unrectified == "momentum" else 0.0 * m_hat
-        if rho > h.threshold:
-            rho_t = h.once(("rho", h.beta_2), lambda: length(h.beta_2, rho, h.t))
-            r = sqrt(positive_part((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)))
-            adapted = r * m_hat * sqrt(h.debias(h.beta_2)) / (sqrt(v) + h.epsilon)
-            u = where(rho_t > h.threshold, adapted, u)
+        rho_t = h.once(("rho", h.beta_2), lambda: length(h, rho))
+        r = sqrt(positive_part((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)))
+        adapted = r * m_hat * sqrt(h.debias(h.beta_2)) / (sqrt(v) + h.epsilon)
+        u = where(rho_t > h.threshold, adapted, u)
         return h.eta * u, (m, v)
 
 
-def length(beta_2, rho, t):
+def length(h, rho):
     """rho_t. While t is small, its two terms are as large as rho and most digits of their difference are lost.
 
     With beta_2^t = exp(-2y), rho_t is t (1 - L(y)) + L(y/t), where L(y) = coth(y) - 1/y.
     """
-    x = -math.log(beta_2)
-    y = t * (x / 2)
-    return where(y < 1.0, t * (1 - _langevin(y)) + _langevin(x / 2), rho - 2 * t / expm1(2 * y))
+    y = -log1p(-h.debias(h.beta_2)) / 2
+    return where(y < 1.0, h.t * (1 - _langevin(y)) + _langevin(y / h.t), rho - 2 * h.t / expm1(2 * y))
 
 
 def _langevin(y):

@@ -9,7 +9,6 @@ from keras.ops import sqrt
 
 from keras_adaptive.core import checks
 from keras_adaptive.core.fields import count, flag, fraction, kind, one_of, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import debias
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 from keras_adaptive.optimizers import _matrices as matrices
@@ -152,17 +151,18 @@ class Shampoo(AdaptiveOptimizer):
             "start": h.frequency if h.start is None else h.start,
             "root": 2 * blocks.order if blocks and h.root is None else h.root,
             "grafts_adam": h.graft == "adam",
+            "sums": h.beta_2 == 1.0,
         }
 
     def rule(self, h, theta, g, H, P, m, v, b):
         def gathered(old, new):
-            return old + new if h.beta_2 == 1.0 else h.beta_2 * old + (1 - h.beta_2) * new
+            return old + new if h.variable.sums else h.beta_2 * old + (1 - h.beta_2) * new
 
         def unbiased(average):
-            return average if h.beta_2 == 1.0 else average / h.debias(h.beta_2)
+            return average if h.variable.sums else average / h.debias(h.beta_2)
 
         beta_3 = h.beta_1 ** (2 if h.nesterov else 1) if h.beta_3 is None else h.beta_3
-        M = (beta_3 * m + (1 - beta_3) * g) / (1 - beta_3 + beta_3 * debias(h.beta_1, h.t - 1))
+        M = (beta_3 * m + (1 - beta_3) * g) / (1 - beta_3 + beta_3 * h.debias(h.beta_1, -1))
         m = h.beta_1 * m + (1 - h.beta_1) * g
         v = gathered(v, g * g)
         p = M / (sqrt(unbiased(v)) + h.graft_epsilon) if h.variable.grafts_adam else M

@@ -7,7 +7,6 @@ from keras import ops
 from keras.ops import sqrt
 
 from keras_adaptive.core.fields import count, decay_rate, fraction, rate, sole_stabiliser
-from keras_adaptive.core.math.numerics import debias, maximum
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 from keras_adaptive.optimizers import _matrices as matrices
@@ -62,6 +61,8 @@ class Soap(AdaptiveOptimizer):
     frequency = count(10, "after how many updates the basis is renewed")
     max_size = count(10000, "how long an axis is at most that has a basis")
     weight_decay = decay_rate(0.01)
+    # The first update makes the bases alone.
+    first_average = 2
     slots = ("m", Slot("v", nonnegative=True), Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
 
     def about(self, role, h):
@@ -76,7 +77,6 @@ class Soap(AdaptiveOptimizer):
         # A variable whose first gradient comes later has no basis until then.
         first = ops.all(ops.equal(Q, 0.0)) if h.variable.axes else ops.equal(h.t, 1)
         L, Q = matrices.unpack(L, count, lengths), matrices.unpack(Q, count, lengths)
-        k = maximum(h.t - 1, ops.ones_like(h.t))
 
         def turned(x, by):
             """x with its axes multiplied by these matrices."""
@@ -90,7 +90,7 @@ class Soap(AdaptiveOptimizer):
         v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(G, to_basis) ** 2)
         d = h.variable.view.back(turned(turned(h.variable.view.tensors(m), to_basis) / (sqrt(v) + h.epsilon), Q))
         # A first gradient that is not finite shows, although nothing moves.
-        delta = h.eta * (sqrt(debias(h.beta_2, k)) / debias(h.beta_1, k) * d + 0.0 * g)
+        delta = h.eta * (sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) * d + 0.0 * g)
 
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
         L = [beta * old + (1 - beta) * matrices.gram(G, axis) for axis, old in zip(h.variable.axes, L, strict=True)]

@@ -95,7 +95,7 @@ def run_and_kill(backend, arguments, kept, processes, folder, longest=2.0):
     ("backend", "options", "workers"),
     [
         pytest.param("tensorflow", [], 0, marks=pytest.mark.variant),
-        pytest.param("tensorflow", ["--replicas", 2], 0, marks=pytest.mark.full),
+        pytest.param("tensorflow", ["--replicas", 2], 0, marks=pytest.mark.variant),
         pytest.param("tensorflow", ["--strategy", "multiworker"], 2, marks=pytest.mark.full, id="two workers"),
         pytest.param("jax", ["--replicas", 2], 0, marks=pytest.mark.variant),
         pytest.param("jax", [], 0, marks=pytest.mark.full),

@@ -77,8 +77,7 @@ class Joined(Piece):
 
 def kinds(transaction, gradients, values):
     """For each variable its `Kind` and its device; None where it is updated by itself in this step."""
-    if "kinds" not in transaction.cache:
-        transaction.cache["kinds"] = [transaction.kind(state) for state in transaction.states]
+    of_place = {place: bucket.kind for bucket in transaction.buckets for place in bucket.places}
 
     def alone(gradient, of_one):
         # Places of random bits in one row are counted in int32.
@@ -86,8 +85,8 @@ def kinds(transaction, gradients, values):
         return not fits or not all(value.is_contiguous() for value in of_one.values())
 
     return [
-        None if kind is None or alone(gradient, of_one) else (kind, gradient.device)
-        for kind, gradient, of_one in zip(transaction.cache["kinds"], gradients, values, strict=True)
+        None if of_place[place] is None or alone(gradient, of_one) else (of_place[place], gradient.device)
+        for place, (gradient, of_one) in enumerate(zip(gradients, values, strict=True))
     ]
 
 
@@ -104,7 +103,7 @@ def pieces(transaction, kinds, gradients, values, most, whole):
     for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
         piece, size = Piece(state, kind, gradient, of_one), math.prod(state.shape)
         # To join what is larger would cost more than the calls that it saves.
-        if kind is not None and kind[0].joins and size <= most / 4:
+        if kind is not None and kind[0].shape is None and not kind[0].noisy and size <= most / 4:
             small.setdefault(kind, []).append(piece)
         elif size <= most or gradient is None or not transaction.divisible(state) or kind in whole:
             yield piece

@@ -21,13 +21,27 @@ def compute_dtype(dtype: str) -> str:
     return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
-def constant(number: float, dtype):
-    """The number in the full precision of the dtype.
+def constant(number, dtype):
+    """The number in the full precision of the dtype; a scalar tensor in that dtype.
 
     Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`),
     and on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
     """
+    if ops.is_tensor(number):
+        return ops.cast(number, dtype)
     return ops.convert_to_tensor(np.asarray(number, backend.standardize_dtype(dtype)))
+
+
+def sqrt_of(number):
+    """The root of a hyperparameter: of a Python number in full precision, or of a scalar tensor."""
+    return ops.sqrt(number) if ops.is_tensor(number) else math.sqrt(number)
+
+
+def log_of(number):
+    """The logarithm of a hyperparameter, as `sqrt_of`; minus infinity of 0."""
+    if ops.is_tensor(number):
+        return ops.log(number)
+    return math.log(number) if number else -math.inf
 
 
 def positive_part(x):
@@ -35,7 +49,7 @@ def positive_part(x):
     return ops.relu(x)
 
 
-def clip(x, limit: float):
+def clip(x, limit):
     """Every element within [-limit, limit]."""
     limit = constant(limit, x.dtype)
     return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
@@ -57,13 +71,17 @@ def sign(x):
     return ops.where(ops.isnan(x), x, ops.sign(x))
 
 
-def power(x, exponent: float):
+def power(x, exponent):
     """x to that power; 0 to the power of 0 is 1."""
     return ops.power(x, constant(exponent, x.dtype))
 
 
-def powers(base: float, exponents):
+def powers(base, exponents):
     """The number, from 0 to 1, to each of these powers; 0 to the power of 0 is 1."""
+    if ops.is_tensor(base):
+        # Minus infinity times 0 would be NaN.
+        none = ops.equal(exponents, 0.0)
+        return ops.where(none, ops.ones_like(exponents), ops.exp(exponents * ops.log(base)))
     if base == 0.0:
         return ops.cast(ops.equal(exponents, 0.0), exponents.dtype)
     return ops.exp(exponents * math.log(base))
@@ -90,8 +108,11 @@ def sine(x):
     return x * series
 
 
-def debias(beta: float, t):
+def debias(beta, t):
     """1 - beta^t as -expm1(t log beta), which loses no precision while beta^t is close to 1."""
+    if ops.is_tensor(beta):
+        # Minus infinity times 0 would be NaN.
+        return ops.where(ops.equal(t, 0.0), ops.zeros_like(t), -ops.expm1(t * ops.log(beta)))
     if beta == 0.0:
         return ops.ones_like(t)
     return -ops.expm1(t * math.log(beta))

@@ -11,7 +11,7 @@ from keras import ops
 from keras_adaptive.core import wrappers
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state import checkpoint, codecs, limits
-from keras_adaptive.core.step import rows
+from keras_adaptive.core.step import rows, scheduled
 
 # Keras keeps eta inside of a velocity, with the sign of the weights' change for SGD and of the gradient for RMSprop.
 PLAIN, TIMES_ETA, TIMES_MINUS_ETA = 0, 1, -1
@@ -104,6 +104,9 @@ def continue_from(optimizer, other) -> list[str]:
                 taken.append((state.kept[rows.AS_OF], np.full(state.shape[:1], iterations)))
             if "born" in state.kept:
                 taken.append((state.kept["born"], 0.0))
+            taken += scheduled.restored(optimizer, state, {}, iterations)
+        for name, variable in optimizer.corrections.items():
+            taken.append((variable, scheduled.as_constant(optimizer, name, iterations)))
         limits.of_scalar(optimizer, "iteration").check(np.asarray(iterations), "`other.iterations`")
         assignments = [(v, limits.converted(v, array, v.path)) for v, array in taken]
         old = optimizer._learning_rate

@@ -15,6 +15,7 @@ from keras import ops
 from keras_adaptive.core.options import STAGES
 from keras_adaptive.core.state.matching import match
 from keras_adaptive.core.state.states import path
+from keras_adaptive.core.step import scheduled
 
 # What belongs to the last update and not to the variable, or is counted anew.
 _PASSING = {"born", *(role for stage in STAGES if not stage.lasting for role in stage.roles)}
@@ -54,7 +55,8 @@ def of_state(optimizer, state) -> LeftOut:
     decision = optimizer._decided[state.index] | {"role": optimizer._roles[state.index]["role"]}
     iterations, added = int(ops.convert_to_numpy(optimizer.iterations)), state.kept.get("born")
     updates = iterations - (0 if added is None else int(ops.convert_to_numpy(added)))
-    arrays = {role: ops.convert_to_numpy(variable) for role, variable in state.kept.items()}
+    kept = scheduled.of_all(optimizer, state) | state.kept
+    arrays = {role: ops.convert_to_numpy(variable) for role, variable in kept.items()}
     return LeftOut(decision, updates, lasting(arrays), weakref.ref(state.variable))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras import backend, ops
 
 from keras_adaptive.core.backends import running as backends
+from keras_adaptive.core.step.scheduled import DEBIAS
 
 # The step counts from 1 in an int32: the next update of a state must still be one.
 MOST_ITERATIONS = 2**31 - 2
@@ -55,6 +56,7 @@ class Limits:
 TRAINED = Limits(may_diverge=True)
 NONNEGATIVE = Limits(0.0, may_diverge=True)
 COUNT = Limits(0, whole=True)
+PART = Limits(0.0, 1.0)
 
 
 def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Limits:
@@ -66,6 +68,8 @@ def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Li
     nonnegative = {scalar.name: scalar.nonnegative for scalar in optimizer.scalars}
     if name in nonnegative:
         return NONNEGATIVE if nonnegative[name] else TRAINED
+    if name.endswith(DEBIAS):
+        return PART
     return {
         "iteration": Limits(0, MOST_ITERATIONS, whole=True),
         "learning_rate": Limits(0.0),
@@ -82,6 +86,8 @@ def of_role(state, role: str, iterations: float = MOST_ITERATIONS) -> Limits:
     if role in state.slots:
         codec = state.slots[role][1]
         return NONNEGATIVE if codec.nonnegative else TRAINED
+    if role.endswith(DEBIAS):
+        return PART
     if role in ("as_of", "born"):
         return Limits(0, iterations, whole=True)
     if role in state.stored:

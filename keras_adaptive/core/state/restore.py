@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_adaptive.core import building
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.options import STAGES
 from keras_adaptive.core.state import codecs, limits
 from keras_adaptive.core.state.checkpoint import Restored, Saved, class_names, kept, scalars_of
 from keras_adaptive.core.state.left_out import LeftOut, lasting
 from keras_adaptive.core.state.matching import match
-from keras_adaptive.core.step import rows
+from keras_adaptive.core.state.states import parts
+from keras_adaptive.core.step import rows, scheduled
+from keras_adaptive.core.step.scheduled import DEBIAS
 
 
 def check(optimizer, saved: Saved):
@@ -70,17 +73,22 @@ def restore(optimizer, saved: Saved) -> Restored:
     not_finite: list[str] = []
     assignments: list[tuple[Any, np.ndarray]] = []
     added_at = {states[j]: saved.iterations for j in anew}
+    stored: dict[Any, Mapping] = {states[j]: {} for j in anew}
     for i, j in pairs:
         _check_values(states[j], saved, i, not_finite)
         added_at[states[j]] = int(saved.kept[i].get("born", 0))
+        stored[states[j]] = saved.kept[i] if "born" in saved.kept[i] else saved.scalars
     for j, one in returning.items():
         added_at[states[j]] = saved.iterations - one.updates
+        stored[states[j]] = one.stored
     with backends.outside_of_steps(optimizer):
         for j, one in returning.items():
             assignments += of_left_out(optimizer, states[j], one, notes, not_finite)
         for i, j in pairs:
             arrays = rows.restored(optimizer, states[j], saved.kept[i], saved.iterations - added_at[states[j]])
             assignments += _of_variable(states[j], arrays, notes)
+    for j in anew:
+        assignments += _beginning(optimizer, states[j])
     assignments += _of_scalars(optimizer, saved, notes, not_finite)
     new = [state for state, count in added_at.items() if count and "born" not in state.kept]
     try:
@@ -92,12 +100,17 @@ def restore(optimizer, saved: Saved) -> Restored:
             for state, count in added_at.items()
             if "born" in state.kept
         ]
+        for state, count in added_at.items():
+            assignments += scheduled.restored(optimizer, state, stored[state], saved.iterations - count)
         limits.assign(optimizer, assignments)
     except BaseException:
         for state in new:
-            if "born" in state.kept:
-                optimizer._untrack_variable(state.kept.pop("born"))
+            for role in [role for role in state.kept if role == "born" or role.endswith(DEBIAS)]:
+                optimizer._untrack_variable(state.kept.pop(role))
         raise
+    if new:
+        # Their update is another function now.
+        building.adopt(optimizer, [*states], optimizer.plan.stages)
     vars(optimizer).update(left_out=tuple(_left_out(optimizer, saved, matching.pairs, returning, leaving)))
     return Restored(
         matching.rule,
@@ -125,6 +138,12 @@ def _left_out(optimizer, saved, pairs, returning, leaving):
         yield LeftOut(one.decision, updates, lasting(saved.kept[i]), one.variable)
 
 
+def _beginning(optimizer, state):
+    """What is assigned for a variable whose state begins anew."""
+    first = {role: part.initial for slot in optimizer.slots for role, part in parts(state, slot).items()}
+    return [(v, np.full(tuple(v.shape), first.get(role, 0.0))) for role, v in kept(state).items() if role != "born"]
+
+
 def set_born(optimizer, state, count):
     """Notes after how many updates the optimizer began to train a variable, if it was not there from the first on.
 
@@ -135,9 +154,11 @@ def set_born(optimizer, state, count):
             return
         with backends.beside(state.variable):
             # Not an integer, which TensorFlow would not keep on a GPU.
-            state.kept["born"] = optimizer.add_variable(
-                shape=(), dtype="float32", name=f"{state.path.replace('/', '_').replace(':', '_')}_born"
-            )
+            state.kept["born"] = optimizer.add_variable(shape=(), dtype="float32", name=f"{state.name}_born")
+            for role in scheduled.of_all(optimizer, state):
+                state.kept[role] = optimizer.add_variable(
+                    shape=(), dtype=state.compute_dtype, name=f"{state.name}_{role}"
+                )
     state.kept["born"].assign(count)
 
 
@@ -187,8 +208,9 @@ def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
     if exact is not None:
         same = now is not None and "average" in saved and str(saved["average"].dtype) == state.dtype
         saved = {**saved, "exact_average": exact, "average": saved["average"] if same else exact}
-    current = {role: variable for role, variable in kept(state).items() if role not in _FREE}
-    given = set(saved) - _FREE - {"average", "exact_average"}
+    free = _FREE | {role for role in {*kept(state), *saved} if role.endswith(DEBIAS)}
+    current = {role: variable for role, variable in kept(state).items() if role not in free}
+    given = set(saved) - free - {"average", "exact_average"}
     if absent := set(current) - set(saved) or given - set(current):
         raise ValueError(
             f"The state of {state.path!r} must have {sorted(current)}, as this optimizer's arguments say; "
@@ -196,7 +218,7 @@ def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
         )
     if "average" in saved and "average" not in current:
         notes.append("Not in the optimizer, left out: the moving average of the weights (use_ema)")
-    current = {role: variable for role, variable in kept(state).items() if role != "born"}
+    current = {r: variable for r, variable in kept(state).items() if r != "born" and not r.endswith(DEBIAS)}
     return [
         (variable, limits.converted(variable, saved[role], f"The saved {role} of {state.path!r}"))
         for role, variable in current.items()
@@ -214,15 +236,18 @@ def _of_scalars(optimizer, saved, notes, not_finite):
             f"{then}. Received: gradient_accumulation_steps={steps}"
         )
     window = {"window_position", "window_is_spoilt"}
+    # Before a hyperparameter had a schedule it counts as constant.
+    constant = {name for name in set(current) - set(saved.scalars) if name.endswith(DEBIAS)}
     for where, absent in (
-        ("saved state, begins anew", set(current) - set(saved.scalars) - window),
+        ("saved state, begins anew", set(current) - set(saved.scalars) - window - constant),
         ("optimizer, left out", set(saved.scalars) - set(current) - window),
     ):
         if absent:
             notes.append(f"Not in the {where}: {', '.join(sorted(absent))}")
     not_finite += [name for name in set(current) & set(saved.scalars) if not np.isfinite(float(saved.scalars[name]))]
+    scalars = saved.scalars | {name: scheduled.as_constant(optimizer, name, saved.iterations) for name in constant}
     return [
-        (variable, limits.converted(variable, saved.scalars[name], f"The saved {name}"))
+        (variable, limits.converted(variable, scalars[name], f"The saved {name}"))
         for name, variable in current.items()
-        if name in saved.scalars
+        if name in scalars
     ]

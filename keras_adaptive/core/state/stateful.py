@@ -19,6 +19,7 @@ from keras_adaptive.core import building, given
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state import checkpoint, from_keras, left_out, limits, restore, saved_roles, states
 from keras_adaptive.core.state.checkpoint import Restored
+from keras_adaptive.core.step import scheduled
 
 
 def get_state(optimizer) -> dict[str, np.ndarray]:
@@ -242,6 +243,7 @@ def _made(optimizer, variables, keys, current, stored, apart):
                 restore.set_born(optimizer, state, iterations - (one.updates if one else 0))
             if one is not None:
                 assignments += restore.of_left_out(optimizer, state, one, [], [])
+                assignments += scheduled.restored(optimizer, state, one.stored, one.updates)
             made.append(state)
         limits.assign(optimizer, assignments)
     except BaseException:

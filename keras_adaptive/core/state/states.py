@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras import backend, ops
 
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
-from keras_adaptive.core.state.codecs import CODECS, Codec, Shape
-from keras_adaptive.core.step import rows
+from keras_adaptive.core.state.codecs import CODECS, Codec, Part, Shape
+from keras_adaptive.core.step import rows, scheduled
 from keras_adaptive.core.step.stage import Stage, Stored
 from keras_adaptive.groups import assignment
 from keras_adaptive.groups.roles import Role
@@ -27,27 +27,6 @@ def path(variable) -> str:
 
 def paths(variables) -> list[str]:
     return [path(variable) for variable in variables]
-
-
-class Kind(NamedTuple):
-    """Equal for variables that are updated by the same function.
-
-    Attributes:
-        same: what decides the function.
-        shape: theirs; None if every element is updated by itself, whatever shape it belongs to.
-        noisy: it takes random bits, which depend on the variable and the element's place.
-        scaled: it takes a scale for each row.
-    """
-
-    same: tuple
-    shape: Shape | None = None
-    noisy: bool = False
-    scaled: bool = False
-
-    @property
-    def joins(self) -> bool:
-        """Whether elements of several variables may be put into one row."""
-        return self.shape is None and not self.noisy
 
 
 @dataclass(eq=False)
@@ -72,7 +51,7 @@ class VariableState:
         kept: the optimizer's variables, by role: the slots under the codec's names, what the stages store, `as_of`, the
             number of the update that each row's slots are of, if some rows alone may be updated, and `born`, after how
             many updates the variable was added, if not before the first.
-        scheduled_decay: the name by which the clock has the decay rate, if that is a schedule.
+        clock_names: by argument, the name under which the clock of a step has it, where it changes.
         window: where gradients are accumulated, the optimizer's variables for it, by role: the running mean of the
             micro-batches' gradients as `accumulator`, in how many of them it had a gradient as `contributions`, and the
             running sum of `counts`.
@@ -97,8 +76,8 @@ class VariableState:
     overwrite: bool
     constraint: Callable | None
     slots: Mapping[str, tuple[Shape, Codec]]
+    clock_names: Mapping[str, str]
     kept: dict[str, Any] = field(default_factory=dict)
-    scheduled_decay: str | None = None
     stages: tuple[Stage, ...] = ()
     stored: dict[str, Stored] = field(default_factory=dict)
     window: dict[str, Any] = field(default_factory=dict)
@@ -131,29 +110,6 @@ class VariableState:
         """The name by which the clock says whether it had a gradient in the window, where only the numbers tell."""
         return f"contributed_{self.index}"
 
-    def kind(self, optimizer) -> Kind | None:
-        """None if what belongs to this variable alone decides what is done."""
-        if self.overwrite or self.counted or self.constraint is not None:
-            return None
-        decay = self.weight_decay if self.scheduled_decay is None else self.scheduled_decay
-        parts = {name: codec.parts(name, shape) for name, (shape, codec) in self.slots.items()}
-        dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
-        same = (self.dtype, *dtypes.items(), *self.kept, *self.hyperparameters.items(), *self.facts.items())
-        # What cannot be hashed, such as an array, may be equal and still not the same.
-        if not _is_hashable(same):
-            return None
-        # What has no axis cannot be put into one row.
-        of_variable = {"born", *(role for role, one in self.stored.items() if one.shape == ())} & set(self.kept)
-        in_parts = not any(stage.needs_whole_gradient for stage in self.stages)
-        elementwise = self.elementwise and in_parts and not of_variable
-        return Kind(
-            (*same, self.learning_rate_multiplier, decay),
-            shape=None if elementwise else self.shape,
-            noisy=bool({*dtypes.values()} - {self.compute_dtype})
-            or (optimizer.stochastic_rounding and self.dtype == "bfloat16"),
-            scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
-        )
-
     @property
     def h(self) -> SimpleNamespace:
         """What is known of its `h` before there are steps."""
@@ -170,25 +126,17 @@ class Whole:
     """What the algorithm's `settle` reads as `h`: the hyperparameters of no group, for all variables together."""
 
     hyperparameters: Mapping[str, Any]
+    clock_names: Mapping[str, str]
     compute_dtype: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     learning_rate_multiplier: float = 1.0
     weight_decay: Any = None
-    scheduled_decay: str | None = None
     counted: bool = False
 
 
 def known(hyperparameters, facts) -> SimpleNamespace:
     """The `h` of `about`, of slots and of all else that is decided before the first step."""
     return SimpleNamespace(**hyperparameters, variable=SimpleNamespace(**facts))
-
-
-def _is_hashable(values) -> bool:
-    try:
-        hash(values)
-    except TypeError:
-        return False
-    return True
 
 
 def new(optimizer, stages, index, variable, decision) -> VariableState:
@@ -222,6 +170,7 @@ def new(optimizer, stages, index, variable, decision) -> VariableState:
         overwrite=overwrite,
         counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.matches(decision["path"]),
         constraint=None if overwrite else getattr(variable, "constraint", None),
+        clock_names=scheduled.names(optimizer, decision["groups"]),
         slots={}
         if overwrite
         else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), known(hyperparameters, about), chosen)),
@@ -267,14 +216,19 @@ def add_stored(optimizer, stages, state):
     if state.overwrite:
         return
     for slot in optimizer.slots:
-        if slot.name in state.slots:
-            shape, codec = state.slots[slot.name]
-            initial = slot.initial_value(state.h)
-            for role, part in codec.parts(slot.name, shape, initial).items():
-                state.kept[role] = _add(optimizer, state, role, part.shape, part.dtype, part.initial)
+        for role, part in parts(state, slot).items():
+            state.kept[role] = _add(optimizer, state, role, part.shape, part.dtype, part.initial)
     if rows.is_dated(optimizer, state):
         state.kept[rows.AS_OF] = _add(optimizer, state, rows.AS_OF, state.shape[:1], "int32")
     state.kept |= {role: _add_stored(optimizer, state, role) for role in state.stored if role not in window}
+
+
+def parts(state, slot) -> dict[str, Part]:
+    """What a slot of the variable is stored in, by role, with its first value; nothing if it has no such slot."""
+    if slot.name not in state.slots:
+        return {}
+    shape, codec = state.slots[slot.name]
+    return codec.parts(slot.name, shape, slot.initial_value(state.h))
 
 
 def _add_stored(optimizer, state, role):

@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from keras_adaptive.core.math import numerics
+from keras_adaptive.core.step import scheduled
 
 
 class Clock:
@@ -16,14 +17,17 @@ class Clock:
     Args:
         t: the number of this update, from 1: an integer tensor.
         eta: the learning rate of this update, scheduled: a scalar tensor.
-        scheduled: other numbers that a schedule gave for this update, by name.
+        first_average: the update with which moving averages begin.
+        scheduled: other numbers that are given for this update, by name: hyperparameters, counts.
     """
 
-    def __init__(self, t, eta, **scheduled):
-        self.t, self.eta, self.scheduled = t, eta, scheduled
+    def __init__(self, t, eta, first_average: int = 1, **scheduled):
+        self.t, self.eta, self.first_average, self.scheduled = t, eta, first_average, scheduled
         self._known: dict[tuple, Any] = {}
 
     def once(self, key, compute):
+        # Tensors cannot be hashed.
+        key = tuple(id(part) if ops.is_tensor(part) else part for part in key)
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
@@ -49,27 +53,47 @@ class Clock:
     def scheduled_number(self, name: str, dtype: str):
         return self.once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
 
-    def debias(self, beta: float, dtype: str):
-        return self.once((beta, dtype), lambda: numerics.debias(beta, self.step(dtype)))
+    def debias(self, beta, dtype: str, updates: int):
+        """1 - beta^k, where k counts the updates of an average, and so many more."""
+
+        def debiased():
+            k = self.step(dtype) + updates if updates else self.step(dtype)
+            if self.first_average > 1:
+                k = numerics.maximum(k - (self.first_average - 1), 1.0)
+            return numerics.debias(beta, k)
+
+        return self.once(("debias", beta, dtype, updates), debiased)
 
 
 class Hyperparameters:
     """The hyperparameters of one variable by name, with the numbers of the step in the dtype that it computes in.
 
-    Attributes: every hyperparameter of the algorithm as a Python number, as the variable's group has it; `eta`, the
-    learning rate of this update, scheduled and multiplied by the group's multiplier; `t`, the number of the update
-    from 1; `weight_decay`: lambda, a number or a scalar tensor, 0.0 where there is none; `variable`, what the
-    algorithm's `about` says of it, by name; the numbers that its `settle` returned for all variables.
+    Attributes: every hyperparameter of the algorithm as the variable's group has it, a Python number, or a scalar
+    tensor where it has a schedule or the caller of the step gave it; `eta`, the learning rate of this update,
+    scheduled and multiplied by the group's multiplier; `t`, the number of the update from 1; `weight_decay`: lambda, a
+    number or a scalar tensor, 0.0 where there is none; `variable`, what the algorithm's `about` says of it, by name;
+    the numbers that its `settle` returned for all variables.
+
+    Args:
+        state: the `VariableState`, or `Whole` for all variables together.
+        clock: the clock of the step, whose t counts the updates of this variable.
+        shared: the numbers that depend on all variables, by name.
+        values: what is stored for the variable before the update, by role.
     """
 
-    def __init__(self, state, clock: Clock, settled: Mapping[str, Any] | None = None):
+    def __init__(self, state, clock: Clock, shared: Mapping[str, Any], values: Mapping[str, Any] | None = None):
         vars(self).update(state.hyperparameters)
         self.variable = SimpleNamespace(**state.facts)
         self._clock, self._dtype = clock, state.compute_dtype
-        vars(self).update({name: ops.cast(number, self._dtype) for name, number in (settled or {}).items()})
+        settled = shared.get("settled") or {}
+        vars(self).update({name: ops.cast(number, self._dtype) for name, number in settled.items()})
         self.weight_decay = 0.0 if state.weight_decay is None else state.weight_decay
-        if state.scheduled_decay is not None:
-            self.weight_decay = clock.scheduled_number(state.scheduled_decay, self._dtype)
+        self._given: dict[str, Any] = {}
+        for argument, name in state.clock_names.items():
+            if name in clock.scheduled and not (argument == "weight_decay" and state.weight_decay is None):
+                self._given[name] = clock.scheduled_number(name, self._dtype)
+                setattr(self, argument, self._given[name])
+        self._corrections = shared.get("corrections", {}) | scheduled.corrections(values or {}, clock)
         if state.counted and state.counts_name in clock.scheduled:
             self.counts = clock.scheduled_number(state.counts_name, self._dtype)
         self.t = clock.step(self._dtype)
@@ -78,9 +102,25 @@ class Hyperparameters:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"The algorithm has no hyperparameter {name!r}; it has {sorted(vars(self))}")
 
-    def debias(self, beta: float):
-        """1 - beta^t: what a moving average that began at zero is divided by."""
-        return self._clock.debias(beta, self._dtype)
+    def debias(self, beta, updates: int = 0):
+        """What a moving average that began at zero is divided by: 1 - beta^t, or 1 - beta_1 ... beta_t of a schedule.
+
+        Args:
+            beta: a number, or a hyperparameter as `h` has it.
+            updates: -1 for that of the update before; 1 for that of the next one, if beta stays what it is.
+        """
+        if not ops.is_tensor(beta):
+            return self._clock.debias(beta, self._dtype, updates)
+        name = next((name for name, number in self._given.items() if number is beta), None)
+        if name is None:
+            raise ValueError(
+                "`beta` of `h.debias` must be a number, or a hyperparameter as `h` has it, whose values at earlier "
+                f"updates count too. Received: {beta!r}"
+            )
+        if name not in self._corrections:
+            return self._clock.debias(beta, self._dtype, updates)
+        before, after = (ops.cast(number, self._dtype) for number in self._corrections[name])
+        return {-1: before, 0: after, 1: beta * after + (1 - beta)}[updates]
 
     def once(self, key, compute):
         """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""

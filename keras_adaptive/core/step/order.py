@@ -13,19 +13,17 @@ the backend runs; stage.py has the order of the stages.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from keras import backend, ops
 
-from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
 from keras_adaptive.core.state.manifest import MOST_UPDATES
 from keras_adaptive.core.state.states import VariableState
-from keras_adaptive.core.step import cowclip, rows
+from keras_adaptive.core.step import cowclip, rows, scheduled
 from keras_adaptive.core.step.accumulate import Accumulation, Window, accumulated
-from keras_adaptive.core.step.clock import Clock
 from keras_adaptive.core.step.nonfinite import all_finite
+from keras_adaptive.core.step.scheduled import Scheduled
 from keras_adaptive.core.step.stage import Stage
 from keras_adaptive.core.step.update import Update
 
@@ -53,17 +51,18 @@ def prepared(optimizer, states, gradients, counts):
 
 
 @backends.undifferentiated
-def apply(optimizer, gradients, counts):
+def apply(optimizer, gradients, counts, given):
     """One call of the optimizer: a step, or one micro-batch of a step that is accumulated.
 
     Args:
         optimizer: the optimizer, built.
         gradients: one for each variable that it was built with; None for a variable that is left out.
         counts: for each, how often its rows were looked up, if the caller said so.
+        given: hyperparameters in the place of the optimizer's own, by name.
     """
     plan = optimizer.plan
     # First, because schedules and callables are the user's and may raise. The last of the user's are constraints.
-    scalars = numbers(optimizer, optimizer.eta())
+    scalars = numbers(optimizer, optimizer.eta()) | given
     gradients, counts = prepared(optimizer, plan.states, gradients, counts)
     is_finite = all_finite(plan, gradients) if optimizer.skips_nonfinite else True
     if plan.accumulation is None:
@@ -83,8 +82,7 @@ def apply(optimizer, gradients, counts):
 
 def numbers(optimizer, eta):
     """What the clock of the next update is made of; schedules count updates from 0."""
-    scheduled = {name: decay(optimizer.iterations) for name, decay in optimizer.plan.scheduled.items()}
-    return {"t": next_update(optimizer), "eta": eta, **scheduled}
+    return {"t": next_update(optimizer), "eta": eta} | scheduled.asked(optimizer.plan.scheduled, optimizer.iterations)
 
 
 def next_update(optimizer):
@@ -124,10 +122,11 @@ def update_one(optimizer, state, gradient, variable, eta):
     counts = cowclip.counted([state], [gradient], cowclip.given([state], [gradient], None))
     gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
     gradient = rows.combined(gradient, state)
-    clock = Clock(**numbers(optimizer, eta), **counts)
+    clock = optimizer.plan.update.clock(numbers(optimizer, eta) | counts)
     variables = state.variables | {"theta": variable}
     gradients = [gradient if s is state else None for s in optimizer.plan.states]
-    shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), {})
+    common = {name: backends.read(number) for name, number in optimizer.plan.update.common.items()}
+    shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), common)
     optimizer.plan.update.carry_out(state, clock, shared, gradient, variables)
 
 
@@ -139,7 +138,7 @@ class Plan:
         states: of the optimizer's variables.
         stages: what the options add to a step, in order.
         update, accumulation: the transactions; no accumulation where a call is a whole step.
-        scheduled: the schedules of weight decay, by the name that the clock has for them.
+        scheduled: the schedules of hyperparameters, by the name that the clock has for them.
         cache: what is compiled besides.
     """
 
@@ -147,25 +146,13 @@ class Plan:
     stages: tuple[Stage, ...]
     update: Update
     accumulation: Accumulation | None
-    scheduled: Mapping[str, Any]
+    scheduled: Mapping[str, Scheduled]
     cache: dict = field(default_factory=dict)
 
 
 def planned(optimizer, states, stages) -> Plan:
     """The plan for these states."""
-    scheduled: dict[str, Any] = {}
-    for state in states:
-        state.scheduled_decay = _name(scheduled, state.weight_decay) if checks.is_schedule(state.weight_decay) else None
     accumulates = optimizer.gradient_accumulation_steps not in (None, 1)
     accumulation = Accumulation(optimizer, states) if accumulates else None
-    return Plan(tuple(states), stages, Update(optimizer, states, stages), accumulation, scheduled)
-
-
-def _name(scheduled, schedule):
-    """The same for the same schedule, which is asked once in a step for all variables."""
-    for name, known in scheduled.items():
-        if known is schedule:
-            return name
-    name = f"weight_decay_{len(scheduled)}"
-    scheduled[name] = schedule
-    return name
+    schedules = scheduled.found(optimizer)
+    return Plan(tuple(states), stages, Update(optimizer, states, stages), accumulation, schedules)

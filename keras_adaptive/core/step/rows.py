@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
 from keras_adaptive.core.math.rows import Rows, along_rows
@@ -56,6 +57,9 @@ def why_whole(optimizer, state, elementwise):
     if reason is not None or optimizer.sparse == "lazy":
         return reason
     slots = [slot for slot in optimizer.slots if slot.name in state.slots]
+    for slot in slots:
+        if isinstance(slot.idle, str) and checks.is_schedule(state.hyperparameters[slot.idle]):
+            return f"`{slot.idle}` is a schedule, by which the slots of all rows fade"
     if state.weight_decay:
         return "`weight_decay` changes all of its rows"
     if any(slot.idle is None for slot in slots):

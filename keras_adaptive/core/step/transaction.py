@@ -6,6 +6,7 @@ faster. The order of the whole step is that of order.py.
 
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math.rows import Norm, Rows
+from keras_adaptive.core.step import buckets
 from keras_adaptive.core.step.clock import Clock
 
 
@@ -21,12 +22,13 @@ class Transaction:
 
     Attributes:
         jit_update, shard_state: the options.
+        buckets: the variables whose update is the same function.
         usually_goes: a call that changes nothing is the exception, and not most micro-batches of a window.
         cache: what is compiled.
     """
 
     def __init__(self, optimizer, states):
-        self.optimizer, self.states = optimizer, states
+        self.optimizer, self.states, self.buckets = optimizer, states, buckets.alone(states)
         self.jit_update, self.shard_state = optimizer.jit_update, optimizer.shard_state
         self.usually_goes = optimizer.gradient_accumulation_steps in (None, 1)
         self.cache: dict = {}
@@ -35,6 +37,11 @@ class Transaction:
     def common(self):
         """By name, what is read and assigned for all variables together."""
         return {}
+
+    @property
+    def needs_values(self):
+        """Whether `measure` reads what is stored for the variables."""
+        return False
 
     def variables(self, state):
         """By role, what is read and assigned for one variable."""
@@ -57,12 +64,8 @@ class Transaction:
         """Whether some rows of the variable may be taken at a time, each with its part of the gradient."""
         return False
 
-    def kind(self, state):
-        """The `Kind` of the variable; None if there is no other one of its kind."""
-        return None
-
     def clock(self, scalars):
-        return Clock(**scalars)
+        return Clock(first_average=self.optimizer.first_average, **scalars)
 
     def all(self, gradients, scalars, values, common):
         """New values for every variable, and the new `common`: what a backend calls where it holds all at once.

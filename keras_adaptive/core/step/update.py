@@ -5,7 +5,7 @@ from keras import ops
 from keras_adaptive.core.math import numerics, rounding
 from keras_adaptive.core.math.rows import Rows, along_rows, measured
 from keras_adaptive.core.state.slots import THETA
-from keras_adaptive.core.step import rows
+from keras_adaptive.core.step import buckets, rows, scheduled
 from keras_adaptive.core.step.clock import Clock, Hyperparameters
 from keras_adaptive.core.step.stage import Stage
 from keras_adaptive.core.step.transaction import Transaction
@@ -27,7 +27,7 @@ class Step:
     def __init__(self, optimizer, state, clock: Clock, shared, gradient, values):
         self.state, self.shared, self.values, self.t = state, shared, values, clock.t
         self.clock = clock.since(values.get("born"))
-        self.h = Hyperparameters(state, self.clock, shared.get("settled"))
+        self.h = Hyperparameters(state, self.clock, shared, values)
         self.rows = gradient if isinstance(gradient, Rows) else None
         self.gradient = self.clipped = gradient if self.rows is None else gradient.values
         self.noise = rounding.Noise(optimizer.seed, state.index, clock.t, None if self.rows is None else self.rows.ids)
@@ -54,7 +54,7 @@ class Update(Transaction):
 
     def __init__(self, optimizer, states, stages):
         super().__init__(optimizer, states)
-        self.stages = stages
+        self.stages, self.buckets = stages, buckets.found(states, optimizer.stochastic_rounding)
         self.needs_norms = any(type(stage).of_all is not Stage.of_all for stage in stages)
 
     def variables(self, state):
@@ -62,7 +62,12 @@ class Update(Transaction):
 
     @property
     def common(self):
-        return self.optimizer.common
+        corrections = {name + scheduled.DEBIAS: number for name, number in self.optimizer.corrections.items()}
+        return self.optimizer.common | corrections
+
+    @property
+    def needs_values(self):
+        return bool(self.optimizer.scalars)
 
     def measure(self, gradients, clock, values, common):
         descended = [
@@ -70,7 +75,10 @@ class Update(Transaction):
             for state, gradient, of_one in zip(self.states, gradients, values, strict=True)
             if gradient is not None and not state.overwrite
         ]
-        shared: dict = {}
+        corrections = {role: number for role, number in common.items() if role.endswith(scheduled.DEBIAS)}
+        common = {name: number for name, number in common.items() if name not in corrections}
+        shared: dict = {"corrections": scheduled.corrections(corrections, clock)}
+        corrections = {name + scheduled.DEBIAS: after for name, (_, after) in shared["corrections"].items()}
         tensors = [measured(gradient) for _, gradient, _ in descended] if self.needs_norms else []
         for stage in self.stages:
             shared |= stage.of_all(tensors)
@@ -79,7 +87,7 @@ class Update(Transaction):
             for stage in self.stages:
                 common, known = stage.on_numbers(old, common)
                 shared |= known
-        return shared | {"settled": common}, common
+        return shared | {"settled": common}, common | corrections
 
     @property
     def passes_again(self):
@@ -88,9 +96,6 @@ class Update(Transaction):
 
     def divisible(self, state):
         return state.divisible and not any(stage.needs_whole_gradient for stage in state.stages)
-
-    def kind(self, state):
-        return state.kind(self.optimizer)
 
     def norm(self, gradient):
         return numerics.norm(measured(gradient)) if self.needs_norms else 0.0
@@ -105,7 +110,7 @@ class Update(Transaction):
                 if state.contributed_name in clock.scheduled:
                     number = ops.where(clock.scheduled[state.contributed_name], number, ops.zeros_like(number))
                 sums[name] = sums[name] + number if name in sums else number
-        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock), sums, **common)
+        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock, shared), sums, **common)
 
     def one(self, state, clock, shared, gradient, values):
         new = self.updated(Step(self.optimizer, state, clock, shared, gradient, values))
@@ -131,6 +136,8 @@ class Update(Transaction):
             # An update without a gradient is none: nothing fades.
             as_of = step.values[rows.AS_OF]
             new[rows.AS_OF] = as_of + 1 if step.gradient is None else ops.zeros_like(as_of) + step.clock.t
+        for name, (_, after) in scheduled.corrections(step.values, step.clock).items():
+            new[name + scheduled.DEBIAS] = ops.cast(after, step.values[name + scheduled.DEBIAS].dtype)
         for stage in step.state.stages:
             new |= stage.after(step, new)
         return new

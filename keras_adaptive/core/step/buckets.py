@@ -1,0 +1,95 @@
+"""Buckets: the variables whose update is the same function, found once, when the optimizer is built.
+
+A backend may run a bucket variable by variable, or all elements of several small variables as one row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keras_adaptive.core.state.codecs import Shape
+from keras_adaptive.core.state.states import VariableState
+
+
+class Kind(NamedTuple):
+    """Equal for variables that are updated by the same function.
+
+    Attributes:
+        same: what decides the function.
+        shape: theirs; None if every element is updated by itself, whatever shape it belongs to.
+        noisy: it takes random bits, which depend on the variable and the element's place.
+        scaled: it takes a scale for each row.
+    """
+
+    same: tuple
+    shape: Shape | None = None
+    noisy: bool = False
+    scaled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """The variables of one kind.
+
+    Attributes:
+        kind: what they have in common; None for a variable whose update is its own.
+        places: theirs among the states of the plan.
+    """
+
+    kind: Kind | None
+    places: tuple[int, ...]
+
+    @property
+    def joins(self) -> bool:
+        """Whether elements of several variables may be put into one row."""
+        return self.kind is not None and self.kind.shape is None and not self.kind.noisy
+
+
+def found(states: Sequence[VariableState], rounds: bool) -> tuple[Bucket, ...]:
+    """The buckets, each at the place of its first variable.
+
+    Args:
+        rounds: weights of bfloat16 are rounded by random bits.
+    """
+    places: dict = {}
+    for place, state in enumerate(states):
+        kind = _kind(state, rounds)
+        places.setdefault(place if kind is None else kind, []).append(place)
+    return tuple(Bucket(kind if isinstance(kind, Kind) else None, tuple(of_one)) for kind, of_one in places.items())
+
+
+def alone(states: Sequence[VariableState]) -> tuple[Bucket, ...]:
+    """A bucket for each variable."""
+    return tuple(Bucket(None, (place,)) for place in range(len(states)))
+
+
+def _kind(state, rounds) -> Kind | None:
+    """None if what belongs to this variable alone decides what is done."""
+    if state.overwrite or state.counted or state.constraint is not None:
+        return None
+    parts = {name: codec.parts(name, shape) for name, (shape, codec) in state.slots.items()}
+    dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
+    facts = (*state.hyperparameters.items(), *state.clock_names.items(), *state.facts.items())
+    same = (state.dtype, *dtypes.items(), *state.kept, *facts, state.learning_rate_multiplier, state.weight_decay)
+    # What cannot be hashed, such as an array, may be equal and still not the same.
+    if not _is_hashable(same):
+        return None
+    # What has no axis cannot be put into one row.
+    has_scalars = any(
+        role == "born" or (role in state.stored and state.stored[role].shape == ()) for role in state.kept
+    )
+    in_parts = not any(stage.needs_whole_gradient for stage in state.stages)
+    return Kind(
+        same,
+        shape=None if state.elementwise and in_parts and not has_scalars else state.shape,
+        noisy=bool({*dtypes.values()} - {state.compute_dtype}) or (rounds and state.dtype == "bfloat16"),
+        scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
+    )
+
+
+def _is_hashable(values) -> bool:
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
