@@ -115,7 +115,7 @@ OWN: dict[str, Field] = {
         "by the dense gradient to rounding. It costs what the rows cost where rows without a gradient stand "
         "still: SGD without momentum, Adagrad, Adadelta, and RMSprop without momentum. The averages of the last "
         "two fade meanwhile; that is caught up when the row is next read, for which 4 bytes a row are stored, and "
-        'only for variables that are named "...embeddings", as those of Keras\'s layers are. Weight decay, '
+        "only for tables of embeddings, as the layers say that own them. Weight decay, "
         "momentum, an average of the weights, accumulation, a constraint, `monitor`, `cautious` and `cowclip` are "
         "about all rows: the update passes over the whole table then, as it does with all other algorithms. "
         '"lazy": only the rows that the gradient holds are read and written, weights and slots. While a row has '
@@ -151,7 +151,7 @@ OWN: dict[str, Field] = {
         "and by more below, down to 1e-6 of the row's largest value for a gradient's average and 1e-12 for its "
         "square's; coordinates whose gradients are smaller than that take smaller steps than they would. A row "
         "that holds an infinity or a NaN becomes NaN. In the dtype of the arithmetic stay variables of fewer than "
-        '4,096 elements, embeddings (whose own name, or whose layer\'s, holds "embedding") and slots that hold '
+        "4,096 elements, tables of embeddings, as the layers say that own them, and slots that hold "
         "weights or that are subtracted from each other, such as RMSprop's if it is centered. A `Group` with a "
         "`slot_dtype` decides for its variables, embeddings and small ones too. A state that was saved with "
         "another slot_dtype is taken over. Accumulated gradients and averages of the weights are not slots and "

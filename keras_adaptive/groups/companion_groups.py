@@ -8,6 +8,7 @@ from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.groups import models
 from keras_adaptive.groups.group import Group
+from keras_adaptive.groups.layers import is_embedding
 
 
 @backends.opaque
@@ -54,7 +55,7 @@ def companion_groups(model, output_layers=None):
     checks.instance(keras.Model)("model", model)
     if not model.weights:
         raise ValueError(f"`model` must be built, with weights. Received: model={model}")
-    embeddings = [w for layer in models.walk(model) if models.is_embedding(layer) for w in models.own_weights(layer)]
+    embeddings = [w for layer in models.walk(model) if is_embedding(layer) for w in models.own_weights(layer)]
     outputs = [w for layer in _outputs(model, output_layers) for w in models.own_weights(layer)]
     found = {weight.path for weight in [*embeddings, *outputs]}
     others = [weight for weight in model.weights if weight.path not in found]

@@ -11,6 +11,7 @@ import keras
 from keras_adaptive.core.state.reading import Part
 from keras_adaptive.groups import patterns, roles
 from keras_adaptive.groups.group import Group
+from keras_adaptive.groups.layers import PURPOSES
 
 WHAT = "The optimizer's config"
 
@@ -91,6 +92,9 @@ def role(part: Part, shape: tuple[int, ...]) -> dict[str, Any]:
         part.refuse("the role of a matrix, whose inputs, outputs and batch have each axis once")
     found["parts"] = None if fields["parts"].value is None else _cut(fields["parts"], shape)
     found["heads"] = None if fields["heads"].value is None else fields["heads"].whole(0, last)
+    found["purpose"] = None if fields["purpose"].value is None else fields["purpose"].text()
+    if found["purpose"] not in (None, *PURPOSES):
+        fields["purpose"].refuse(f"None or one of {list(PURPOSES)}")
     return {name: kind if name == "kind" else found[name] for name in roles.FIELDS}
 
 

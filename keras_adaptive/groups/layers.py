@@ -5,6 +5,9 @@ Each returns the fields of a `Role` (keras_adaptive.groups.roles), or None where
 
 import re
 
+# The kernels of attention that are told apart.
+ATTENDS = ("query", "key", "value")
+PURPOSES = (*ATTENDS, "scale", "offset")
 EMBEDDING, OUTPUT, BIAS, NORM, KERNEL, OTHER = KINDS = ("embedding", "output", "bias", "norm", "kernel", "other")
 
 # Layers of KerasHub that compute several projections in one kernel: the class of the layer, the attribute that holds
@@ -28,6 +31,12 @@ def matrix(inputs, outputs, **others):
     return {"kind": kind, "inputs": tuple(inputs), "outputs": tuple(outputs), **others}
 
 
+def complete(role):
+    """The fields of a role, with nothing for those that were not said."""
+    nothing: dict = dict.fromkeys(("inputs", "outputs", "batch", "apart"), ())
+    return nothing | dict.fromkeys(("parts", "heads", "purpose")) | role
+
+
 def of_layer(layer, attribute, shape, variable=None):
     """The fields of a role, as the layer's class says; None if the class says nothing about this variable.
 
@@ -41,7 +50,7 @@ def of_layer(layer, attribute, shape, variable=None):
         if cls.__name__ in RULES and cls.__module__.startswith("keras."):
             found = RULES[cls.__name__](layer, attribute, shape, variable)
             return found and {"source": type(layer).__name__, **found}
-    return _experts(layer, attribute, shape) or _by_class_name(layer, shape)
+    return _experts(layer, attribute, shape) or _by_class_name(layer, attribute, shape)
 
 
 def _dense(layer, attribute, shape, variable):
@@ -146,13 +155,19 @@ def _embedding(layer, attribute, shape, variable):
         return {**matrix((0,), (1,)), "kind": OUTPUT}
     if attribute == "lora_embeddings_b":
         return matrix((0,), (1,))
-    if attribute in ("embeddings", "lora_embeddings_a"):
+    # A subclass may call its table otherwise.
+    if attribute in ("embeddings", "lora_embeddings_a") or tuple(shape) == (layer.input_dim, layer.output_dim):
         return {**matrix((0,), (1,)), "kind": EMBEDDING}
     return _scale(attribute)
 
 
 def _norm(layer, attribute, shape, variable):
-    return {"kind": NORM}
+    return {"kind": NORM, "purpose": of_norm(attribute)}
+
+
+def of_norm(name):
+    """Whether a norm multiplies by what has this name, or adds it."""
+    return "offset" if name in ("beta", "bias", "offset", "shift") else "scale"
 
 
 def _slopes(layer, attribute, shape, variable):
@@ -170,12 +185,18 @@ def _experts(layer, attribute, shape):
     return {**matrix((1,), (2,), batch=(0,), parts=parts), "source": f"{type(layer).__name__}.num_experts"}
 
 
-def _by_class_name(layer, shape):
+def is_embedding(layer):
+    """Whether its own weights are tables: of tokens, positions and the like."""
+    bases = {cls.__name__ for cls in type(layer).__mro__ if cls.__module__.startswith("keras.")}
+    return "Embedding" in bases or type(layer).__name__.endswith(("Embedding", "Embeddings"))
+
+
+def _by_class_name(layer, attribute, shape):
     """Layers of others whose class is called an embedding or a norm: tables of positions, scales and the like."""
     name = type(layer).__name__
     if name.endswith(("Norm", "Normalization")):
-        return {"kind": NORM, "source": f"class {name}"}
-    if len(shape) >= 2 and name.endswith(("Embedding", "Embeddings")):
+        return {"kind": NORM, "purpose": of_norm(attribute), "source": f"class {name}"}
+    if len(shape) >= 2 and is_embedding(layer):
         return {**matrix(range(len(shape) - 1), (len(shape) - 1,)), "kind": EMBEDDING, "source": f"class {name}"}
     return None
 
@@ -195,7 +216,8 @@ def _of_module(module, name, shape):
     if name.startswith("bias") or name.endswith("bias"):
         return {"kind": BIAS, **source}
     if len(shape) < 2:
-        return {"kind": NORM if any("Norm" in kind for kind in kinds) else OTHER, **source}
+        is_norm = any("Norm" in kind for kind in kinds)
+        return {**({"kind": NORM, "purpose": "scale"} if is_norm else {"kind": OTHER}), **source}
     if "Embedding" in kinds or "EmbeddingBag" in kinds:
         return {**matrix((0,), (1,)), "kind": EMBEDDING, **source}
     if "_ConvTransposeNd" in kinds:
@@ -246,11 +268,19 @@ def _fused(layer, attribute):
     return FUSED.get((type(layer).__name__, attribute)) if type(layer).__module__.startswith("keras_hub.") else None
 
 
-def heads(parents, role, shape):
-    """The axis that is the heads of an attention layer, as the layer says that holds this one; or None."""
-    for parent, _ in parents:
+def of_attention(parents, role, shape):
+    """The axis that is the heads of an attention layer, and what it has the kernel for, as the layer says that holds
+    this one; nothing if none does."""
+    found: dict = {}
+    for parent, attribute in parents:
         counts = {v for k, v in vars(parent).items() if k.endswith("_heads") and isinstance(v, int)}
-        for axes in (role["outputs"], role["inputs"]):
-            if len(axes) == 2 and shape[axes[0]] in counts:
-                return axes[0]
-    return None
+        axis = next(
+            (a[0] for a in (role["outputs"], role["inputs"]) if len(a) == 2 and shape[a[0]] in counts),
+            None,
+        )
+        if axis is not None:
+            # A layer is in a list of its parent's layers too, which says nothing of its purpose.
+            words = attribute.split("_")
+            purpose = next((word for word in ATTENDS if word in words), found.get("purpose"))
+            found = {"heads": found.get("heads", axis), "purpose": purpose}
+    return found

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_adaptive.groups.layers import is_embedding
+
 
 def walk(layer, seen=None):
     """The layer and all that it is made of, in the order in which they were made."""
@@ -32,10 +34,6 @@ def parts(layer):
 def own_weights(layer):
     of_parts = {id(weight) for part in parts(layer) for weight in part.weights}
     return [weight for weight in layer.weights if id(weight) not in of_parts]
-
-
-def is_embedding(layer):
-    return isinstance(layer, keras.layers.Embedding) or type(layer).__name__.endswith("Embedding")
 
 
 def has_kernel(weights):

@@ -5,22 +5,21 @@ The layer that owns a variable decides, not its name: names are the last resort,
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from keras_adaptive.core.state.matching import match
-from keras_adaptive.groups import layers, models, owners
-from keras_adaptive.groups.layers import BIAS, EMBEDDING, KERNEL, KINDS, NORM, OTHER, OUTPUT
+from keras_adaptive.groups import layers, models, owners, roles_of_0_1_0
+from keras_adaptive.groups.layers import BIAS, EMBEDDING, KERNEL, KINDS, NORM, OTHER, OUTPUT, complete
+from keras_adaptive.groups.roles_of_0_1_0 import VERSION as VERSION_0_1
 
 __all__ = ["BIAS", "EMBEDDING", "KERNEL", "KINDS", "NORM", "OTHER", "OUTPUT", "Role", "decide"]
 
 Axes = tuple[int, ...]
-# An optimizer that was saved before roles were.
-VERSION_0_1 = "0.1.0"
 # What is stored of a role with the optimizer; path and shape stand beside it.
-FIELDS = ("kind", "inputs", "outputs", "batch", "apart", "parts", "heads", "source")
+FIELDS = ("kind", "inputs", "outputs", "batch", "apart", "parts", "heads", "purpose", "source")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Role:
             itself, such as the places of a convolution. The other inputs are one axis to them, and the other outputs.
         parts: an axis and how many matrices stand one after the other along it, such as the gates of an LSTM; or None.
         heads: the axis that is the heads of attention, or None.
+        purpose: "query", "key" or "value" for a kernel of attention with heads, "scale" or "offset" for what a norm
+            multiplies by or adds; or None.
         source: what says so, in words.
     """
 
@@ -50,6 +51,7 @@ class Role:
     apart: Axes = ()
     parts: tuple[int, int] | None = None
     heads: int | None = None
+    purpose: str | None = None
     source: str = ""
 
     @classmethod
@@ -62,6 +64,16 @@ class Role:
     def stored(self) -> dict[str, Any]:
         """What `decide` returns of it."""
         return {name: getattr(self, name) for name in FIELDS}
+
+    def seen_by(self, *askers: str) -> "Role":
+        """The role for these parts of the package, of which the first that says anything counts.
+
+        It is the same for all, but in version 0.1.0 they disagreed.
+        """
+        if self.source != roles_of_0_1_0.SOURCE:
+            return self
+        views = (roles_of_0_1_0.seen_by(asker, self.path, self.shape) for asker in askers)
+        return replace(self, **next(filter(None, views), {}))
 
     @property
     def is_matrix(self) -> bool:
@@ -100,7 +112,7 @@ def decide(variables: Sequence[Any], described: Sequence[dict], said: Sequence[d
     """
     decided = [{"path": one["path"], "shape": list(one["shape"])} for one in described]
     if known == VERSION_0_1:
-        return [one | {"role": legacy(one["path"], one["shape"])} for one in decided]
+        return [one | {"role": roles_of_0_1_0.legacy(one["path"], one["shape"])} for one in decided]
     saved, current = ([(one["path"], tuple(one["shape"])) for one in side] for side in (known or [], decided))
     stored = {new: known[old]["role"] for old, new in match(saved, current).pairs}
     if len(stored) < len(decided):
@@ -131,54 +143,40 @@ def _found(found, place, described, outputs, variable):
     for layer, attribute in _inner(found.of_variable.get(place, ())):
         role = layers.of_layer(layer, attribute, shape, variable)
         if role is not None:
-            role = _complete(role)
+            role = complete(role)
             parents = found.parents.get(id(layer), ())
             if role["kind"] == KERNEL and role["parts"] is None:
                 role["parts"] = layers.fused(parents, role)
-            role["heads"] = layers.heads(parents, role, shape)
-            said[tuple(role[name] for name in FIELDS if name not in ("heads", "source"))] = role
+            role |= layers.of_attention(parents, role, shape)
+            said[tuple(role[name] for name in FIELDS if name not in ("heads", "purpose", "source"))] = role
     if len(said) > 1:
         sources = " and ".join(sorted(role["source"] for role in said.values()))
-        return _complete({"kind": OTHER, "source": f"unknown: {sources}, which hold it, disagree"})
+        return complete({"kind": OTHER, "source": f"unknown: {sources}, which hold it, disagree"})
     if said:
         (role,) = said.values()
         return role | {"kind": OUTPUT} if role["kind"] == KERNEL and place in outputs else role
-    role = _complete(_by_name(path, shape))
+    role = complete(_by_name(path, shape))
     if not found.of_variable.get(place) and owners.hidden():
         role["source"] += ", since gc.freeze() hides the layers"
     return role
-
-
-def _complete(role):
-    return dict.fromkeys(("inputs", "outputs", "batch", "apart"), ()) | dict.fromkeys(("parts", "heads")) | role
 
 
 def _by_name(path, shape):
     """Where no layer says anything: by the variable's own name, and then by its shape."""
     name = path.split("/")[-1].split(":")[0]
     if name in ("gamma", "beta", "scale"):
-        return {"kind": NORM, "source": f"name {name}"}
+        return {"kind": NORM, "purpose": layers.of_norm(name), "source": f"name {name}"}
     if "bias" in name.split("_") and not name.endswith("kernel"):
         return {"kind": BIAS, "source": f"name {name}"}
     if sum(length != 1 for length in shape) <= 1 and len(shape) != 2:
         return {"kind": OTHER, "source": "shape"}
+    if name == "reverse_embeddings":
+        return {**layers.matrix(range(len(shape) - 1), (len(shape) - 1,)), "kind": OUTPUT, "source": f"name {name}"}
     if name.endswith(("embedding", "embeddings")):
         return {**layers.matrix(range(len(shape) - 1), (len(shape) - 1,)), "kind": EMBEDDING, "source": f"name {name}"}
     if len(shape) == 2:
         return {**layers.matrix((0,), (1,)), "source": "shape"}
     return {"kind": OTHER, "apart": tuple(range(len(shape))), "source": "unknown axes"}
-
-
-def legacy(path, shape):
-    """The role that version 0.1.0 saw: by names, with each axis for itself where axes are treated one by one."""
-    parts = path.split("/")
-    name, layer = parts[-1].split(":")[0], parts[-2:-1]
-    source = {"source": "version 0.1.0"}
-    if len(shape) <= 1 or name in ("bias", "gamma", "beta", "scale"):
-        return _complete({"kind": BIAS, "apart": tuple(range(len(shape))), **source})
-    outputs = 2 if len(shape) == 3 and layer and layer[0] in ("query", "key", "value") else 1
-    axes = range(len(shape))
-    return _complete({**layers.matrix(axes[:-outputs], axes[-outputs:]), "apart": tuple(axes), **source})
 
 
 # What the groups say
@@ -210,7 +208,7 @@ def _stated(said, described, role):
             f"one input and one output; correct them. Received: {_listed(named)}"
         )
     kind = role["kind"] if "role" in said or role["kind"] in (EMBEDDING, OUTPUT) else KERNEL
-    return _complete({"kind": kind, "inputs": inputs, "outputs": outputs, "batch": batch, "source": "group"})
+    return complete({"kind": kind, "inputs": inputs, "outputs": outputs, "batch": batch, "source": "group"})
 
 
 def _places(name, axes, path, shape):

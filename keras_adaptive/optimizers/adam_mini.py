@@ -1,7 +1,5 @@
 """Adam-mini."""
 
-import re
-
 import keras
 from keras.ops import sqrt
 
@@ -9,6 +7,7 @@ from keras_adaptive.core.fields import fraction, one_of, rate, sole_stabiliser
 from keras_adaptive.core.math.numerics import mean
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
+from keras_adaptive.groups.layers import EMBEDDING
 
 
 def _of_blocks(shape, h):
@@ -24,18 +23,18 @@ class AdamMini(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
 
-    What a block is, by the variable's path and shape. The first that fits:
+    What a block is, as the layer says that owns the variable. The first that fits:
 
-        bias                                                      every element, which is Adam
-        gamma or scale of one axis                                the whole variable
-        other variables of at most one axis                       every element
-        embeddings                                                a row: all but the first axis
-        query and key kernels of shape (d, heads, head_dim)       a head: the first and the last axis
-        value kernels of that shape                               an output neuron: the first axis
-        other variables                                           an output neuron: all axes but the last
+        scale of a norm                                           the whole variable
+        bias, offset of a norm, other variables of at most one axis
+                                                                  every element, which is Adam
+        embedding                                                 a token: all outputs, which are a row
+        query or key kernel of attention with an axis of heads    a head: all other axes
+        other kernels, of output layers too                       an output neuron: all inputs
+        what no layer explains                                    all axes but the last
 
-    A kernel is one of query, key or value where the last two parts of its path say so. The authors do not decay biases
-    and norms: `groups=[no_decay_on_vectors()]`.
+    Where no layer says it, the name tells a bias, the scale or offset of a norm, and an embedding. The authors do not
+    decay biases and norms: `groups=[no_decay_on_vectors()]`.
 
     Slots: m, of the variable's shape; v, of the same with length 1 along the axes of a block.
 
@@ -58,32 +57,13 @@ class AdamMini(AdaptiveOptimizer):
     block = one_of(
         ("auto", "element", "head", "neuron", "row", "tensor"),
         "auto",
-        'what a block is: "auto", as in the table, or "element", "head", "neuron", "row" or "tensor" (all of it), '
-        "mostly for a `Group` of variables whose path says something else than the table reads",
+        'what a block is: "auto", as in the table, or "element", "head", "neuron", "row" (all axes but the first) or '
+        '"tensor" (all of it), mostly for a `Group` of variables whose layer does not say it',
     )
     slots = ("m", Slot("v", shape=_of_blocks, nonnegative=True))
 
     def about(self, role, h):
-        block, ndim = h.block, len(role.shape)
-        layer, name = ["", *role.path.lower().split(":")[0].split("/")][-2:]
-        words = set(re.findall("[a-z]+", f"{layer} {name}")) if ndim == 3 else set()
-        if block == "auto":
-            block = _block(name, ndim, words)
-        if block == "head" and ndim != 3:
-            raise ValueError(
-                "`block` must not be 'head' for a variable without the three axes of (d, heads, head_dim). "
-                f"Received: block='head', and {role.path!r} has the shape {tuple(role.shape)}"
-            )
-        outputs = 2 if words & {"query", "key", "value"} else 1
-        return {
-            "axes": {
-                "element": (),
-                "head": (0, 2),
-                "neuron": tuple(range(ndim - outputs)),
-                "row": tuple(range(1, ndim)),
-                "tensor": tuple(range(ndim)),
-            }[block]
-        }
+        return {"axes": _axes(role, _block(role) if h.block == "auto" else h.block)}
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g
@@ -92,12 +72,36 @@ class AdamMini(AdaptiveOptimizer):
         return h.eta * m_hat / (sqrt(v_hat) + h.epsilon), (m, v)
 
 
-def _block(name, ndim, words):
-    """The kind of block, from the variable's own name, its number of axes, and the words of it and its layer."""
-    if name == "bias":
-        return "element"
-    if ndim <= 1:
-        return "tensor" if name in ("gamma", "scale") else "element"
-    if re.fullmatch("(?!reverse).*embeddings?", name):
-        return "row"
-    return "head" if words & {"query", "key"} else "neuron"
+def _block(role):
+    """What a block of the variable is, by the paper."""
+    if role.is_vector:
+        return "tensor" if role.purpose == "scale" else "element"
+    if role.kind == EMBEDDING:
+        return "token"
+    return "head" if role.heads is not None and role.purpose in ("query", "key") else "neuron"
+
+
+def _axes(role, block):
+    """The axes along which the elements of a block lie."""
+    axes = range(len(role.shape))
+    if block == "head":
+        return tuple(axis for axis in axes if axis != _heads(role))
+    if block == "token" and role.is_matrix:
+        return role.outputs
+    if block == "neuron" and role.is_matrix:
+        return role.inputs
+    return tuple({"element": (), "neuron": axes[:-1], "token": axes[1:], "row": axes[1:], "tensor": axes}[block])
+
+
+def _heads(role):
+    """The axis of the heads; where no layer says it, the first of two axes of outputs, or of (d, heads, head_dim)."""
+    if role.heads is not None:
+        return role.heads
+    if len(role.outputs) == 2:
+        return role.outputs[0]
+    if len(role.shape) == 3:
+        return 1
+    raise ValueError(
+        "`block` must not be 'head' for a variable without the three axes of (d, heads, head_dim). "
+        f"Received: block='head', and {role.path!r} has the shape {role.shape}"
+    )

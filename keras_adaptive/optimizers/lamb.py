@@ -13,7 +13,7 @@ from keras_adaptive.core.fields import (
     rate,
     sole_stabiliser,
 )
-from keras_adaptive.core.math.linalg import adapts, trusted
+from keras_adaptive.core.math.linalg import trusted
 from keras_adaptive.core.math.numerics import maximum, minimum, norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
@@ -32,10 +32,10 @@ class Lamb(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t u_t,  weight_decay = 0                  of vectors, if exclude_vectors
 
     Norms are over the whole variable; where one of them is 0 their ratio is 1. Vectors are variables of at most one
-    axis, and those whose name is bias, gamma, beta or scale: the biases of attention and of a GRU have two axes. A
-    matrix that is taken out of weight decay is still adapted. A matrix with weight decay and without gradient has
-    u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is. Keras's class subtracts
-    the decay from the weights beside the rule, where it is not part of u_t.
+    axis, and all biases, scales and offsets of norms, as the layers say that own them: the biases of attention and of a
+    GRU have two axes. A matrix that is taken out of weight decay is still adapted. A matrix with weight decay and
+    without gradient has u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is.
+    Keras's class subtracts the decay from the weights beside the rule, where it is not part of u_t.
 
     Slots: m and v, of the variable's shape.
 
@@ -71,7 +71,7 @@ class Lamb(AdaptiveOptimizer):
             )
 
     def about(self, role, h):
-        return {"adapt": adapts(role.path, role.shape, h.exclude_vectors)}
+        return {"adapt": not (h.exclude_vectors and role.is_vector)}
 
     def rule(self, h, theta, g, m, v):
         m = h.beta_1 * m + (1 - h.beta_1) * g

@@ -3,7 +3,7 @@
 import keras
 
 from keras_adaptive.core.fields import decay_rate, flag, fraction, one_of, positive, rate
-from keras_adaptive.core.math.linalg import adapts, trusted
+from keras_adaptive.core.math.linalg import trusted
 from keras_adaptive.core.math.numerics import norm
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
@@ -23,10 +23,10 @@ class Lars(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t q_t b_t                                 momentum_form "popular"
 
     Norms are over the whole variable. q_t is 1 where ||theta_{t-1}|| or what it is divided by is 0. Vectors are
-    variables of at most one axis, and those whose name is bias, gamma, beta or scale: the biases of attention and of a
-    GRU have two axes. The paper has the sum and the classic momentum. The popular momentum is that of
-    torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of g_t and
-    d_t. A matrix that is taken out of weight decay is still adapted.
+    variables of at most one axis, and all biases, scales and offsets of norms, as the layers say that own them: the
+    biases of attention and of a GRU have two axes. The paper has the sum and the classic momentum. The popular momentum
+    is that of torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of
+    g_t and d_t. A matrix that is taken out of weight decay is still adapted.
 
     Slots: with momentum b, of the variable's shape.
 
@@ -56,7 +56,7 @@ class Lars(AdaptiveOptimizer):
     decay = "rule"
 
     def about(self, role, h):
-        return {"adapt": adapts(role.path, role.shape, h.exclude_vectors)}
+        return {"adapt": not (h.exclude_vectors and role.is_vector)}
 
     def rule(self, h, theta, g, b):
         if h.momentum_form == "popular":

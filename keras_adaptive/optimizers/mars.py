@@ -4,7 +4,6 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core.fields import fraction, nonnegative, one_of, rate, sole_stabiliser
-from keras_adaptive.core.math.linalg import is_vector
 from keras_adaptive.core.math.numerics import norm_clip, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
@@ -21,8 +20,8 @@ class Mars(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         variant "adamw": theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
         variant "lion":  theta_t = theta_{t-1} - eta_t sign(m_t)
-        and for variables without two axes and biases, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for beta_1,
-        vector_beta_2 for beta_2, eta_t vector_learning_rate_multiplier for eta_t
+        and for variables without two axes, biases and norms, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for
+        beta_1, vector_beta_2 for beta_2, eta_t vector_learning_rate_multiplier for eta_t
 
     This is the authors' approximate form, in which d_t is the difference of two batches' gradients; the exact one needs
     both gradients of the same batch. Weight decay has the same learning rate as the step. The authors decay what is no
@@ -55,7 +54,7 @@ class Mars(AdaptiveOptimizer):
     slots = ("m", Slot("v", when="variable.adam", nonnegative=True), Slot("p", when="variable.matrix"))
 
     def about(self, role, h):
-        if len(role.shape) == 2 and not is_vector(role.path, role.shape):
+        if len(role.shape) == 2 and not role.is_vector:
             return {"matrix": True, "adam": h.variant == "adamw"}
         return {
             "matrix": False,

@@ -3,9 +3,9 @@
 import keras
 
 from keras_adaptive.core.fields import decay_rate, flag, fraction, rate
-from keras_adaptive.core.math.linalg import is_vector
 from keras_adaptive.core.math.numerics import rms, sign
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.groups.layers import EMBEDDING
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -16,11 +16,11 @@ class Tiger(AdaptiveOptimizer):
         eta'_t = eta_t RMS(theta_{t-1})  with parameter_scale, else  eta_t
         theta_t = theta_{t-1} - eta'_t (sign(m_t) + weight_decay theta_{t-1})
 
-    With parameter_scale a variable with "embeddings" in its path has the root mean square of each row (over the last
-    axis), and a variable of at most one axis, or whose name is bias, gamma, beta or scale, has eta'_t = eta_t / 2 and
-    no decay. The other scale is 0 for a matrix that
-    begins at zero: it never moves, unless parameter_scale is off for its group. The author's own code lets weights
-    shrink in an update with a NaN; here it is `skip_nonfinite` that leaves such an update out.
+    With parameter_scale an embedding has the root mean square of each row (over the last axis), and a variable of at
+    most one axis, a bias, or a norm's scale or offset has eta'_t = eta_t / 2 and no decay. The layer that owns a
+    variable says which it is. The other scale is 0 for a matrix that begins at zero: it never moves, unless
+    parameter_scale is off for its group. The author's own code lets weights shrink in an update with a NaN; here it is
+    `skip_nonfinite` that leaves such an update out.
 
     Slots: m, of the variable's shape.
 
@@ -44,7 +44,7 @@ class Tiger(AdaptiveOptimizer):
     decay = "rule"
 
     def about(self, role, h):
-        vector, by_rows = is_vector(role.path, role.shape), "embeddings" in role.path
+        vector, by_rows = role.is_vector, role.kind == EMBEDDING
         elementwise = vector or not h.parameter_scale or ("rows" if by_rows else False)
         return {"vector": vector, "scale_axis": -1 if by_rows else None, "elementwise": elementwise}
 

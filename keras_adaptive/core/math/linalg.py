@@ -20,20 +20,6 @@ def largest(x, axis=None):
 # Layer-wise adaptation
 
 
-def is_vector(path, shape) -> bool:
-    """Whether a variable has at most one axis, or the name of a bias, or of a norm's scale or offset.
-
-    The biases of attention's projections have two axes, heads and their size, and so have those of a GRU.
-    """
-    name = path.split("/")[-1].split(":")[0]
-    return len(shape) <= 1 or name in ("bias", "gamma", "beta", "scale")
-
-
-def adapts(path, shape, exclude_vectors) -> bool:
-    """Whether a variable is decayed, and scaled by its own size."""
-    return not (exclude_vectors and is_vector(path, shape))
-
-
 def trusted(u, size, length, phi=lambda size: size):
     """u phi(size) / length; u itself where size or length is 0. The ratio alone may be more than float32 holds."""
     none = ops.logical_or(ops.equal(size, 0), ops.equal(length, 0))

@@ -12,7 +12,7 @@ from keras_adaptive.core import building
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state import checkpoint, restore, states
 from keras_adaptive.core.state.matching import match
-from keras_adaptive.groups import roles
+from keras_adaptive.groups import roles_of_0_1_0
 
 
 def restored(optimizer, saved) -> checkpoint.Restored:
@@ -40,7 +40,7 @@ def _roles_in(saved, count) -> list[dict[str, Any]]:
     """Of the variables that were trained; and of those that were left out, where more than the former are trained."""
     variables = zip(saved.manifest.variables, saved.manifest.roles, strict=True)
     trained = [
-        {"path": path, "shape": list(shape), "role": role or roles.legacy(path, shape)}
+        {"path": path, "shape": list(shape), "role": role or roles_of_0_1_0.legacy(path, shape)}
         for (path, shape), role in variables
     ]
     return trained + [dict(one.decision) for one in saved.left_out if len(trained) < count]
@@ -56,7 +56,8 @@ def _with(optimizer, known):
             continue
         decision = optimizer._decided[new] | {"role": known[old]["role"]}
         made = states.new(optimizer, optimizer.plan.stages, before[new].index, before[new].variable, decision)
-        if _same(made.facts, before[new].facts) and made.slots == before[new].slots:
+        now = before[new]
+        if _same(made.facts, now.facts) and (made.slots, made.why_whole) == (now.slots, now.why_whole):
             continue
         after[new], decided[new]["role"] = made, known[old]["role"]
     if all(one is other for one, other in zip(after, before, strict=True)):

@@ -14,7 +14,7 @@ from keras_adaptive.core.state.codecs import CODECS, Codec, Part, Shape
 from keras_adaptive.core.step import rows, scheduled
 from keras_adaptive.core.step.stage import Stage, Stored
 from keras_adaptive.groups import assignment
-from keras_adaptive.groups.roles import Role
+from keras_adaptive.groups.roles import EMBEDDING, Role
 
 # The literature on states of eight bits keeps smaller tensors, and embeddings, in float32.
 FEWEST_IN_EIGHT_BITS = 4096
@@ -151,8 +151,9 @@ def new(optimizer, stages, index, variable, decision) -> VariableState:
     said = assignment.said(optimizer.groups, decision["groups"])
     shape, hyperparameters = tuple(decision["shape"]), assignment.hyperparameters(optimizer, said)
     role = Role.of(decision)
-    about = dict(optimizer.about(role, known(hyperparameters, {})))
-    chosen = said.get("slot_dtype") or _slot_dtype(optimizer, decision["path"], shape)
+    seen = role.seen_by(*(cls.__name__ for cls in type(optimizer).__mro__))
+    about = dict(optimizer.about(seen, known(hyperparameters, {})))
+    chosen = said.get("slot_dtype") or _slot_dtype(optimizer, role)
     multiplier = about.pop("learning_rate_multiplier", 1.0)
     elementwise = about.pop("elementwise", optimizer.elementwise)
     state = VariableState(
@@ -194,15 +195,10 @@ def _slots(optimizer, shape, compute_dtype, h, chosen):
             yield slot.name, (of_slot, CODECS[stored](compute_dtype, slot.nonnegative))
 
 
-def _slot_dtype(optimizer, path, shape):
+def _slot_dtype(optimizer, role):
     """What the slots of a variable are stored in: eight bits only where they save much and are known to do."""
-    small = math.prod(shape) < FEWEST_IN_EIGHT_BITS
-    return "float32" if optimizer.slot_dtype == "int8" and (small or _is_embedding(path)) else optimizer.slot_dtype
-
-
-def _is_embedding(path):
-    """By the name of the variable or of its layer, which for layers that have no other name is that of their class."""
-    return any("embedding" in part.lower() for part in path.split("/")[-2:])
+    exact = math.prod(role.shape) < FEWEST_IN_EIGHT_BITS or role.seen_by("slots").kind == EMBEDDING
+    return "float32" if optimizer.slot_dtype == "int8" and exact else optimizer.slot_dtype
 
 
 def add_stored(optimizer, stages, state):

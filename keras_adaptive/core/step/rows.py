@@ -7,6 +7,7 @@ from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
 from keras_adaptive.core.math.rows import Rows, along_rows
+from keras_adaptive.groups.layers import EMBEDDING
 
 # The role of the number of the update that each row's slots are of.
 AS_OF = "as_of"
@@ -65,7 +66,7 @@ def why_whole(optimizer, state, elementwise):
     if any(slot.idle is None for slot in slots):
         return f"{type(optimizer).__name__} moves rows without a gradient too"
     if any(isinstance(slot.idle, str) for slot in slots) and not _dates_rows(state):
-        return "its name does not say that it is a table of embeddings"
+        return "no layer says that it is a table of embeddings"
     return None
 
 
@@ -88,8 +89,8 @@ def why_coupled(optimizer, state, elementwise):
 
 
 def _dates_rows(state):
-    """Whether it is noted of each row which update its slots are of: of the tables of Keras's layers, by their name."""
-    return state.path.split(":")[0].endswith("embeddings")
+    """Whether it is noted of each row which update its slots are of."""
+    return state.role.seen_by("rows").kind == EMBEDDING
 
 
 def is_dated(optimizer, state):
