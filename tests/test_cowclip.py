@@ -220,9 +220,22 @@ def test_patterns_that_no_table_matches(pattern, message):
         optimizer.build([table(np.ones((ROWS, WIDTH))), table(np.ones(WIDTH), "bias")])
 
 
+def test_without_a_pattern_there_must_be_a_table():
+    """As layers and groups say."""
+    variables = [table(np.ones((ROWS, WIDTH)), "users"), table(np.ones(WIDTH), "bias")]
+    optimizer = keras_adaptive.Adam(cowclip=CowClip())
+    with pytest.raises(
+        ValueError, match=r"`pattern` of CowClip must be given.*\['users', 'bias'\]. Received: pattern="
+    ):
+        optimizer.build(variables)
+    optimizer = keras_adaptive.Adam(cowclip=CowClip(), groups=[keras_adaptive.Group("users", role="embedding")])
+    optimizer.build(variables)
+    assert [state.counted for state in optimizer.plan.states] == [True, False]
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"pattern": "("}, {"pattern": None}, {"ratio": 0.0}, {"ratio": "1"}, {"zeta": -1e-5}, {"zeta": 0.0}],
+    [{"pattern": "("}, {"pattern": 1}, {"ratio": 0.0}, {"ratio": "1"}, {"zeta": -1e-5}, {"zeta": 0.0}],
     ids=str,
 )
 def test_arguments_out_of_range(wrong):

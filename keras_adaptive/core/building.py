@@ -51,14 +51,15 @@ def decided(optimizer, variables, before=None, known=None, apart=()):
     described = [
         {"path": path(v), "shape": list(v.shape), "groups": [], "decays": _is_decayed(optimizer, v)} for v in variables
     ]
-    if optimizer.cowclip is not None:
-        optimizer.cowclip.check([*described, *apart])
     found = assignment.decide(optimizer.groups or (), described, before, apart)
     assignment.check_combinations(optimizer, found)
     said = [assignment.said(optimizer.groups, one["groups"]) for one in found]
     known = roles.decide(variables, described, said, known)
+    together = [one | {"role": role["role"]} for one, role in zip(found, known, strict=True)]
+    if optimizer.cowclip is not None:
+        optimizer.cowclip.check([*together, *apart])
     vars(optimizer).update(_decided=found, _roles=known)
-    return [one | {"role": role["role"]} for one, role in zip(found, known, strict=True)]
+    return together
 
 
 def counter(optimizer, name, dtype="int32", initializer="zeros"):

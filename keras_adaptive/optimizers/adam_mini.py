@@ -85,7 +85,8 @@ def _axes(role, block):
     """The axes along which the elements of a block lie."""
     axes = range(len(role.shape))
     if block == "head":
-        return tuple(axis for axis in axes if axis != _heads(role))
+        heads = _heads(role)
+        return tuple(axis for axis in axes if axis != heads)
     if block == "token" and role.is_matrix:
         return role.outputs
     if block == "neuron" and role.is_matrix:

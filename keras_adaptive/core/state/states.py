@@ -169,7 +169,7 @@ def new(optimizer, stages, index, variable, decision) -> VariableState:
         weight_decay=said.get("weight_decay", optimizer.weight_decay) if decision["decays"] else None,
         role=role,
         overwrite=overwrite,
-        counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.matches(decision["path"]),
+        counted=not overwrite and optimizer.cowclip is not None and optimizer.cowclip.clips(role),
         constraint=None if overwrite else getattr(variable, "constraint", None),
         clock_names=scheduled.names(optimizer, decision["groups"]),
         slots={}

@@ -15,6 +15,7 @@ from keras_adaptive.core.step import rows
 from keras_adaptive.core.step.gradients import fits
 from keras_adaptive.core.step.stage import Place, Stage
 from keras_adaptive.groups.assignment import nearest
+from keras_adaptive.groups.roles import EMBEDDING, Role
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
@@ -36,13 +37,14 @@ class CowClip:
     leaves that of the embeddings.
 
     Args:
-        pattern: regular expression that is searched in a variable's path. Default "embeddings$".
+        pattern: regular expression that is searched in a variable's path. Default None: the tables of embeddings, as
+            the layers say that own them, or else the name; the default of version 0.1.0 was "embeddings$".
         ratio: how much of a row's norm its gradient may have for each time it occurs, above 0. Default 1.0.
         zeta: root mean square that a row counts for at least, in units of ratio, above 0. Default 1e-05.
 
     Raises:
-        ValueError, TypeError: for an argument out of range or of the wrong kind; when the optimizer is built, for a
-            pattern that no variable matches, or one without rows; when it is applied, for counts that are missing.
+        ValueError, TypeError: for an argument out of range or of the wrong kind; when the optimizer is built, where
+            no variable is to be clipped, or one without rows; when it is applied, for counts that are missing.
 
     Source: Zheng, Xu, Zou, Tang, Li, Xi, Wang, Xu, Zhu and You, AAAI 2023.
 
@@ -58,25 +60,33 @@ class CowClip:
      [ 3. -6.]]
     """
 
-    def __init__(self, pattern="embeddings$", ratio=1.0, zeta=1e-5):
-        self.pattern = checks.pattern("pattern", pattern)
+    def __init__(self, pattern=None, ratio=1.0, zeta=1e-5):
+        self.pattern = checks.optional(checks.pattern)("pattern", pattern)
         self.ratio = checks.positive("ratio", ratio)
         self.zeta = checks.positive("zeta", zeta)
 
-    def matches(self, path: str) -> bool:
-        """Whether it clips the variable of that path."""
-        return re.search(self.pattern, path) is not None
+    def clips(self, role: Role) -> bool:
+        """Whether it clips the variable that is this."""
+        if self.pattern is None:
+            return role.seen_by("CowClip").kind == EMBEDDING
+        return re.search(self.pattern, role.path) is not None
 
     def check(self, variables: Sequence[Mapping[str, Any]]) -> None:
-        """Raises unless some of the variables, by "path" and "shape", are clipped, and those have rows."""
-        matched = [variable for variable in variables if self.matches(variable["path"])]
-        if not matched:
+        """Raises unless some of the variables, by "path", "shape" and "role", are clipped, and those have rows."""
+        paths = [variable["path"] for variable in variables]
+        clipped = [variable for variable in variables if self.clips(Role.of(variable))]
+        if not clipped and self.pattern is None:
+            raise ValueError(
+                "The `pattern` of CowClip must be given where no layer says that one of the variables is a table of "
+                f"embeddings; they are {paths[:3]}{' and more' if len(paths) > 3 else ''}. Received: pattern=None"
+            )
+        if not clipped:
             raise ValueError(
                 "The `pattern` of CowClip must be found in the path of a variable; "
-                f"{nearest(self.pattern, [v['path'] for v in variables])} are the nearest and do not match. "
+                f"{nearest(self.pattern, paths)} are the nearest and do not match. "
                 f"Received: pattern={self.pattern!r}"
             )
-        for variable in matched:
+        for variable in clipped:
             if len(variable["shape"]) < 2:
                 raise ValueError(
                     "The `pattern` of CowClip must match variables of at least two axes only. "
@@ -124,7 +134,7 @@ class ClipRows(Stage):
         return None if optimizer.cowclip is None else cls(optimizer.cowclip)
 
     def applies_to(self, variable):
-        return self.cowclip.matches(variable.path)
+        return self.cowclip.clips(variable.role)
 
     def on_gradient(self, step, theta, g):
         return self.cowclip.clip(g, theta, step.h.counts)
