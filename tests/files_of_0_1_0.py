@@ -51,6 +51,21 @@ def heads():
     return keras.Model(x, layers.Dense(2, name="last")(y), name="net")
 
 
+def misnamed():
+    """Layers whose names say what they are not."""
+    ids = keras.Input((4,), dtype="int32")
+    tokens = layers.ReversibleEmbedding(9, 4, tie_weights=False, name="tokens")
+    y = layers.EinsumDense("btd,dnh->btnh", (None, 2, 3), bias_axes="nh", name="query")(tokens(ids))
+    y = layers.LayerNormalization(axis=(1, 2), name="norm")(layers.Reshape((4, 6), name="flat")(y))
+    return keras.Model(ids, tokens(layers.Dense(4, name="embeddings_out")(y), reverse=True), name="net")
+
+
+def embedding_of_numbers():
+    """A matrix that is large enough for eight bits."""
+    layer = layers.Dense(64, use_bias=False, name="embedding_of_numbers")
+    return keras.Sequential([keras.Input((64,)), layer], name="net")
+
+
 def adam_with_groups(model):
     slow = ka.Group("first", learning_rate_multiplier=0.5, beta_2=0.99)
     return ka.Adam(0.05, weight_decay=0.1, groups=[ka.no_decay_on_vectors(), slow], clipnorm=0.5)
@@ -97,6 +112,10 @@ ROWS = {
     "adam_extended": Row(lambda model: ka.Adam(0.05, weight_decay=0.1), unfrozen=True, files=("keras", "npz", "h5")),
     "sgd_dynamic_scale": Row(lambda model: ka.SGD(0.05, momentum=0.9, loss_scale_factor="dynamic")),
     "rmsprop": Row(lambda model: ka.RMSprop(0.05, momentum=0.5, centered=True)),
+    "rmsprop_rows": Row(lambda model: ka.RMSprop(0.05), model=misnamed),
+    "adam_int8_embedding": Row(lambda model: ka.Adam(0.05, slot_dtype="int8"), model=embedding_of_numbers),
+    "adam_mini": Row(lambda model: ka.AdamMini(0.05), model=misnamed),
+    "tiger": Row(lambda model: ka.Tiger(0.05), model=misnamed),
     "lamb": Row(lambda model: ka.Lamb(0.05, weight_decay=0.1)),
     "adafactor": Row(lambda model: ka.Adafactor(0.05, beta_1=0.9), model=heads),
     "muon": Row(muon, model=attention),

@@ -57,3 +57,21 @@ def test_a_file_of_0_1_0_goes_on_to_the_weights_that_it_reached(name, kind):
     assert difference(weights(model), expected) <= TOLERANCES.get(name, 1e-6)
     # It moved by much more than is tolerated.
     assert np.mean(np.abs(begin[0] - expected[0])) > 2 * TOLERANCES.get(name, 1e-6)
+
+
+# The gradient of rows alone, and so their dates, are TensorFlow's.
+NAMED = ["adam_int8_embedding", "adam_mini", pytest.param("rmsprop_rows", marks=pytest.mark.on("tensorflow"))]
+
+
+@pytest.mark.parametrize("kind", ["keras", "npz"])
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_stored_for_a_variable_is_what_names_decided(name, kind):
+    """Of layers whose names say what they are not: all arrays that 0.1.0 had, and not those of a new optimizer."""
+
+    def form(arrays):
+        return {key: (np.shape(one), one.dtype) for key, one in arrays.items() if key.split(".")[0].isdigit()}
+
+    with np.load(FOLDER / f"{name}.npz") as file:
+        saved = form(dict(file))
+    assert form(loaded(name, kind).optimizer.get_state()) == saved
+    assert form(fresh(name).optimizer.get_state()) != saved
