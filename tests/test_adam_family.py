@@ -36,7 +36,8 @@ def transformer():
 
 def test_blocks_of_a_transformer():
     """Neither a model called query_encoder nor a matrix of a layer called key_head makes a head."""
-    assert blocks(transformer().trainable_variables) == {
+    model = transformer()
+    assert blocks(model.trainable_variables) == {
         "tokens/embeddings": (9, 1),
         "query/kernel": (1, 2, 1),
         "query/bias": (2, 3),

@@ -305,6 +305,7 @@ def test_companions_of_moonlight_have_the_learning_rate_of_adamw(scale, rate):
         ("w", (1, 1, 5), None, "other"),
         ("w", (), None, "other"),
         ("embeddings", (5, 3), (5, 3, 1), "embedding"),
+        ("reverse_embeddings", (3, 5), (3, 5, 1), "output"),
         ("bias", (2, 3), None, "bias"),
         ("gamma", (2, 3), None, "norm"),
     ],
