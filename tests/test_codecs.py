@@ -166,27 +166,20 @@ def test_a_slot_is_nonnegative_where_it_says_so(case):
 def test_what_is_small_or_an_embedding_is_exact(case):
     """A group says otherwise of its own variables, of none but them. A layer that is called embedding is none."""
     paths = {"large": (64, 64), "small": (63, 65), "tokens/embeddings": (64, 64), "embedding/kernel": (64, 64)}
-    chosen = {"large": True, "small": False, "tokens/embeddings": False, "embedding/kernel": True, "words/table": False}
-    layer = TokenEmbedding(name="words")
-    layer.build()
+    chosen = {"large": True, "small": False, "tokens/embeddings": False, "embedding/kernel": True}
     for group, held in (
         (None, chosen),
         (Group("small|tokens", slot_dtype="int8"), chosen | {"small": True, "tokens/embeddings": True}),
         (Group("large", slot_dtype="float32"), chosen | {"large": False}),
     ):
         optimizer = case.make(groups=None if group is None else [group], **INT8)
-        optimizer.build([*(Named(np.ones(shape), path) for path, shape in paths.items()), layer.table])
+        optimizer.build([Named(np.ones(shape), path) for path, shape in paths.items()])
         for state in optimizer.plan.states:
             for slot in optimizer.slots:
                 if slot.name in state.kept and state.kept[slot.name].shape == state.shape:
                     fine = slot.exact or slot.slot_dtype("int8", True, state.h) == "float32"
                     coded = state.kept[slot.name].dtype in ("int8", "uint8")
                     assert coded == (held[state.path] and not fine)
-
-
-class TokenEmbedding(keras.layers.Layer):
-    def build(self, shape=None):
-        self.table = self.add_weight(shape=(64, 64), name="table")
 
 
 class Named(keras.Variable):
