@@ -45,10 +45,10 @@ def table(findings, lab):
     """Markdown: the verdicts, and below them how they came about."""
     import keras
 
-    rows = ["| | The lecture says | Found | Verdict |", "|---|---|---|---|"]
-    for each in findings:
-        found = each.found.replace("|", "\\|")
-        rows.append(f"| {each.number} | {each.claim.says} | {found} | **{each.verdict}** |")
+    from keras_adaptive.core import tables
+
+    lines = [(f"{each.number}", each.claim.says, each.found, f"**{each.verdict}**") for each in findings]
+    rows = tables.markdown(("", "The lecture says", "Found", "Verdict"), lines)
     how = f"Written by `examples/lecture.py`: mean ± standard deviation over {len(lab.seeds)} seeds, from "
     how += f"{lab.seeds[0]} on; two η to the decade; backend {keras.backend.backend()}, strategy "
     how += f"{lab.devices.strategy}, replicas {lab.devices.replicas}."

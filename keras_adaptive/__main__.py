@@ -11,6 +11,7 @@ import keras
 
 from keras_adaptive.bench import command
 from keras_adaptive.bench.specification import CLASSES
+from keras_adaptive.core import tables
 
 HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
 # Large enough for what is kept per row or column to be next to nothing.
@@ -73,17 +74,12 @@ def _of_rows(cls):
 
 def markdown(entries):
     """The table as the README has it."""
-    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
-    return "\n".join(lines + [f"| {' | '.join(astuple(entry))} |" for entry in entries])
+    return "\n".join(tables.markdown(HEAD, map(astuple, entries)))
 
 
 def plain(entries):
     """The table in columns."""
-    lines = [HEAD, *map(astuple, entries)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return "\n".join(tables.columns([HEAD, *map(astuple, entries)]))
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from keras_adaptive.core import tables
+
 COLUMNS = {
     "float64": "float64",
     "oracle": "oracle",
@@ -60,11 +62,13 @@ def cell(column, tests, reasons):
 def table(found):
     """Markdown."""
     reasons: dict[str, int] = {}
-    lines = [f"| class | {' | '.join(COLUMNS.values())} |", f"|---|{':-:|' * len(COLUMNS)}"]
-    for optimizer in sorted(found, key=str.lower):
-        cells = [cell(column, found[optimizer].get(column, {}), reasons) for column in COLUMNS]
-        lines.append(f"| {optimizer} | {' | '.join(cells)} |")
-    return "\n".join([*lines, *(f"\n{number}: {reason}." for reason, number in reasons.items())])
+    lines = [
+        [optimizer, *(cell(column, found[optimizer].get(column, {}), reasons) for column in COLUMNS)]
+        for optimizer in sorted(found, key=str.lower)
+    ]
+    head = ["class", *COLUMNS.values()]
+    made = tables.markdown(head, lines, centered=range(1, len(head)))
+    return "\n".join([*made, *(f"\n{number}: {reason}." for reason, number in reasons.items())])
 
 
 def main():

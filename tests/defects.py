@@ -20,6 +20,7 @@ import tensorflow as tf
 from support import Ramp, difference, is_ours, value, values
 
 import keras_adaptive
+from keras_adaptive.core import tables
 
 
 @dataclass(frozen=True)
@@ -308,9 +309,10 @@ def main():
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
-    print(f"| | Keras {keras.__version__} | keras_adaptive |\n|---|---|---|")
+    for line in tables.markdown(("", f"Keras {keras.__version__}", "keras_adaptive"), ()):
+        print(line)
     for defect in DEFECTS:
-        print("| " + " | ".join(defect.row()) + " |", flush=True)
+        print(tables.markdown_line(defect.row()), flush=True)
 
 
 if __name__ == "__main__":

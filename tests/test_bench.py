@@ -47,7 +47,9 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     assert not content["interrupted"]
     table = printed[printed.index("workload ") :].splitlines()[1:]
     assert len(table) == len(content["results"])
-    assert progress.count("\r") > 2 * len(optimizers)
+    total = measure.steps(specification.parse("SGD,Adam", {}), ["large", "embedding"], 2)
+    assert f"{total}/{total}" in progress
+    assert progress.endswith("Adam, embedding\n")
     ours = [row for row in content["results"] if row["by"] == measure.OURS]
     assert [(row["workload"], row["optimizer"]) for row in ours] == [
         (workload, name) for workload in ("large", "embedding") for name in optimizers
@@ -294,7 +296,7 @@ def test_what_all_need_and_cannot_have_leaves_the_other_workloads(capsys, monkey
     monkeypatch.setattr(backend, "triad", of_small_arrays)
     assert run("--optimizers", "SGD", "--workloads", "embedding,large") == 1
     printed, errors = capsys.readouterr()
-    assert "SGD by keras_adaptive, embedding: MemoryError: no more" in errors
+    assert "\nSGD by keras_adaptive, embedding: MemoryError: no more" in errors, "a line of its own, below the bar"
     assert printed.count("failed") == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_adaptive.bench import environment, first_step, picture, report, specification, tpu, workloads
-from keras_adaptive.bench.progress import Bar
+from keras_adaptive.bench.progress import progress
 
 DESCRIPTION = """
 Measures one update of each optimizer, as `fit` runs it on this device, in turns with Keras's own class and with optax
@@ -125,8 +125,8 @@ def _measure(optimizers, chosen, given):
 
     about = {"machine": report.machine(backend.device()), "repeats": given.repeats, "size": given.size}
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
-    with Bar(measure.steps(optimizers, chosen, given.repeats)) as bar:
-        rows, interrupted = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, bar.tick))
+    with progress(measure.steps(optimizers, chosen, given.repeats)) as tick:
+        rows, interrupted = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, tick))
     table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
     about["interrupted"] = interrupted
     return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)
@@ -135,8 +135,8 @@ def _measure(optimizers, chosen, given):
 def _compile(optimizers, chosen, given):
     about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
     _say(about, chosen, dense=True)
-    with Bar(tpu.steps(optimizers, chosen)) as bar:
-        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, bar.tick))
+    with progress(tpu.steps(optimizers, chosen)) as tick:
+        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, tick))
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
     about["interrupted"] = interrupted
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)
@@ -145,8 +145,8 @@ def _compile(optimizers, chosen, given):
 def _first_step(optimizers, given):
     about = {"machine": report.machine("first step of fit"), "size": given.size}
     print(report.heading(about["machine"]))
-    with Bar(len(optimizers)) as bar:
-        rows, interrupted = _until_interrupted(first_step.measured(optimizers, given.size, bar.tick))
+    with progress(len(optimizers)) as tick:
+        rows, interrupted = _until_interrupted(first_step.measured(optimizers, given.size, tick))
     about["interrupted"] = interrupted
     table = report.table(first_step.HEAD, [first_step.line(row) for row in rows], given.markdown)
     return _report(about, rows, table, ("seconds", "seconds of the first step"), given)

@@ -1,35 +1,32 @@
-"""A bar that shows how far a measurement is."""
+"""How far a measurement is: Keras's progress bar, on stderr, so that what is printed stays a clean table."""
 
+import contextlib
 import sys
 
-WIDTH = 30
+import keras
 
 
-class Bar:
-    """Written over and over on one line of stderr, so that what is printed stays a clean table.
+@contextlib.contextmanager
+def progress(total: int):
+    """A function to call after each step, with what was measured in it.
 
     Args:
-        total: how often `tick` will be called.
+        total: how often it will be called; fewer calls end the bar where it is.
     """
+    bar = keras.utils.Progbar(total)
+    done = 0
 
-    def __init__(self, total: int):
-        self.total, self.done, self.shown = total, 0, 0
+    def tick(what: str) -> None:
+        nonlocal done
+        done += 1
+        # Its metrics are numbers alone. This shows as theirs do: "2s/step - Adam, large".
+        bar.unit_name = f"step - {what}"
+        with contextlib.redirect_stdout(sys.stderr):
+            bar.add(1)
 
-    def tick(self, what: str) -> None:
-        """One more of the total is done."""
-        self.done += 1
-        filled = WIDTH * self.done // self.total
-        self._show(f"[{'=' * filled}{'.' * (WIDTH - filled)}] {self.done}/{self.total} {what}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        # Leaves an empty line.
-        self._show("")
-        sys.stderr.write("\r")
-
-    def _show(self, text):
-        sys.stderr.write("\r" + text.ljust(self.shown))
-        sys.stderr.flush()
-        self.shown = len(text)
+    try:
+        yield tick
+    finally:
+        if done < total:
+            with contextlib.redirect_stdout(sys.stderr):
+                bar.update(done, finalize=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 import keras_adaptive
+from keras_adaptive.core import tables
 
 OURS = "keras_adaptive"
 _LIBRARIES = {
@@ -43,13 +44,7 @@ def heading(machine: dict) -> str:
 
 def table(head, lines, markdown: bool = False) -> str:
     """Lines of texts under a head, in columns or as markdown."""
-    if markdown:
-        return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *lines)
-    )
+    return "\n".join(tables.markdown(head, lines) if markdown else tables.columns([head, *lines]))
 
 
 HEAD = ("workload", "optimizer", "by", "ms", "x floor", "ours / it", "state MB", "compile s", "extra MB")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from keras import backend, ops
 
-from keras_adaptive.core import checks
+from keras_adaptive.core import checks, tables
 from keras_adaptive.core.step import scheduled
 
 WIDTH = 120
@@ -129,17 +129,12 @@ class Table:
 
 def _aligned(lines, shown):
     """The lines as columns; where that is too wide, each path stands on a line of its own."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-
-    def joined(line, first):
-        return "  ".join(
-            text.rjust(width) if name in NUMBERS else text.ljust(width)
-            for name, text, width in list(zip(shown, line, widths, strict=True))[first:]
-        ).rstrip()
-
-    if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
-        return [joined(line, 0) for line in lines]
-    return [part for line in lines for part in (line[0], f"    {joined(line, 1)}")]
+    right = [place for place, name in enumerate(shown) if name in NUMBERS]
+    joined = tables.columns(lines, right)
+    if max(map(len, joined)) <= WIDTH:
+        return joined
+    rest = tables.columns([line[1:] for line in lines], [place - 1 for place in right])
+    return [part for (path, *_), others in zip(lines, rest, strict=True) for part in (path, f"    {others}")]
 
 
 def _now(weight_decay, scheduled):

@@ -1,0 +1,41 @@
+"""Tables as plain text, in columns or as Markdown: all that the package, its tests and its examples print."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+# A | that ends no cell.
+ESCAPED = r"\|"
+
+
+def columns(lines: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """A text for each line, in which the cells of one column are equally wide.
+
+    Args:
+        lines: of cells; the head is one of them.
+        right: which columns are aligned at their right, from 0.
+    """
+    lines = list(lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], centered: Collection[int] = ()) -> list[str]:
+    """A text for each line, the first two of which are the head.
+
+    Args:
+        head: names of the columns.
+        lines: of cells.
+        centered: which columns are centered, from 0.
+    """
+    rule = "".join(":-:|" if place in centered else "---|" for place in range(len(head)))
+    return [markdown_line(head), f"|{rule}", *map(markdown_line, lines)]
+
+
+def markdown_line(cells: Iterable[str]) -> str:
+    """One line of a table in Markdown."""
+    return "|" + "".join(f" {cell.replace('|', ESCAPED)} |" if cell else " |" for cell in cells)
