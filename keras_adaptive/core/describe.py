@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from keras import backend, ops
 
 from keras_adaptive.core import checks, tables
+from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.step import scheduled
 
 WIDTH = 120
@@ -43,6 +44,8 @@ class Row:
         weight_decay: of the next update, or 0.0.
         slots: the names of what is stored for it.
         state_bytes: how many bytes that takes.
+        not_compiled: why it is updated operation by operation although `jit_update=True` asks to compile that; "" if it
+            is not, or no step was done yet.
     """
 
     path: str
@@ -57,6 +60,7 @@ class Row:
     weight_decay: float
     slots: tuple[str, ...]
     state_bytes: int
+    not_compiled: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Table:
         # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
         eta = float(str(ops.convert_to_numpy(optimizer.eta())))
         now = scheduled.asked(optimizer.plan.scheduled, optimizer.iterations)
+        not_compiled = backends.not_compiled(optimizer.plan.update)
         rows = []
-        for state in optimizer.plan.states:
+        for place, state in enumerate(optimizer.plan.states):
             kept = state.kept | state.window
             rows.append(
                 Row(
@@ -91,6 +96,7 @@ class Table:
                     weight_decay=_now(state.weight_decay, now.get(state.clock_names["weight_decay"])),
                     slots=tuple(kept),
                     state_bytes=sum(map(stored_bytes, kept.values())),
+                    not_compiled=not_compiled.get(place, ""),
                 )
             )
         smallest = min(
@@ -156,12 +162,22 @@ def _notes(optimizer, eta, rows):
     slots = dict.fromkeys(row.slots for row in rows)
     yield from (f"slots {_text('slots', names)}: {', '.join(names)}" for names in slots if len(names) > MOST_SLOTS)
     unknown: dict[str, list[str]] = {}
+    not_compiled: dict[str, list[str]] = {}
     for row in rows:
         if len(row.shape) > 1 and row.source.startswith(("name", "shape", "unknown", "version")):
             unknown.setdefault(row.source, []).append(row.path)
+        if row.not_compiled:
+            not_compiled.setdefault(row.not_compiled, []).append(row.path)
     for source, paths in unknown.items():
-        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        yield f"no layer says what they are ({source}): {', '.join(paths[:3])}{more}"
+        yield f"no layer says what they are ({source}): {_some(paths)}"
+    for why, paths in not_compiled.items():
+        yield f"updated operation by operation, not compiled, because {why}: {_some(paths)}"
+
+
+def _some(paths):
+    """The first of them."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return f"{', '.join(paths[:3])}{more}"
 
 
 def _wrapped(note):

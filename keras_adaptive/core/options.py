@@ -135,8 +135,8 @@ OWN: dict[str, Field] = {
         "step, and in a later one in which a variable has its first gradient. It needs a C++ compiler on a CPU "
         "and Triton on a GPU; a ValueError says so where it does not work. Variables that are not contiguous or "
         "have a constraint or `cowclip` stay outside, and so do rules that cannot be recorded, such as Shampoo's "
-        'and SOAP\'s for matrices, which decide by the numbers what to compute. "auto" and False go operation by '
-        "operation, with small variables joined",
+        "and SOAP's for matrices, which decide by the numbers what to compute; `describe()` says after a step which "
+        'and why. "auto" and False go operation by operation, with small variables joined',
     ),
     "slot_dtype": one_of(
         tuple(CODECS),

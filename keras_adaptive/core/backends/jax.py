@@ -183,6 +183,10 @@ def _laid_out(transaction, variable, value):
     return keras.distribution.distribute_tensor(value, layout)
 
 
+def not_compiled(transaction):
+    return {}
+
+
 def outside_of_steps(optimizer):
     return contextlib.nullcontext()
 

@@ -100,6 +100,11 @@ class Backend(Protocol):
     def transact(self, transaction, go, gradients: list, scalars: Mapping[str, Any]) -> None:
         """Reads, computes and assigns (core/step/transaction.py); nothing unless `go`."""
 
+    def not_compiled(self, transaction) -> Mapping[int, str]:
+        """By their places, the variables that jit_update=True asks to compile and that are updated operation by
+        operation nevertheless: why, in words. Before the first step nothing is known.
+        """
+
     def outside_of_steps(self, optimizer) -> AbstractContextManager:
         """Context in which variables are made and assigned at once, not in a step."""
 

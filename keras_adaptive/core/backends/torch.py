@@ -165,9 +165,10 @@ def transact(transaction, go, gradients, scalars):
     shared, new_common = transaction.measure(gradients, clock, old, common)
     if is_compiling():
         # The caller's step is compiled as a whole: nothing has to be cut or joined.
-        kinds, most = [None] * len(old), math.inf
+        buckets, most = [None] * len(old), math.inf
     else:
-        kinds, most = torch_pieces.kinds(transaction, gradients, old), ON_ACCELERATOR if is_accelerated() else IN_CACHE
+        buckets = torch_pieces.buckets(transaction, gradients, old)
+        most = ON_ACCELERATOR if is_accelerated() else IN_CACHE
     compiled = transaction.jit_update is True
     # A constraint is the user's and may raise: all of them are asked before anything is written.
     constrained = {
@@ -176,14 +177,18 @@ def transact(transaction, go, gradients, scalars):
         if state.constraint is not None
     }
     with torch_loops.ALONE if compiled else contextlib.nullcontext():
-        loops = torch_loops.begun(transaction, kinds, gradients, old, scalars, shared) if compiled else {}
-        for piece in torch_pieces.pieces(transaction, kinds, gradients, old, most, whole=loops):
-            if piece.kind in loops:
-                loops[piece.kind](piece)
+        loops = torch_loops.begun(transaction, buckets, gradients, old, scalars, shared) if compiled else {}
+        for piece in torch_pieces.pieces(transaction, buckets, gradients, old, most, whole=loops):
+            if piece.bucket in loops:
+                loops[piece.bucket](piece)
             else:
                 new = constrained.get(piece.state)
                 piece.assign(new or transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
     _assign(common, new_common)
+
+
+def not_compiled(transaction):
+    return torch_loops.not_compiled(transaction) if transaction.jit_update is True else {}
 
 
 def _read(variables):

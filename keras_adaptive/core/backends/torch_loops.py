@@ -1,5 +1,6 @@
-"""One kind of variables' update as loops over their elements, compiled by torch: few passes over the memory."""
+"""The update of a bucket as loops over their elements, compiled by torch: few passes over the memory."""
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -9,39 +10,59 @@ import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from keras_adaptive.core.backends import torch_pieces
+
 # What torch records, it records in all threads.
 ALONE = threading.Lock()
 # How large the tensors are that it is compiled with. The lengths differ, or it would be compiled for equal ones.
 SHAPE = (1024, 1536)
 
 
-def begun(transaction, kinds, gradients, values, scalars, shared):
-    """By kind, the loops of this step, each compiled at the first step that has the kind.
+def begun(transaction, buckets, gradients, values, scalars, shared):
+    """By bucket, the loops of this step, each compiled at the first step in which the bucket has a gradient.
 
     Raises:
         ValueError: torch cannot compile here.
     """
     common = {name: number for name, number in scalars.items() if torch.as_tensor(number).ndim == 0}, shared
-    loops = {}
-    for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
-        if kind is None or kind in loops:
+    known, loops = transaction.cache.setdefault("loops", {}), {}
+    for state, bucket, gradient, of_one in zip(transaction.states, buckets, gradients, values, strict=True):
+        if bucket is None or bucket in loops:
             continue
-        key = ("loop", kind)
-        if key not in transaction.cache:
-            transaction.cache[key] = _made(transaction, state, kind[0], gradient, of_one, common)
-        if transaction.cache[key] is not None:
-            loops[kind] = transaction.cache[key]
-            loops[kind].begin(common)
+        if bucket not in known:
+            known[bucket] = _made(transaction, state, bucket[0].kind, gradient, of_one, common)
+        # Otherwise it is the reason why there is none.
+        if isinstance(known[bucket], Loop):
+            loops[bucket] = known[bucket]
+            loops[bucket].begin(common)
     return loops
 
 
+def not_compiled(transaction):
+    """By their places, why variables that had a gradient are updated without a loop, in words."""
+    if "loops" not in transaction.cache:
+        return {}
+    found = {}
+    for bucket in transaction.buckets:
+        for place in bucket.places:
+            values = {role: v.value for role, v in transaction.variables(transaction.states[place]).items()}
+            loop = transaction.cache["loops"].get((bucket, values["theta"].device))
+            why = bucket.why_apart or torch_pieces.why_alone(values) or loop
+            if isinstance(why, str):
+                found[place] = why
+    return found
+
+
+class NotRecorded(Exception):
+    """What torch cannot record."""
+
+
 def _made(transaction, state, kind, gradient, values, common):
-    """The loop; None where the rule cannot be recorded, as where it decides by the numbers what to compute."""
+    """The loop; or why there is none, where the rule cannot be recorded."""
     try:
         loop = Loop(transaction, state, kind, gradient, values, common)
-    # Whatever torch raises for what it cannot record: if the rule itself is wrong, it says so operation by operation.
-    except Exception:
-        return None
+    except NotRecorded as error:
+        return str(error)
     try:
         loop.compile(common, state)
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
@@ -54,7 +75,7 @@ def _made(transaction, state, kind, gradient, values, common):
 
 
 class Loop:
-    """The update of all variables of one kind, recorded.
+    """The update of the variables of a bucket, recorded.
 
     Args:
         transaction: the transaction.
@@ -90,7 +111,7 @@ class Loop:
         ]
         numbers = self._numbers(common)
         mode: Literal["symbolic", "fake"] = "symbolic" if kind.shape is None else "fake"
-        recorded = make_fx(update, tracing_mode=mode)(numbers, indices[state.index], *self.samples)
+        recorded = _recorded(make_fx(update, tracing_mode=mode), numbers, indices[state.index], *self.samples)
         self.of_numbers, self.of_tensors = _split(recorded, len(numbers) + 1)
         self.any_size = kind.shape is None
 
@@ -117,6 +138,36 @@ class Loop:
 
     def _numbers_of(self, state):
         return [number[state.index] if isinstance(number, tuple) else number for number in self.numbers]
+
+
+def _recorded(record, *inputs):
+    """The graph.
+
+    Raises:
+        NotRecorded: as of a rule that decides by the numbers what to compute.
+    """
+    try:
+        with _errors_of_torch():
+            return record(*inputs)
+    # torch has no class for what it cannot record: it may be any, raised within the user's rule. An error of the rule
+    # itself is raised again in this step, where it then runs operation by operation.
+    except Exception as error:
+        first = " ".join(str(error).strip().split("\n")[0].split())
+        said = ": ".join(filter(None, (type(error).__name__, first)))
+        raise NotRecorded(f"torch cannot record its update ({said})") from error
+
+
+@contextlib.contextmanager
+def _errors_of_torch():
+    """Context in which Keras does not put a message of its own in front of what its operations raise."""
+    if not keras.config.is_traceback_filtering_enabled():
+        yield
+        return
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        keras.config.enable_traceback_filtering()
 
 
 def _shape(tensor, kind, is_scale):

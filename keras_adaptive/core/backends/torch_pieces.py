@@ -5,6 +5,7 @@ take as many calls of torch as large ones.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
@@ -17,12 +18,12 @@ class Piece:
 
     Attributes:
         state: the variable's.
-        kind: its `Kind` and device, or None.
+        bucket: its `Bucket` and device, or None.
         gradient, values: what `Transaction.one` takes.
     """
 
-    def __init__(self, state, kind, gradient, values):
-        self.state, self.kind, self.gradient, self.values = state, kind, gradient, values
+    def __init__(self, state, bucket, gradient, values):
+        self.state, self.bucket, self.gradient, self.values = state, bucket, gradient, values
 
     def assign(self, new):
         """Takes new values, by role."""
@@ -36,7 +37,7 @@ class Piece:
         Each has an axis at least. What is written to these values is written to the variable once `written` is told of
         which.
         """
-        kind, _ = self.kind
+        kind = self.bucket[0].kind
         rows_of_scales = min(value.numel() for value in self.values.values())
 
         def shaped(tensor):
@@ -52,14 +53,14 @@ class Piece:
 
 
 class Joined(Piece):
-    """All elements of several variables of one kind, as if they were those of the first."""
+    """All elements of several variables of one bucket, as if they were those of the first."""
 
     def __init__(self, pieces):
         first = pieces[0]
         self.targets = {role: [piece.values[role] for piece in pieces] for role in first.values}
         gradient = _flatten_dense_tensors([piece.gradient for piece in pieces])
         values = {role: _flatten_dense_tensors(targets) for role, targets in self.targets.items()}
-        super().__init__(first.state, first.kind, gradient, values)
+        super().__init__(first.state, first.bucket, gradient, values)
 
     def assign(self, new):
         changed = {role: new[role] for role, value in self.values.items() if new[role] is not value}
@@ -75,37 +76,47 @@ class Joined(Piece):
             torch._foreach_copy_(targets, _unflatten_dense_tensors(self.values[role], targets))
 
 
-def kinds(transaction, gradients, values):
-    """For each variable its `Kind` and its device; None where it is updated by itself in this step."""
-    of_place = {place: bucket.kind for bucket in transaction.buckets for place in bucket.places}
-
-    def alone(gradient, of_one):
-        # Places of random bits in one row are counted in int32.
-        fits = gradient is not None and 0 < gradient.numel() < 2**31
-        return not fits or not all(value.is_contiguous() for value in of_one.values())
-
-    return [
-        None if of_place[place] is None or alone(gradient, of_one) else (of_place[place], gradient.device)
-        for place, (gradient, of_one) in enumerate(zip(gradients, values, strict=True))
-    ]
+def buckets(transaction, gradients, values):
+    """For each variable its `Bucket` and its device; None where it is updated by itself in this step."""
+    found: list[Any] = [None] * len(values)
+    for bucket in transaction.buckets:
+        for place in bucket.places if bucket.kind is not None else ():
+            gradient = gradients[place]
+            if gradient is not None and gradient.numel() and why_alone(values[place]) is None:
+                found[place] = bucket, gradient.device
+    return found
 
 
-def pieces(transaction, kinds, gradients, values, most, whole):
+def why_alone(values) -> str | None:
+    """Why a variable of a bucket is updated by itself, in words; None if it need not be.
+
+    Args:
+        values: of it and of what is stored for it, by role.
+    """
+    # Places of random bits in one row are counted in int32.
+    if values["theta"].numel() >= 2**31:
+        return "it has 2**31 elements or more"
+    if not all(value.is_contiguous() for value in values.values()):
+        return "it, or what is stored for it, is not contiguous in memory"
+    return None
+
+
+def pieces(transaction, buckets, gradients, values, most, whole):
     """The pieces, each made when the caller asks for it.
 
     Args:
         transaction: the transaction.
-        kinds, gradients, values: along its states.
+        buckets, gradients, values: along its states.
         most: how many elements a piece of some rows, or of several variables, may have.
-        whole: kinds of which a variable is left as it is, however large.
+        whole: buckets of which a variable is left as it is, however large.
     """
     small: dict = {}
-    for state, kind, gradient, of_one in zip(transaction.states, kinds, gradients, values, strict=True):
-        piece, size = Piece(state, kind, gradient, of_one), math.prod(state.shape)
+    for state, bucket, gradient, of_one in zip(transaction.states, buckets, gradients, values, strict=True):
+        piece, size = Piece(state, bucket, gradient, of_one), math.prod(state.shape)
         # To join what is larger would cost more than the calls that it saves.
-        if kind is not None and kind[0].shape is None and not kind[0].noisy and size <= most / 4:
-            small.setdefault(kind, []).append(piece)
-        elif size <= most or gradient is None or not transaction.divisible(state) or kind in whole:
+        if bucket is not None and bucket[0].joins and size <= most / 4:
+            small.setdefault(bucket, []).append(piece)
+        elif size <= most or gradient is None or not transaction.divisible(state) or bucket in whole:
             yield piece
         else:
             yield from _of_rows(piece, max(1, most * state.shape[0] // size))

@@ -34,10 +34,12 @@ class Bucket:
     Attributes:
         kind: what they have in common; None for a variable whose update is its own.
         places: theirs among the states of the plan.
+        why_apart: why a variable has a bucket of its own, in words.
     """
 
     kind: Kind | None
     places: tuple[int, ...]
+    why_apart: str | None = None
 
     @property
     def joins(self) -> bool:
@@ -51,11 +53,15 @@ def found(states: Sequence[VariableState], rounds: bool) -> tuple[Bucket, ...]:
     Args:
         rounds: weights of bfloat16 are rounded by random bits.
     """
-    places: dict = {}
+    alike: dict[Kind, list[int]] = {}
+    apart: list[Bucket] = []
     for place, state in enumerate(states):
-        kind = _kind(state, rounds)
-        places.setdefault(place if kind is None else kind, []).append(place)
-    return tuple(Bucket(kind if isinstance(kind, Kind) else None, tuple(of_one)) for kind, of_one in places.items())
+        if why := _why_apart(state):
+            apart.append(Bucket(None, (place,), why))
+        else:
+            alike.setdefault(_kind(state, rounds), []).append(place)
+    buckets = [Bucket(kind, tuple(places)) for kind, places in alike.items()] + apart
+    return tuple(sorted(buckets, key=lambda bucket: bucket.places))
 
 
 def alone(states: Sequence[VariableState]) -> tuple[Bucket, ...]:
@@ -63,17 +69,25 @@ def alone(states: Sequence[VariableState]) -> tuple[Bucket, ...]:
     return tuple(Bucket(None, (place,)) for place in range(len(states)))
 
 
-def _kind(state, rounds) -> Kind | None:
-    """None if what belongs to this variable alone decides what is done."""
-    if state.overwrite or state.counted or state.constraint is not None:
-        return None
+def _why_apart(state) -> str | None:
+    """Why what belongs to this variable alone decides what is done, in words; None if it does not."""
+    if state.overwrite:
+        return "its gradient is its next value"
+    if state.counted:
+        return "`cowclip` clips its rows by how often each was looked up"
+    if state.constraint is not None:
+        return "it has a constraint"
+    # What cannot be hashed, such as an array, may be equal and still not the same.
+    if not _is_hashable((*state.hyperparameters.values(), *state.facts.values())):
+        return "`about` of its algorithm returns for it what cannot be compared, such as an array"
+    return None
+
+
+def _kind(state, rounds) -> Kind:
     parts = {name: codec.parts(name, shape) for name, (shape, codec) in state.slots.items()}
     dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
     facts = (*state.hyperparameters.items(), *state.clock_names.items(), *state.facts.items())
     same = (state.dtype, *dtypes.items(), *state.kept, *facts, state.learning_rate_multiplier, state.weight_decay)
-    # What cannot be hashed, such as an array, may be equal and still not the same.
-    if not _is_hashable(same):
-        return None
     # What has no axis cannot be put into one row.
     has_scalars = any(
         role == "born" or (role in state.stored and state.stored[role].shape == ()) for role in state.kept
