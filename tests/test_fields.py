@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from cases import ROWS
 from keras import ops
-from support import value
+from support import a_weight, value
 
 import keras_adaptive
 from keras_adaptive import Adam, AdaptiveOptimizer, Group
 from keras_adaptive.core.fields import KW_ONLY, flag, fraction, rate
 from keras_adaptive.core.options import OPTIONS
+from keras_adaptive.core.state.checkpoint import scalars_of
 from keras_adaptive.core.state.slots import Scalar, Slot
 
 CLASSES = sorted({case.optimizer for case in ROWS}, key=lambda cls: cls.__name__)
@@ -275,6 +276,17 @@ def test_a_constructor_of_the_users_own_is_kept():
 def test_names_that_the_core_uses_are_refused_when_the_class_is_defined(body, named):
     with pytest.raises(TypeError, match=f"the core uses that name.*Received: the {named}"):
         type("Mine", (AdaptiveOptimizer,), body)
+
+
+@pytest.mark.quick
+def test_names_of_all_that_is_stored_for_all_variables_are_refused():
+    optimizer = Adam(gradient_accumulation_steps=2, loss_scale_factor="dynamic")
+    optimizer.build([a_weight(np.ones(3, "float32"))])
+    names = list(scalars_of(optimizer))
+    assert len(names) == 7
+    for name in names:
+        with pytest.raises(TypeError, match=f"the core uses that name.*Received: the scalar '{name}'"):
+            type("Mine", (AdaptiveOptimizer,), {"scalars": (Scalar(name),)})
 
 
 @pytest.mark.quick

@@ -13,12 +13,9 @@ def build(optimizer, variables):
     made = [states.new(optimizer, stages, index, *decision) for index, decision in enumerate(decisions)]
     for state in made:
         states.add_stored(optimizer, stages, state)
-    if optimizer.gradient_accumulation_steps not in (None, 1):
-        optimizer.window_position = counter(optimizer, "window_position")
-        if optimizer.skips_nonfinite:
-            optimizer.window_is_spoilt = counter(optimizer, "window_is_spoilt", dtype="bool")
-    if optimizer.skips_nonfinite:
-        optimizer.skipped_updates = counter(optimizer, "skipped_updates")
+    for one in stages:
+        for name in one.stores_for_all():
+            setattr(optimizer, name, counter(optimizer, name, one.scalars[name].dtype))
     _add_scalars(optimizer, made)
     adopt(optimizer, made, stages)
     optimizer.built = True
@@ -62,7 +59,7 @@ def decided(optimizer, variables, before=None, known=None, apart=()):
     return together
 
 
-def counter(optimizer, name, dtype="int32", initializer="zeros"):
+def counter(optimizer, name, dtype, initializer="zeros"):
     """A variable that belongs to no trained one."""
     return optimizer.add_variable(
         shape=(), dtype=dtype, initializer=initializer, aggregation="only_first_replica", name=name

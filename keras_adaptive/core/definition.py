@@ -8,21 +8,14 @@ import keras
 
 from keras_adaptive.core import checks, fields
 from keras_adaptive.core.options import OPTIONS, STAGES
+from keras_adaptive.core.state.limits import OF_CORE
 from keras_adaptive.core.state.slots import as_slots
 from keras_adaptive.core.step.clock import Hyperparameters
 from keras_adaptive.core.step.scheduled import DEBIAS
 
 # What the core stores for a variable beside the slots, and for all of them.
 OF_VARIABLE = {"theta", "as_of", "born", "gradient_accumulator", *(role for stage in STAGES for role in stage.roles)}
-OF_ALL = {
-    "dynamic_scale",
-    "finite_calls",
-    "iteration",
-    "learning_rate",
-    "skipped_updates",
-    "window_is_spoilt",
-    "window_position",
-}
+OF_ALL = {*OF_CORE, *(name for stage in STAGES for name in stage.scalars)}
 # What the `h` of a rule has besides hyperparameters.
 OF_RULE = {"counts", "eta", "t", "variable", *(name for name in vars(Hyperparameters) if not name.startswith("__"))}
 

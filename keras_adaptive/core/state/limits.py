@@ -57,6 +57,13 @@ TRAINED = Limits(may_diverge=True)
 NONNEGATIVE = Limits(0.0, may_diverge=True)
 COUNT = Limits(0, whole=True)
 PART = Limits(0.0, 1.0)
+# What the core stores for all variables together; what stages do, they say themselves.
+OF_CORE = {
+    "iteration": Limits(0, MOST_ITERATIONS, whole=True),
+    "learning_rate": Limits(0.0),
+    "dynamic_scale": Limits(float(np.finfo("float32").tiny)),
+    "finite_calls": COUNT,
+}
 
 
 def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Limits:
@@ -70,15 +77,15 @@ def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Li
         return NONNEGATIVE if nonnegative[name] else TRAINED
     if name.endswith(DEBIAS):
         return PART
-    return {
-        "iteration": Limits(0, MOST_ITERATIONS, whole=True),
-        "learning_rate": Limits(0.0),
-        "window_position": Limits(0, max(0, (accumulation_steps or 1) - 1), whole=True),
-        "window_is_spoilt": Limits(0, 1, whole=True),
-        "dynamic_scale": Limits(float(np.finfo("float32").tiny)),
-        "skipped_updates": COUNT,
-        "finite_calls": COUNT,
-    }.get(name, TRAINED)
+    if name == "window_position":
+        return Limits(0, max(0, (accumulation_steps or 1) - 1), whole=True)
+    of_stages = {
+        name: stored.limits
+        for field in optimizer.fields.values()
+        for stage in field.stages
+        for name, stored in stage.scalars.items()
+    }
+    return (OF_CORE | of_stages).get(name, TRAINED)
 
 
 def of_role(state, role: str, iterations: float = MOST_ITERATIONS) -> Limits:

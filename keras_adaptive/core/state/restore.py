@@ -235,7 +235,7 @@ def _of_scalars(optimizer, saved, notes, not_finite):
             "The state was saved inside a window of micro-batches, so `gradient_accumulation_steps` must be "
             f"{then}. Received: gradient_accumulation_steps={steps}"
         )
-    window = {"window_position", "window_is_spoilt"}
+    window = {name for stage in STAGES if stage.of_window for name in stage.scalars}
     # Before a hyperparameter had a schedule it counts as constant.
     constant = {name for name in set(current) - set(saved.scalars) if name.endswith(DEBIAS)}
     for where, absent in (

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_adaptive.core.backends import running as backends
-from keras_adaptive.core.state.limits import NONNEGATIVE, Limits
+from keras_adaptive.core.state.limits import COUNT, NONNEGATIVE, Limits
+from keras_adaptive.core.step.nonfinite import SkipNonfinite
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 from keras_adaptive.core.step.transaction import Transaction
 
@@ -16,10 +17,23 @@ class Accumulate(Stage):
     place, option, needs_all_rows = Place.CLIP, "gradient_accumulation_steps", True
     roles, of_window = ("accumulator", "contributions", "counts"), True
     may_lack = True
+    scalars = {
+        # Its limits in a saved state follow from the number of micro-batches.
+        "window_position": Stored(shape=(), dtype="int32", limits=COUNT),
+        "window_is_spoilt": Stored(shape=(), dtype="bool", limits=Limits(0, 1, whole=True)),
+    }
+
+    def __init__(self, may_be_spoilt):
+        self.may_be_spoilt = may_be_spoilt
 
     @classmethod
     def of(cls, optimizer):
-        return None if optimizer.gradient_accumulation_steps in (None, 1) else cls()
+        if optimizer.gradient_accumulation_steps in (None, 1):
+            return None
+        return cls(may_be_spoilt=SkipNonfinite.of(optimizer) is not None)
+
+    def stores_for_all(self):
+        return self.scalars if self.may_be_spoilt else ["window_position"]
 
     def stores(self, variable):
         stored = {

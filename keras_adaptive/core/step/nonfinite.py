@@ -5,7 +5,7 @@ from keras import ops
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
 from keras_adaptive.core.math.rows import Rows
-from keras_adaptive.core.state.limits import Limits
+from keras_adaptive.core.state.limits import COUNT, Limits
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 
 # The role of the number of elements that were left as they were, over all updates.
@@ -21,6 +21,7 @@ class SkipNonfinite(Stage):
 
     place, option, roles = Place.GUARD, "skip_nonfinite", (SKIPPED,)
     may_lack = True
+    scalars = {"skipped_updates": Stored(shape=(), dtype="int32", limits=COUNT)}
 
     @classmethod
     def of(cls, optimizer):

@@ -12,7 +12,7 @@ The order of the places, in which the rule stands between COWCLIP and DELTA:
     AVERAGE, MONITOR             after: what is stored besides, from the old and the new values
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ class Place(IntEnum):
 
 @dataclass(frozen=True)
 class Stored:
-    """One of the optimizer's variables that a stage has for each trained one.
+    """One of the optimizer's variables that a stage has for each trained one, or one for all of them.
 
     Attributes:
         shape: None for that of the trained variable.
@@ -67,6 +67,7 @@ class Stage:
         needs_whole_gradient: its on_gradient cannot be given some rows of a dense gradient.
         clips: what it changes of the gradient counts as clipped, in the metrics.
         roles: the names of all that it may store, which no slot may have.
+        scalars: what it may store for all variables together, by name, which no scalar of an algorithm may have.
         may_lack: a saved state may have what it stores while the optimizer has not, or the other way round.
         lasting: what it stores means something for a variable that is trained again after others were.
         of_window: what it stores belongs to a window of micro-batches, and not to an update.
@@ -80,6 +81,7 @@ class Stage:
     needs_whole_gradient: ClassVar[bool] = False
     clips: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ()
+    scalars: ClassVar[Mapping[str, Stored]] = {}
     may_lack: ClassVar[bool] = False
     lasting: ClassVar[bool] = True
     of_window: ClassVar[bool] = False
@@ -96,6 +98,10 @@ class Stage:
     def stores(self, variable) -> Mapping[str, Stored]:
         """What it stores for this variable, by role."""
         return {}
+
+    def stores_for_all(self) -> Collection[str]:
+        """Which of its `scalars` it stores: each is an attribute of the optimizer, and begins at zero."""
+        return self.scalars
 
     def of_all(self, gradients: list) -> dict[str, Any]:
         """Scalars that depend on the gradients of all variables, by name; `step.shared` has them afterwards.
