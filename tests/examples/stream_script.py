@@ -87,10 +87,12 @@ class Counter(keras.Model):
         return ops.broadcast_to(self.counts, (ops.shape(inputs)[0], EXAMPLES))
 
     def train_step(self, *state):
+        """What `fit` calls for a batch."""
         self.note("train", state[-1][1])
         return super().train_step(*state)
 
     def test_step(self, *state):
+        """What `fit` calls for a batch of validation data: no test of pytest. test_streams.py reads what it notes."""
         self.note("test", state[-1][1])
         return super().test_step(*state)
 
