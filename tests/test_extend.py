@@ -10,6 +10,7 @@ from keras import layers, ops
 from support import descend, difference, state, value, values
 
 from keras_adaptive import Group
+from keras_adaptive.core import building
 
 RNG = np.random.default_rng(71)
 X, Y = RNG.normal(size=(16, 3)).astype("float32"), RNG.normal(size=(16, 1)).astype("float32")
@@ -49,6 +50,7 @@ def put_together(model, optimizer):
         else:
             new.kept["born"] = optimizer.add_variable(shape=(), initializer="zeros", name="born")
             new.kept["born"].assign(ops.cast(model.optimizer.iterations, "float32"))
+    building.adopt(optimizer, [*optimizer.plan.states], optimizer.plan.stages)
     for name, variable in model.optimizer.common.items():
         optimizer.common[name].assign(value(variable))
     optimizer.iterations.assign(int(value(model.optimizer.iterations)))
