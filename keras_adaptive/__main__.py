@@ -67,7 +67,7 @@ def _of_rows(cls):
     for sparse, text in (("exact", "those rows"), ("lazy", "those rows if lazy")):
         optimizer = cls(sparse=sparse)
         optimizer.build([keras.Variable(keras.ops.zeros((4, 2)), name="embeddings")])
-        if optimizer.plan.states[0].why_whole is None:
+        if optimizer.plan.states[0].why_all_rows is None:
             return text
     return "all rows"
 

@@ -78,7 +78,7 @@ def test_a_bad_micro_batch_discards_its_window_alone(case):
     assert int(value(optimizer.skipped_updates)) == 1
     assert int(value(optimizer.iterations)) == 2
     assert difference(values(variables), values(other)) == 0.0
-    kept = [dict(o.plan.states[0].kept) for o in (optimizer, untouched)]
+    kept = [dict(o.plan.states[0].stored) for o in (optimizer, untouched)]
     assert difference(*(values(k.values()) for k in kept)) == 0.0
 
 

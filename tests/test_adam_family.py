@@ -21,7 +21,7 @@ def blocks(variables, **arguments):
     """By the last two parts of its path, the shape of a variable's second moment."""
     optimizer = keras_adaptive.AdamMini(**arguments)
     optimizer.build(variables)
-    return {"/".join(s.path.split("/")[-2:]): tuple(s.kept["v"].shape) for s in optimizer.plan.states}
+    return {"/".join(s.path.split("/")[-2:]): tuple(s.stored["v"].shape) for s in optimizer.plan.states}
 
 
 def transformer():

@@ -60,4 +60,4 @@ def test_wrong_limits_and_rows_that_cannot_be_alone():
     optimizer = SGD(agc=0.1, monitor=True)
     optimizer.apply([100.0 * ops.ones((4, 2))], [a_weight(np.ones((4, 2)))])
     assert optimizer.metrics["fraction_clipped"] == 1.0
-    assert "agc" in optimizer.plan.states[0].why_whole
+    assert "agc" in optimizer.plan.states[0].why_all_rows

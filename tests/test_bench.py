@@ -166,7 +166,7 @@ def test_an_update_takes_a_step_at_each_call(form):
     update = backend.update(optimizer, variables, TINY.gradients(), backend.FORMS[form])
     for _ in range(3):
         update()
-    state = update.kept[0] if keras.backend.backend() == "jax" else optimizer.variables
+    state = update.stored[0] if keras.backend.backend() == "jax" else optimizer.variables
     (place,) = (place for place, variable in enumerate(optimizer.variables) if variable is optimizer.iterations)
     assert int(ops.convert_to_numpy(state[place])) == 3
     extra = update.extra_bytes()

@@ -92,7 +92,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
     descend(first.optimizer, first.trainable_variables, 6, 10)
     assert difference(values(second.variables[:-2]), values(first.variables[:-2])) <= 1e-6
     assert difference(values(second.variables[-2:]), values(fresh)) <= 1e-6
-    averages = [[s.kept[o.evaluation_slot or "average"] for s in o.plan.states[-2:]] for o in (optimizer, new)]
+    averages = [[s.stored[o.evaluation_slot or "average"] for s in o.plan.states[-2:]] for o in (optimizer, new)]
     assert difference(*map(values, averages)) <= 1e-6
     assert list(report.not_in_file) == [v.path for v in second.trainable_variables[-2:]]
     assert list(report.not_in_model) == [v.path for v in first.trainable_variables[-2:]]
@@ -159,10 +159,10 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
     other.build(second)
     assert other.set_state(np.load(tmp_path / "state.npz")).complete
     for old, new in zip(one.plan.states, other.plan.states, strict=True):
-        average = value(old.kept.get("exact_average", old.kept["average"]))
-        assert difference([value(new.kept.get("exact_average", new.kept["average"]))], [average]) == 0.0
-        for slot in set(old.kept) - {"average", "exact_average"}:
-            assert difference([value(new.kept[slot])], [value(old.kept[slot])]) == 0.0
+        average = value(old.stored.get("exact_average", old.stored["average"]))
+        assert difference([value(new.stored.get("exact_average", new.stored["average"]))], [average]) == 0.0
+        for slot in set(old.stored) - {"average", "exact_average"}:
+            assert difference([value(new.stored[slot])], [value(old.stored[slot])]) == 0.0
 
 
 @each()
@@ -175,9 +175,9 @@ def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
         second.load_weights(tmp_path / "first.weights.h5")
         assert second.optimizer.restored.complete
         for old, new in zip(first.optimizer.plan.states, second.optimizer.plan.states, strict=True):
-            assert any(variable.dtype == here for variable in new.kept.values())
-            for slot, variable in new.kept.items():
-                assert np.array_equal(value(variable), value(keras.ops.cast(old.kept[slot], variable.dtype)))
+            assert any(variable.dtype == here for variable in new.stored.values())
+            for slot, variable in new.stored.items():
+                assert np.array_equal(value(variable), value(keras.ops.cast(old.stored[slot], variable.dtype)))
 
 
 @each()

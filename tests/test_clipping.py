@@ -29,7 +29,7 @@ def moved(case, gradients, dtype, kind=None, limit=None, by_optimizer=True):
         given = [sign * g for g in gradients]
         given = given if by_optimizer else by_hand(given, kind, limit)
         optimizer.apply([ops.convert_to_tensor(g, dtype=dtype) for g in given], variables)
-    kept = [v for s in optimizer.plan.states for v in s.kept.values()]
+    kept = [v for s in optimizer.plan.states for v in s.stored.values()]
     return values([*variables, *kept])
 
 

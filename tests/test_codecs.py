@@ -157,7 +157,7 @@ def test_a_slot_is_nonnegative_where_it_says_so(case):
         for state in optimizer.plan.states:
             for name, (shape, _) in state.slots.items():
                 if shape == state.shape:
-                    least[name] = min(least.get(name, 0.0), value(state.kept[name]).min())
+                    least[name] = min(least.get(name, 0.0), value(state.stored[name]).min())
     declared = {slot.name: slot.nonnegative for slot in optimizer.slots if slot.name in least}
     assert declared == {name: smallest >= 0.0 for name, smallest in least.items()}
 
@@ -176,9 +176,9 @@ def test_what_is_small_or_an_embedding_is_exact(case):
         optimizer.build([Named(np.ones(shape), path) for path, shape in paths.items()])
         for state in optimizer.plan.states:
             for slot in optimizer.slots:
-                if slot.name in state.kept and state.kept[slot.name].shape == state.shape:
+                if slot.name in state.stored and state.stored[slot.name].shape == state.shape:
                     fine = slot.exact or slot.slot_dtype("int8", True, state.h) == "float32"
-                    coded = state.kept[slot.name].dtype in ("int8", "uint8")
+                    coded = state.stored[slot.name].dtype in ("int8", "uint8")
                     assert coded == (held[state.path] and not fine)
 
 
@@ -273,7 +273,7 @@ def test_a_moving_average_does_not_stand_still(case):
 def read(optimizer):
     """The slots of its first variable as the rule reads them."""
     state = optimizer.plan.states[0]
-    tensors = {role: variable.value for role, variable in state.kept.items()}
+    tensors = {role: variable.value for role, variable in state.stored.items()}
     return {
         name: np.asarray(ops.convert_to_numpy(codec.decode(name, tensors)), "float64")
         for name, (shape, codec) in state.slots.items()
@@ -298,7 +298,7 @@ def test_a_state_goes_over_to_another_slot_dtype(case, there, here, tmp_path):
         taken = read(other)[name]
         gap = np.max(np.abs(taken - exact)) / max(np.max(np.abs(exact)), 1e-30)
         assert gap <= (0.02 if here == "int8" and there != here else 0.0)
-        assert other.plan.states[0].kept[name].dtype in ("int8", "uint8", "float32")
+        assert other.plan.states[0].stored[name].dtype in ("int8", "uint8", "float32")
     if there == here:
         second[0].assign(first[0])
         descend(one, first, 3, 5)

@@ -87,5 +87,5 @@ def test_slots_of_fewer_bits_lead_the_same_way(case, slot_dtype):
     way = ends["float32"] - problem.start[0]
     gap = np.linalg.norm(ends[slot_dtype] - ends["float32"])
     assert gap <= np.linalg.norm(way) / 5
-    kept = [variable.dtype for variable in optimizer.plan.states[0].kept.values()]
+    kept = [variable.dtype for variable in optimizer.plan.states[0].stored.values()]
     assert (gap > 0) == bool({"bfloat16", "int8", "uint8"} & set(kept))

@@ -79,7 +79,7 @@ def test_the_average_goes_over(case):
         second = ours(case, use_ema=True)
         second.continue_from(other)
         expected = values(other._model_variables_moving_average)
-        assert difference([value(s.kept["average"]) for s in second.plan.states], expected) == 0.0
+        assert difference([value(s.stored["average"]) for s in second.plan.states], expected) == 0.0
 
 
 @pytest.mark.parametrize("cls", [keras.optimizers.Adagrad, keras.optimizers.RMSprop])

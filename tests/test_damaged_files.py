@@ -85,8 +85,8 @@ def test_states_damaged_at_random_are_refused_or_could_have_been():
             optimizer.set_state(again)
             loaded.append(kind)
             for state in optimizer.plan.states:
-                if "born" in state.kept and len(optimizer.variables) > names:
-                    optimizer._untrack_variable(state.kept.pop("born"))
+                if "added_at" in state.stored and len(optimizer.variables) > names:
+                    optimizer._untrack_variable(state.stored.pop("added_at"))
             optimizer.set_state(arrays)
         else:
             assert isinstance(error, ValueError) or not is_ours(error), (kind, error)

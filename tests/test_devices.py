@@ -99,7 +99,7 @@ def bytes_of(variables, by_device=False):
 def shaped(optimizer):
     """The optimizer's variables that belong to a weight."""
     states = optimizer.plan.states
-    return [v for s in states for v in [*s.kept.values(), *([s.window["accumulator"]] if s.window else [])]]
+    return [v for s in states for v in [*s.stored.values(), *([s.window["accumulator"]] if s.window else [])]]
 
 
 @each()

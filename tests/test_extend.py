@@ -45,11 +45,11 @@ def put_together(model, optimizer):
     old = {s.path: s for s in model.optimizer.plan.states}
     for new in optimizer.plan.states:
         if new.path in old:
-            for role, variable in old[new.path].kept.items():
-                new.kept[role].assign(value(variable))
+            for role, variable in old[new.path].stored.items():
+                new.stored[role].assign(value(variable))
         else:
-            new.kept["born"] = optimizer.add_variable(shape=(), initializer="zeros", name="born")
-            new.kept["born"].assign(ops.cast(model.optimizer.iterations, "float32"))
+            new.stored["added_at"] = optimizer.add_variable(shape=(), initializer="zeros", name="added_at")
+            new.stored["added_at"].assign(ops.cast(model.optimizer.iterations, "float32"))
     building.adopt(optimizer, [*optimizer.plan.states], optimizer.plan.stages)
     for name, variable in model.optimizer.common.items():
         optimizer.common[name].assign(value(variable))

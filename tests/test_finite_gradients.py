@@ -22,7 +22,7 @@ def trained(case, gradients, **options):
 
 
 def everything(weight, optimizer):
-    return [value(variable) for variable in (weight, *optimizer.plan.states[0].kept.values())]
+    return [value(variable) for variable in (weight, *optimizer.plan.states[0].stored.values())]
 
 
 @each(torch="classes")

@@ -194,7 +194,7 @@ def decided(optimizer):
         s.path: {
             "rate": s.learning_rate_multiplier,
             "decay": s.weight_decay,
-            "slots": [v.dtype for v in s.kept.values()],
+            "slots": [v.dtype for v in s.stored.values()],
             "hyperparameters": dict(s.hyperparameters),
         }
         for s in optimizer.plan.states
@@ -431,7 +431,7 @@ def test_the_table(case):
         ("first", (3,), "float32"),
         ("second", (4, 2), "float32"),
     ]
-    kept = [list(state.kept.values()) for state in optimizer.plan.states]
+    kept = [list(state.stored.values()) for state in optimizer.plan.states]
     width = {"float32": 4, "bfloat16": 2}
     sizes = [sum(width[v.dtype] * int(np.prod(v.shape)) for v in of_one) for of_one in kept]
     assert [row.state_bytes for row in table] == sizes

@@ -88,7 +88,7 @@ def test_the_average_is_that_of_the_paper_and_ends_in_the_weights(case, dtype):
     for weights in seen[1:]:
         average = 0.999 * average + 0.001 * weights
     assert np.all(average != seen[0])
-    kept = optimizer.plan.states[0].kept
+    kept = optimizer.plan.states[0].stored
     assert difference([value(kept.get("exact_average", kept["average"]))], [average]) <= 1e-6
     optimizer.finalize_variable_values([variable])
     assert difference(values([variable]), values([kept["average"]])) == 0.0
@@ -103,7 +103,7 @@ def test_overwriting_the_weights_with_the_average(case):
     for update in range(1, 4):
         for optimizer, weights in ((overwriting, variable), (plain, other)):
             optimizer.apply([ops.convert_to_tensor([1.0, -2.0])], [weights])
-        average = value(plain.plan.states[0].kept["average"])
+        average = value(plain.plan.states[0].stored["average"])
         assert difference([value(variable)], [average if update == 3 else value(other)]) <= 1e-7
 
 
@@ -281,7 +281,7 @@ def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
         expected = value(variable) if expected is None else 0.99 * expected + 0.01 * value(variable)
     assert value(variable)[0] == 0.0
     assert 0.0 < value(variable)[1] < 3.0
-    assert difference(values([optimizer.plan.states[0].kept["average"]]), [expected]) <= 1e-6
+    assert difference(values([optimizer.plan.states[0].stored["average"]]), [expected]) <= 1e-6
 
 
 @each()

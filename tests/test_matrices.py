@@ -211,7 +211,7 @@ def test_roots_and_bases_are_renewed_now_and_then(optimizer, slot, renewed):
     variable = keras.Variable(np.zeros((4, 4)), name="w")
     apply, changed = compiled(optimizer, [variable]), []
     for t in range(1, 10):
-        kept = optimizer.plan.states[0].kept[slot]
+        kept = optimizer.plan.states[0].stored[slot]
         before = value(kept)
         apply([ops.convert_to_tensor(RNG.normal(size=(4, 4)), dtype="float32")])
         if difference([value(kept)], [before]) > 0:

@@ -313,7 +313,7 @@ def test_rows_are_not_updated_alone_where_slots_fade_by_a_schedule():
     table = keras.Variable(np.ones((5, 2)), name="embeddings")
     optimizer = keras_adaptive.RMSprop(0.1, rho=Line(0.5, 0.9))
     optimizer.build([table])
-    assert "`rho` is a schedule" in optimizer.plan.states[0].why_whole
+    assert "`rho` is a schedule" in optimizer.plan.states[0].why_all_rows
     dense = keras.Variable(np.ones((5, 2)), name="dense")
     other = keras_adaptive.RMSprop(0.1, rho=Line(0.5, 0.9))
     for row in (1, 3, 1):

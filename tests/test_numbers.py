@@ -84,7 +84,7 @@ def test_slots_of_low_precision_weights_are_float32(case):
     problem = Problem(seed=15, shapes=[(3, 2)], steps=2)
     optimizer = case.make(use_ema=True)
     problem.run(optimizer, "bfloat16")
-    kept = dict(optimizer.plan.states[0].kept)
+    kept = dict(optimizer.plan.states[0].stored)
     if optimizer.use_ema:
         exposed = kept.pop("average")
         assert exposed.dtype == "bfloat16", "Keras's callbacks swap it with the weights"

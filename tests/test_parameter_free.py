@@ -40,7 +40,7 @@ def last(steps):
 def test_at_a_constant_rate_x_is_the_mean_of_z(power, float64):
     optimizer, seen = keras_adaptive.ScheduleFreeSGD(0.005, weight_power=power), []
     for variable in descended(optimizer, 60):
-        kept = optimizer.plan.states[0].kept
+        kept = optimizer.plan.states[0].stored
         seen.append(value(kept["z"]))
         assert difference([value(kept["x"])], [np.mean(seen, axis=0)]) <= 3e-15
         assert difference([value(variable)], [0.1 * seen[-1] + 0.9 * np.mean(seen, axis=0)]) <= 3e-15
@@ -71,7 +71,7 @@ def test_while_the_rate_is_0_nothing_moves_and_nothing_counts(cls, float64):
     assert difference([value(variable)], [np.ones(3)]) == 0.0
     optimizer.learning_rate = 0.01
     optimizer.apply([ops.convert_to_tensor(CURVATURE)], [variable])
-    kept = optimizer.plan.states[0].kept
+    kept = optimizer.plan.states[0].stored
     assert difference([value(kept["x"])], [value(kept["z"])]) == 0.0
     assert difference([value(variable)], [np.ones(3)]) > 1e-3
 
@@ -88,9 +88,9 @@ def test_of_weights_in_bfloat16_x_is_exact(slot_dtype):
     for _ in range(10):
         g = rng.normal(size=(64,)).astype("float32")
         optimizer.apply([ops.convert_to_tensor(g)], [variable])
-        z = z - 0.01 * g if slot_dtype == "float32" else value(optimizer.plan.states[0].kept["z"])
+        z = z - 0.01 * g if slot_dtype == "float32" else value(optimizer.plan.states[0].stored["z"])
         seen.append(z)
-    kept = optimizer.plan.states[0].kept
+    kept = optimizer.plan.states[0].stored
     assert kept["x"].dtype == "float32"
     tolerance = 1e-6 if slot_dtype == "float32" else 2.0**-7
     assert difference([value(kept["x"])], [np.mean(seen, axis=0)]) <= tolerance

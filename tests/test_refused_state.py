@@ -26,7 +26,7 @@ def filled(make=ka.Adam, updates=2, **options):
 def write(optimizer, updates):
     optimizer.iterations.assign(updates)
     for place, state in enumerate(optimizer.plan.states if updates else ()):
-        for variable in state.kept.values():
+        for variable in state.stored.values():
             if variable.dtype == "float32":
                 variable.assign(np.linspace(0.1, place + updates, value(variable).size).reshape(variable.shape))
 
@@ -237,9 +237,9 @@ def test_a_variable_that_began_late_is_not_left_behind(monkeypatch):
     with pytest.raises(Failure):
         fresh.set_state(state)
     assert [v.path for v in fresh.variables] == names
-    assert all("born" not in s.kept for s in fresh.plan.states)
+    assert all("added_at" not in s.stored for s in fresh.plan.states)
     assert fresh.set_state(state).complete
-    assert int(value(fresh.plan.states[0].kept["born"])) == 3
+    assert int(value(fresh.plan.states[0].stored["added_at"])) == 3
 
 
 # What is taken goes back as it was.

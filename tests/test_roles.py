@@ -483,6 +483,12 @@ def test_a_class_of_the_old_form_raises_when_it_is_defined():
             def about(self, path, shape, hyperparameters):
                 return {}
 
+    with pytest.raises(TypeError, match="`settle` of Older must be called `update_scalars`"):
+
+        class Older(Adam):
+            def settle(self, h, sums):
+                return {}
+
 
 def test_a_role_is_read_from_json():
     role = Role("w", (2, 4, 3), kind="kernel", inputs=(1,), outputs=(2,), batch=(0,), source="group")

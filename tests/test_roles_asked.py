@@ -63,7 +63,7 @@ QUESTIONS = {
     "Tiger": (ka.Tiger, lambda state: None if state.facts["vector"] else state.facts["scale_axis"]),
     "AdamMini": (ka.AdamMini, lambda state: state.facts["axes"]),
     "eight bits": (lambda: ka.Adam(slot_dtype="int8"), lambda state: type(state.slots["m"][1]).__name__),
-    "rows": (ka.RMSprop, lambda state: state.why_whole),
+    "rows": (ka.RMSprop, lambda state: state.why_all_rows),
     "CowClip": (lambda: ka.Adam(cowclip=ka.CowClip()), lambda state: state.counted),
 }
 TABLES = {"words/table", "more_words/table"}
@@ -112,7 +112,7 @@ def test_blocks_are_heads_only_in_attention():
         layer.build((None, 5, 6))
     optimizer = ka.AdamMini()
     optimizer.build([attention.key_dense.kernel, attention.output_dense.kernel, alone.kernel])
-    assert [tuple(state.kept["v"].shape) for state in optimizer.plan.states] == [(4, 1, 1), (1, 1, 6), (1, 2, 3)]
+    assert [tuple(state.stored["v"].shape) for state in optimizer.plan.states] == [(4, 1, 1), (1, 1, 6), (1, 2, 3)]
 
 
 def test_blocks_of_norms_and_of_kernels_whose_outputs_are_not_last():
@@ -124,7 +124,7 @@ def test_blocks_of_norms_and_of_kernels_whose_outputs_are_not_last():
         layer.build((None, 8, 8, 6))
     optimizer = ka.AdamMini()
     optimizer.build([norm.gamma, norm.beta, back.kernel, depthwise.kernel])
-    shapes = [tuple(state.kept["v"].shape) for state in optimizer.plan.states]
+    shapes = [tuple(state.stored["v"].shape) for state in optimizer.plan.states]
     assert shapes == [(1, 1), (8, 6), (3, 3, 4, 1), (1, 1, 6, 2)]
 
 
@@ -148,12 +148,12 @@ def test_a_state_of_names_brings_its_slots_and_dates():
     vars(old).update(_roles="0.1.0")
     for optimizer in (old, new):
         optimizer.build(variables)
-    assert [tuple(one.plan.states[1].kept["v"].shape) for one in (old, new)] == [(1, 3, 1), (1, 1, 4)]
+    assert [tuple(one.plan.states[1].stored["v"].shape) for one in (old, new)] == [(1, 3, 1), (1, 1, 4)]
     new.set_state(old.get_state())
-    assert tuple(new.plan.states[1].kept["v"].shape) == (1, 3, 1)
+    assert tuple(new.plan.states[1].stored["v"].shape) == (1, 3, 1)
     again = ka.AdamMini.from_config(new.get_config())
     again.build(variables)
-    assert tuple(again.plan.states[1].kept["v"].shape) == (1, 3, 1)
+    assert tuple(again.plan.states[1].stored["v"].shape) == (1, 3, 1)
 
 
 def test_a_purpose_that_no_role_has_is_refused():

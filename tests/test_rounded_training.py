@@ -76,7 +76,7 @@ def test_a_moving_average_in_bfloat16_approaches_its_value():
 
     weights, optimizer = a_weight(np.zeros(n)), MeanSquare(slot_dtype="bfloat16")
     apply(optimizer, [weights], [np.ones(n)], steps)
-    v = value(optimizer.plan.states[0].kept["v"])
+    v = value(optimizer.plan.states[0].stored["v"])
     deviation = 2.0**-9 / np.sqrt(1 - 0.999**2)
     assert abs(v.mean() - exact) <= 5 * deviation / np.sqrt(n)
     assert np.max(np.abs(v - exact)) <= 6 * deviation
@@ -305,5 +305,5 @@ def test_an_average_of_rounded_weights_moves(case, average):
     means = []
     for steps in (1, 20):
         apply(optimizer, [weights], [-np.ones(4096)], steps)
-        means.append([value(v).mean() for v in (weights, optimizer.plan.states[0].kept["average"])])
+        means.append([value(v).mean() for v in (weights, optimizer.plan.states[0].stored["average"])])
     assert np.all(np.subtract(means[1], means[0]) > 3e-4)

@@ -41,7 +41,7 @@ def kept(optimizer, part):
         f"{one.path}.{role}": value(variable)
         for one in optimizer.plan.states
         if part in one.path
-        for role, variable in one.kept.items()
+        for role, variable in one.stored.items()
     }
 
 
@@ -170,7 +170,7 @@ def test_frozen_and_unfrozen_variables_go_on_as_if_time_had_stood_still(case, op
     # Not bit for bit: another number of variables is another program for XLA.
     assert difference(values([a, b, c]), values(twins)) <= 1e-6
     mine, theirs = kept(optimizer, "w"), {**kept(of_a, ""), **kept(of_b, "")}
-    assert len([name for name in mine if not name.endswith("born")]) == len(theirs)
+    assert len([name for name in mine if not name.endswith("added_at")]) == len(theirs)
     optimizer.finalize_variable_values([a, b])
     for one, variables in alone[:2]:
         one.finalize_variable_values(variables)
@@ -199,7 +199,7 @@ def test_fit_freeze_fit_unfreeze_and_fit(case):
     model.compile(optimizer=model.optimizer, loss="mse")
     after = kept(model.optimizer, "one/")
     assert difference([after[name] for name in before], list(before.values())) == 0.0
-    assert {float(value(one.kept["born"])) for one in model.optimizer.plan.states if "one/" in one.path} == {4.0}
+    assert {float(value(one.stored["added_at"])) for one in model.optimizer.plan.states if "one/" in one.path} == {4.0}
     assert {row.path: row.learning_rate for row in model.optimizer.describe()} == described
     fit(model)
     assert difference(values(model.get_layer("one").variables), frozen) > 1e-6
@@ -240,8 +240,8 @@ def test_what_is_left_out_is_saved_and_comes_back(case, frozen_in_file, tmp_path
     assert difference(values(again.variables), values(model.variables)) == 0.0
     mine, theirs = again.optimizer.get_state(), model.optimizer.get_state()
     mine, theirs = checkpoint.read(mine), checkpoint.read(theirs)
-    assert mine.kept[0].keys() == theirs.kept[0].keys()
-    for here, there in zip(mine.kept, theirs.kept, strict=True):
+    assert mine.stored[0].keys() == theirs.stored[0].keys()
+    for here, there in zip(mine.stored, theirs.stored, strict=True):
         assert difference([here[k] for k in here], [there[k] for k in here]) == 0.0
 
 
@@ -311,7 +311,7 @@ def test_a_new_variable_does_not_take_the_state_of_a_frozen_one(case):
     optimizer.train_only([b])
     optimizer.train_only([b, other])
     assert [one.variable() for one in optimizer.left_out] == [a]
-    assert {float(value(one.kept["born"])) for one in optimizer.plan.states if one.variable is other} == {3.0}
+    assert {float(value(one.stored["added_at"])) for one in optimizer.plan.states if one.variable is other} == {3.0}
 
 
 @pytest.mark.full

@@ -99,7 +99,7 @@ def test_continue_from_looks_inside():
     assert int(value(optimizer.iterations)) == int(value(model.optimizer.iterations)) > 0
     assert (
         difference(
-            [value(state.kept["m"]) for state in optimizer.plan.states],
+            [value(state.stored["m"]) for state in optimizer.plan.states],
             values(model.optimizer.inner_optimizer._momentums),
         )
         == 0.0

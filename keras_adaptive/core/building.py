@@ -32,7 +32,7 @@ def adopt(optimizer, made, stages):
         _trainable_variables_indices={optimizer._var_key(v): i for i, v in enumerate(variables)},
     )
     if optimizer.use_ema:
-        vars(optimizer).update(_model_variables_moving_average=[state.kept.get("average") for state in made])
+        vars(optimizer).update(_model_variables_moving_average=[state.stored.get("average") for state in made])
     vars(optimizer).update(plan=order.planned(optimizer, made, stages))
 
 
@@ -77,6 +77,6 @@ def _add_scalars(optimizer, made):
     for scalar in optimizer.scalars:
         initial = getattr(optimizer, scalar.initial) if isinstance(scalar.initial, str) else scalar.initial
         common[scalar.name] = counter(optimizer, scalar.name, dtype, states.constant(initial))
-    whole = states.Whole(assignment.hyperparameters(optimizer, {}), scheduled.names(optimizer, ()), dtype)
+    of_all = states.OfAll(assignment.hyperparameters(optimizer, {}), scheduled.names(optimizer, ()), dtype)
     corrections = scheduled.made(scheduled.found(optimizer), lambda name: counter(optimizer, name, dtype))
-    vars(optimizer).update(common=common, whole=whole, corrections=corrections)
+    vars(optimizer).update(common=common, of_all=of_all, corrections=corrections)

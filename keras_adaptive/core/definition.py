@@ -14,7 +14,13 @@ from keras_adaptive.core.step.clock import Hyperparameters
 from keras_adaptive.core.step.scheduled import DEBIAS
 
 # What the core stores for a variable beside the slots, and for all of them.
-OF_VARIABLE = {"theta", "as_of", "born", "gradient_accumulator", *(role for stage in STAGES for role in stage.roles)}
+OF_VARIABLE = {
+    "theta",
+    "last_step",
+    "added_at",
+    "gradient_accumulator",
+    *(role for stage in STAGES for role in stage.roles),
+}
 OF_ALL = {*OF_CORE, *(name for stage in STAGES for name in stage.scalars)}
 # What the `h` of a rule has besides hyperparameters.
 OF_RULE = {"counts", "eta", "t", "variable", *(name for name in vars(Hyperparameters) if not name.startswith("__"))}
@@ -47,7 +53,7 @@ def complete(cls) -> None:
     # Without docstrings, as python -OO has it, there is nothing to add to.
     if is_made_of_fields and vars(cls).get("__doc__"):
         options = {name: one for name, one in cls.fields.items() if name not in own}
-        cls.__doc__ = fields.documented(cls.__doc__, own, options, whole=cls is maker)
+        cls.__doc__ = fields.documented(cls.__doc__, own, options, full=cls is maker)
 
 
 def _schedulable(cls, name, field):
@@ -78,6 +84,16 @@ def _refuse_old_form(cls):
             "role.path and role.shape, and the hyperparameters h.beta_1 and so on; the rule reads what it returns as "
             f"h.variable.NAME. Received: about{inspect.signature(cls.about)}"
         )
+    _refuse_old_methods(cls)
+
+
+def _refuse_old_methods(cls):
+    for old, new in {"gather": "local_sums", "settle": "update_scalars"}.items():
+        if old in vars(cls):
+            raise TypeError(
+                f"`{old}` of {cls.__name__} must be called `{new}` since version 0.2.0; its arguments are the same. "
+                f"Received: {cls.__name__}.{old}"
+            )
 
 
 def _refuse_names(cls):

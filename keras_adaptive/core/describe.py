@@ -81,7 +81,7 @@ class Table:
         not_compiled = backends.not_compiled(optimizer.plan.update)
         rows = []
         for place, state in enumerate(optimizer.plan.states):
-            kept = state.kept | state.window
+            stored = state.stored | state.window
             rows.append(
                 Row(
                     path=state.path,
@@ -94,8 +94,8 @@ class Table:
                     groups=state.groups,
                     learning_rate=eta * state.learning_rate_multiplier,
                     weight_decay=_now(state.weight_decay, now.get(state.clock_names["weight_decay"])),
-                    slots=tuple(kept),
-                    state_bytes=sum(map(stored_bytes, kept.values())),
+                    slots=tuple(stored),
+                    state_bytes=sum(map(stored_bytes, stored.values())),
                     not_compiled=not_compiled.get(place, ""),
                 )
             )

@@ -64,18 +64,18 @@ def check(optimizer):
 
 
 def has(optimizer, state) -> bool:
-    """Whether the variable has evaluation weights of its own by now; what is kept of them begins with its updates."""
-    if _role(optimizer) not in state.kept:
+    """Whether the variable has evaluation weights of its own by now; what is stored of them begins with its updates."""
+    if _role(optimizer) not in state.stored:
         return False
-    born = state.kept.get("born")
-    return int(_numpy(optimizer.iterations)) > (0 if born is None else int(_numpy(born)))
+    added_at = state.stored.get("added_at")
+    return int(_numpy(optimizer.iterations)) > (0 if added_at is None else int(_numpy(added_at)))
 
 
 def value(optimizer, state):
-    """One variable's evaluation weights: a tensor in the dtype that they are kept in."""
+    """One variable's evaluation weights: a tensor in the dtype that they are stored in."""
     if not has(optimizer, state):
         return backends.snapshot(state.variable)
-    weights = backends.snapshot(state.kept[_role(optimizer)])
+    weights = backends.snapshot(state.stored[_role(optimizer)])
     projected = _projection(optimizer, state)
     return weights if projected is None else projected(weights)
 
@@ -83,7 +83,7 @@ def value(optimizer, state):
 def put(optimizer, state):
     """Sets one variable to its evaluation weights."""
     if has(optimizer, state):
-        source = state.kept[_role(optimizer)]
+        source = state.stored[_role(optimizer)]
         backends.assign_everywhere(state.variable, source, _projection(optimizer, state))
 
 
@@ -146,7 +146,7 @@ def _fit_is_interrupted():
 
 
 def _snapshots(state, roles):
-    return {role: backends.snapshot(state.kept[role]) for role in roles}
+    return {role: backends.snapshot(state.stored[role]) for role in roles}
 
 
 def _projection(optimizer, state):

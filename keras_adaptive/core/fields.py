@@ -66,10 +66,10 @@ class Field:
         """Whether a schedule could stand for it."""
         return self.check.type in (float, float | None) and not self.static
 
-    def described(self, name: str, whole: bool = True) -> str:
-        """Its entry in a docstring; `whole`: with what there is to say besides."""
+    def described(self, name: str, full: bool = True) -> str:
+        """Its entry in a docstring; `full`: with what there is to say besides."""
         default = json.dumps(self.default) if isinstance(self.default, str) else self.default
-        said = [self.help, self.check.accepted, f"default {default}", *([self.more] if whole and self.more else [])]
+        said = [self.help, self.check.accepted, f"default {default}", *([self.more] if full and self.more else [])]
         text = ". ".join(part[0].upper() + part[1:].rstrip(".") for part in said)
         return textwrap.fill(
             f"{name}: {text}.", 116, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
@@ -185,22 +185,22 @@ def unknown(cls, name: str) -> str:
     return f"{cls.__name__} has no argument `{name}`; it accepts {list(cls.fields)}."
 
 
-def documented(text: str, own: Mapping[str, Field], options: Mapping[str, Field], whole: bool = False) -> str:
+def documented(text: str, own: Mapping[str, Field], options: Mapping[str, Field], full: bool = False) -> str:
     """The docstring of a class with the list of its arguments and what they raise, before its other sections.
 
     Args:
         text: the docstring as it is written.
         own: the arguments of the class itself.
         options: those that every optimizer has.
-        whole: describe the options at length.
+        full: describe the options at length.
     """
     text = inspect.cleandoc(text)
     places = [text.find(f"\n{section}:") for section in ("Slots", "Source", "Example")]
     place = min([place for place in places if place >= 0], default=len(text))
-    more = "" if whole else "`help(keras_adaptive.AdaptiveOptimizer)` says more of the options."
+    more = "" if full else "`help(keras_adaptive.AdaptiveOptimizer)` says more of the options."
     lists = [
         *(one.described(name) for name, one in own.items()),
-        *(one.described(name, whole) for name, one in options.items()),
+        *(one.described(name, full) for name, one in options.items()),
     ]
     arguments = textwrap.indent("\n".join(lists), "    ")
     raises = (

@@ -23,16 +23,19 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
         rule(h, theta, g, *slots) -> (delta, new_slots)          theta <- theta - delta
 
-    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the whole step. `h` has
-    every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1) and
-    `debias(beta)` = 1 - beta^t. Where an algorithm needs more: `about` tells the rule what it has to know of one
-    variable, such as whether it is a matrix (`h.variable.NAME`); `scalars`, `gather` and `settle` are for numbers that
-    depend on all variables, and `common_hyperparameters` names those that no group can change; `elementwise = True`
-    says that each element's step depends on nothing but its own gradients, so that some rows of a table can be updated
-    alone, or the elements of several variables come as one row (`about` may say so of one variable, and knows its
-    shape); `decay = "rule"` says that the rule applies `h.weight_decay` itself; `evaluation_slot` names the slot with
-    the weights that a model is evaluated at, if those are others than it is trained at, and `training_weights` gives
-    these from the slots, where it can; `first_average` is the update with which moving averages begin.
+    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the step. `h` has every
+    hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1) and
+    `debias(beta)` = 1 - beta^t. Where an algorithm needs more:
+
+    - `about` tells the rule what it has to know of one variable: `h.variable.NAME`;
+    - `scalars`, `local_sums` and `update_scalars` are numbers that depend on all variables, and
+      `common_hyperparameters` names those that no group can change;
+    - `elementwise = True` says that each element's step depends on its own gradients alone, so that some rows of a
+      table can be updated alone, or the elements of several variables as one row;
+    - `decay = "rule"` says that the rule applies `h.weight_decay` itself;
+    - `evaluation_slot` names the slot with the weights that a model is evaluated at, and `training_weights` gives those
+      that it is trained at from the slots, where it can;
+    - `first_average` is the update with which moving averages begin.
 
     An argument that is changed after the optimizer is built raises a ValueError: what was compiled holds the old one.
     The learning rate may change at any time. `build` raises one for `shard_state` on another backend than JAX or
@@ -102,16 +105,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             self, lambda: by_position.description(self), lambda saved: by_position.check_description(self, saved)
         )
         # Not by setattr: Keras and TensorFlow would wrap the lists.
-        self.__dict__.update(
-            _excluded={"paths": [], "names": []},
-            _decided=None,
-            _was_traced=False,
-            _roles=None,
-            plan=None,
-            common={},
-            corrections={},
-            whole=None,
-        )
+        vars(self).update(_excluded={"paths": [], "names": []}, _decided=None, _roles=None, _was_traced=False)
+        vars(self).update(plan=None, of_all=None, common={}, corrections={})
 
     # Arguments (core/configured.py)
     __repr__ = configured.shown
@@ -176,13 +171,13 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         """
         return {}
 
-    def gather(self, h, theta, g, *slots):
+    def local_sums(self, h, theta, g, *slots):
         """One variable's share in sums over all of them, by name: scalars."""
         return {}
 
-    def settle(self, h, sums, *args: Any, **scalars: Any):
+    def update_scalars(self, h, sums, *args: Any, **scalars: Any):
         """The new `scalars` by name, from the sums over all variables and the old ones; the rule reads them from h."""
-        raise NotImplementedError(f"{type(self).__name__} has scalars and does not settle them")
+        raise NotImplementedError(f"{type(self).__name__} has scalars and does not update_scalars them")
 
     def training_weights(self, h, *slots):
         """The weights that training goes on from, by one variable's hyperparameters and slots; None: those it finds."""
@@ -234,7 +229,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         self.__dict__.update(_excluded={"paths": paths(var_list or []), "names": list(var_names or [])})
 
     def describe(self):
-        """A table of the trained variables, which prints well: what was decided for each, and what is kept for it."""
+        """A table of the trained variables, which prints well: what was decided for each, and what is stored for it."""
         if not self.built:
             raise ValueError("`describe` needs an optimizer that is built: call `build(variables)` first.")
         return describe.Table.of(self)

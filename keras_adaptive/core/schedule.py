@@ -39,8 +39,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     @classmethod
     def from_config(cls, config):
         """The schedule with these arguments."""
-        kept = keras.saving.deserialize_keras_object
-        return cls(**{name: kept(value) if isinstance(value, dict) else value for name, value in config.items()})
+        read = keras.saving.deserialize_keras_object
+        return cls(**{name: read(value) if isinstance(value, dict) else value for name, value in config.items()})
 
 
 def serialized(value):

@@ -63,12 +63,12 @@ class DAdaptAdam(AdaptiveOptimizer):
     common_hyperparameters = ("d_0", "growth_rate")
     decay = "rule"
 
-    def gather(self, h, theta, g, m, v, s):
+    def local_sums(self, h, theta, g, m, v, s):
         delta = self.delta(h, h.d_next)
         q = delta * ops.sum(g * (s / (sqrt(v) + h.epsilon)))
         return {"q": q, "denominator": ops.sum(ops.abs(self.next_s(h, delta, g, s)))}
 
-    def settle(self, h, sums, d, d_next, numerator, denominator):
+    def update_scalars(self, h, sums, d, d_next, numerator, denominator):
         d, beta_3 = d_next, sqrt_of(h.beta_2)
         numerator = beta_3 * numerator + (1 - beta_3) * sums["q"]
         denominator = (1 - beta_3) * sums["denominator"]

@@ -63,7 +63,7 @@ class DoG(AdaptiveOptimizer):
     decay = "rule"
     evaluation_slot = "a"
 
-    def gather(self, h, theta, g, x_0, a):
+    def local_sums(self, h, theta, g, x_0, a):
         g = g + h.weight_decay * theta
         return {
             "square of x_0": ops.sum(x_0 * x_0),
@@ -71,7 +71,7 @@ class DoG(AdaptiveOptimizer):
             "square of g": ops.sum(g * g),
         }
 
-    def settle(self, h, sums, r, G):
+    def update_scalars(self, h, sums, r, G):
         r_0 = h.reps_rel * (1 + sqrt(sums["square of x_0"]))
         r = maximum(ops.where(ops.equal(h.t, 1), r_0, r), sqrt(sums["square of the distance"]))
         return {"r": r, "G": G + sums["square of g"]}

@@ -51,14 +51,14 @@ class DoWG(AdaptiveOptimizer):
     decay = "rule"
     evaluation_slot = "a"
 
-    def gather(self, h, theta, g, x_0, a):
+    def local_sums(self, h, theta, g, x_0, a):
         g = g + h.weight_decay * theta
         return {
             "square of the distance": ops.sum((theta - x_0) * (theta - x_0)),
             "square of g": ops.sum(g * g),
         }
 
-    def settle(self, h, sums, R, V):
+    def update_scalars(self, h, sums, R, V):
         R_0 = h.epsilon if h.initial_distance is None else h.initial_distance**2
         R = maximum(ops.where(ops.equal(h.t, 1), constant(R_0, R.dtype), R), sums["square of the distance"])
         return {"R": R, "V": V + R * sums["square of g"]}

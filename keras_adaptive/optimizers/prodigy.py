@@ -69,13 +69,13 @@ class Prodigy(AdaptiveOptimizer):
     common_hyperparameters = ("beta_3", "d_0", "d_coefficient", "growth_rate", "safeguard_warmup")
     decay = "rule"
 
-    def gather(self, h, theta, g, m, v, s, p_0):
+    def local_sums(self, h, theta, g, m, v, s, p_0):
         d = h.d_next
         delta = self.delta(h, d)
         way = (d / h.d_0) * delta * ops.sum(g * (p_0 - theta))
         return {"numerator": way, "denominator": ops.sum(ops.abs(self.next_s(h, d, delta, g, s)))}
 
-    def settle(self, h, sums, d, d_next, d_max, numerator, denominator):
+    def update_scalars(self, h, sums, d, d_next, d_max, numerator, denominator):
         d, denominator = d_next, sums["denominator"]
         numerator = self.beta_3_of(h) * numerator + sums["numerator"]
         d_hat = h.d_coefficient * quotient(numerator, denominator)

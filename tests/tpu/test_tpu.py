@@ -107,11 +107,11 @@ def test_moves_what_it_must_and_no_more(case, options, large):
     text = compiled(optimizer, [large])
     (state,) = optimizer.plan.states
     passes_over_g = 2 if "global_clipnorm" in options else 1
-    floor = passes_over_g * stored_bytes(large) + 2 * sum(map(stored_bytes, (large, *state.kept.values())))
-    slots = [variable.dtype for variable in state.kept.values() if variable.shape == large.shape]
+    floor = passes_over_g * stored_bytes(large) + 2 * sum(map(stored_bytes, (large, *state.stored.values())))
+    slots = [variable.dtype for variable in state.stored.values() if variable.shape == large.shape]
     coded = {"int8", "uint8"} & set(slots)
     if coded:
-        floor += stored_bytes(large) + sum(map(stored_bytes, state.kept.values()))
+        floor += stored_bytes(large) + sum(map(stored_bytes, state.stored.values()))
     moved = hbm_bytes(text)
     if coded and "float32" in slots:
         # The second pass reads only some of the slots that are not codes; which ones, the compiler decides.

@@ -14,17 +14,17 @@ class Update:
     """Keeps what one step leaves to the next."""
 
     def __init__(self, step, kept, given):
-        self.step, self.kept, self.given = step, kept, given
+        self.step, self.stored, self.given = step, kept, given
         self.executable: Any = None
 
     def __call__(self):
         if self.executable is None:
-            self.executable = jax.jit(self.step, donate_argnums=0).lower(self.kept, self.given).compile()
-        self.kept = jax.block_until_ready(self.executable(self.kept, self.given))
+            self.executable = jax.jit(self.step, donate_argnums=0).lower(self.stored, self.given).compile()
+        self.stored = jax.block_until_ready(self.executable(self.stored, self.given))
 
     @property
     def state_bytes(self):
-        state, _ = self.kept
+        state, _ = self.stored
         return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
     def extra_bytes(self):

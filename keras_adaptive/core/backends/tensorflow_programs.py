@@ -101,7 +101,7 @@ def _part(transaction, part):
         for place, of_one, gradient in zip(part, variables, gradients, strict=True):
             if of_one:
                 state = transaction.states[place]
-                transaction.carry_out(state, transaction.clock(scalars), shared, gradient, of_one)
+                transaction.run_one(state, transaction.clock(scalars), shared, gradient, of_one)
         return scalars["t"]
 
     return jitted(transaction.cache, tuple(part), of_part)
@@ -125,7 +125,7 @@ def _one(transaction, state, compiled):
     """The transaction as a function of one variable, or of the rows of it that have a gradient."""
 
     def one(variables, gradient, scalars, shared):
-        transaction.carry_out(state, transaction.clock(scalars), shared, gradient, variables)
+        transaction.run_one(state, transaction.clock(scalars), shared, gradient, variables)
 
     return jitted(transaction.cache, state.index, one) if compiled else one
 

@@ -9,7 +9,7 @@ from keras_adaptive.core.state.slots import Slot
 
 
 def largest(x, axis=None):
-    """The largest element along the axes (default: all), which are kept; 0 where there is none."""
+    """The largest element along the axes (default: all), which stay with length 1; 0 where there is none."""
     axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = [a % len(x.shape) for a in axes]
     if 0 in x.shape:

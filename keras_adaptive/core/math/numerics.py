@@ -119,7 +119,7 @@ def debias(beta, t):
 
 
 def norm(x, axis=None):
-    """The Euclidean norm of all elements, a scalar, or along one axis or some, which are kept; 0 where there are none.
+    """The Euclidean norm of all elements, a scalar, or along some axes, which stay with length 1; 0 of no elements.
 
     No square overflows, and none vanishes that counts.
     """

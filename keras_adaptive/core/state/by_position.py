@@ -4,7 +4,7 @@ import json
 
 from keras import backend
 
-from keras_adaptive.core.state.checkpoint import class_names, kept
+from keras_adaptive.core.state.checkpoint import all_stored, class_names
 from keras_adaptive.core.state.reading import Part
 
 
@@ -31,7 +31,9 @@ def _arguments(optimizer):
 
 def _layout(optimizer):
     roles = (
-        {id(v): role for state in optimizer.plan.states for role, v in kept(state).items()} if optimizer.built else {}
+        {id(v): role for state in optimizer.plan.states for role, v in all_stored(state).items()}
+        if optimizer.built
+        else {}
     )
     variables = optimizer.variables if optimizer.built else []
     return [[roles.get(id(v), v.name), list(v.shape), backend.standardize_dtype(v.dtype)] for v in variables]

@@ -25,7 +25,7 @@ class Restored:
 
     Attributes:
         rule: how variables were matched: "path", "order" or "name" (`keras_adaptive.core.matching.match`); "none" where
-            the file has no state of the optimizer; "build" where it is kept until the optimizer is built.
+            the file has no state of the optimizer; "build" where it waits until the optimizer is built.
         restored: paths of the variables whose state was restored.
         not_in_file: paths of the model's variables whose state begins anew.
         not_in_model: paths in the file whose state was left out.
@@ -72,14 +72,14 @@ class Saved:
 
     Attributes:
         manifest: what it says of itself.
-        kept: of each trained variable the arrays by role.
+        stored: of each trained variable the arrays by role.
         scalars: the arrays that belong to no variable, by name.
         store: all arrays under their keys, and the manifest.
         left_out: what is stored of the variables that were left out of training.
     """
 
     manifest: manifest.Manifest
-    kept: list[dict[str, np.ndarray]]
+    stored: list[dict[str, np.ndarray]]
     scalars: dict[str, np.ndarray]
     store: dict[str, np.ndarray] = field(repr=False)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -113,7 +113,7 @@ def state_of(optimizer) -> dict[str, np.ndarray]:
                 "shape": list(state.shape),
                 "dtype": state.dtype,
                 "role": state.role.stored,
-                "kept": {role: put(f"{state.index}.{role}", variable) for role, variable in kept(state).items()},
+                "kept": {role: put(f"{state.index}.{role}", variable) for role, variable in all_stored(state).items()},
             }
             for state in states
         ],
@@ -236,13 +236,13 @@ def class_names(optimizer):
     return names[: names.index("AdaptiveOptimizer")]
 
 
-def kept(state):
+def all_stored(state):
     """All of the optimizer's variables that belong to a trained one, by role."""
-    return state.kept | state.window
+    return state.stored | state.window
 
 
 def scalars_of(optimizer):
     """The optimizer's variables that belong to no trained variable, by name."""
     states = optimizer.plan.states if optimizer.built else []
-    owned = {id(variable) for state in states for variable in kept(state).values()}
+    owned = {id(variable) for state in states for variable in all_stored(state).values()}
     return {variable.name: variable for variable in optimizer.variables if id(variable) not in owned}

@@ -91,19 +91,19 @@ def continue_from(optimizer, other) -> list[str]:
         for state in optimizer.plan.states:
             index = theirs[optimizer._var_key(state.variable)]
             for slot, of_all in lists.items():
-                if slot in state.kept and of_all and of_all[index] is not None:
+                if slot in state.stored and of_all and of_all[index] is not None:
                     shape, codec = state.slots[slot]
                     taken_over = {slot: _value(of_all[index]) / scales[slot]}
                     recoded = codecs.recoded(codec, slot, shape, taken_over)
-                    taken += [(state.kept[role], array) for role, array in recoded.items()]
-            if "average" in state.kept:
+                    taken += [(state.stored[role], array) for role, array in recoded.items()]
+            if "average" in state.stored:
                 average = other._model_variables_moving_average[index] if other.use_ema else None
                 of_average = _value(state.variable if average is None else average)
-                taken += [(state.kept[role], of_average) for role in {"average", "exact_average"} & set(state.kept)]
-            if rows.AS_OF in state.kept:
-                taken.append((state.kept[rows.AS_OF], np.full(state.shape[:1], iterations)))
-            if "born" in state.kept:
-                taken.append((state.kept["born"], 0.0))
+                taken += [(state.stored[role], of_average) for role in {"average", "exact_average"} & set(state.stored)]
+            if rows.LAST_STEP in state.stored:
+                taken.append((state.stored[rows.LAST_STEP], np.full(state.shape[:1], iterations)))
+            if "added_at" in state.stored:
+                taken.append((state.stored["added_at"], 0.0))
             taken += scheduled.restored(optimizer, state, {}, iterations)
         for name, variable in optimizer.corrections.items():
             taken.append((variable, scheduled.as_constant(optimizer, name, iterations)))

@@ -18,7 +18,7 @@ from keras_adaptive.core.state.states import path
 from keras_adaptive.core.step import scheduled
 
 # What belongs to the last update and not to the variable, or is counted anew.
-_PASSING = {"born", *(role for stage in STAGES if not stage.lasting for role in stage.roles)}
+_PASSING = {"added_at", *(role for stage in STAGES if not stage.lasting for role in stage.roles)}
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class LeftOut:
 def of_state(optimizer, state) -> LeftOut:
     """What is stored of a variable that was trained until now."""
     decision = optimizer._decided[state.index] | {"role": optimizer._roles[state.index]["role"]}
-    iterations, added = int(ops.convert_to_numpy(optimizer.iterations)), state.kept.get("born")
+    iterations, added = int(ops.convert_to_numpy(optimizer.iterations)), state.stored.get("added_at")
     updates = iterations - (0 if added is None else int(ops.convert_to_numpy(added)))
-    kept = scheduled.of_all(optimizer, state) | state.kept
-    arrays = {role: ops.convert_to_numpy(variable) for role, variable in kept.items()}
+    stored = scheduled.of_all(optimizer, state) | state.stored
+    arrays = {role: ops.convert_to_numpy(variable) for role, variable in stored.items()}
     return LeftOut(decision, updates, lasting(arrays), weakref.ref(state.variable))
 
 

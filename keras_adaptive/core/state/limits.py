@@ -95,10 +95,10 @@ def of_role(state, role: str, iterations: float = MOST_ITERATIONS) -> Limits:
         return NONNEGATIVE if codec.nonnegative else TRAINED
     if role.endswith(DEBIAS):
         return PART
-    if role in ("as_of", "born"):
+    if role in ("last_step", "added_at"):
         return Limits(0, iterations, whole=True)
-    if role in state.stored:
-        return state.stored[role].limits
+    if role in state.declared:
+        return state.declared[role].limits
     return NONNEGATIVE if role.endswith("_scale") and role.removesuffix("_scale") in state.slots else TRAINED
 
 

@@ -10,6 +10,8 @@ from keras_adaptive.core.state.reading import Part
 from keras_adaptive.groups import decisions
 
 FORMAT = 1
+# What version 0.1.0 called it.
+RENAMED = {"as_of": "last_step", "born": "added_at"}
 MOST_UPDATES = 2**31 - 2
 WHAT = "The manifest of the optimizer's state"
 DTYPES = (
@@ -136,6 +138,9 @@ def _keys(part, arrays, used):
         key = of_one.text()
         if key not in arrays or key in used:
             of_one.refuse("the key of one of `arrays` that nothing else has")
+        name = RENAMED.get(name, name)
+        if name in keys:
+            part.refuse(f"a mapping with {name!r} once")
         used.add(key)
         keys[name] = key
     return keys

@@ -9,7 +9,7 @@ from keras_adaptive.core import building
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.options import STAGES
 from keras_adaptive.core.state import codecs, limits
-from keras_adaptive.core.state.checkpoint import Restored, Saved, class_names, kept, scalars_of
+from keras_adaptive.core.state.checkpoint import Restored, Saved, all_stored, class_names, scalars_of
 from keras_adaptive.core.state.left_out import LeftOut, lasting
 from keras_adaptive.core.state.matching import match
 from keras_adaptive.core.state.states import parts
@@ -46,9 +46,9 @@ def restore(optimizer, saved: Saved) -> Restored:
     check(optimizer, saved)
     states, variables = optimizer.plan.states, saved.manifest.variables
     current = [(state.path, state.shape) for state in states]
-    slots = [{slot.name for slot in optimizer.slots} & set(kept(state)) for state in states]
+    slots = [{slot.name for slot in optimizer.slots} & set(all_stored(state)) for state in states]
     names = {slot.name for slot in optimizer.slots}
-    roles = [set(of_one) & names for of_one in (*saved.kept, *(one.stored for one in saved.left_out))]
+    roles = [set(of_one) & names for of_one in (*saved.stored, *(one.stored for one in saved.left_out))]
     slots += [set(one.stored) & names for one in optimizer.left_out]
     # With what was left out of training there and what is left out here.
     matching = match(
@@ -76,8 +76,8 @@ def restore(optimizer, saved: Saved) -> Restored:
     stored: dict[Any, Mapping] = {states[j]: {} for j in anew}
     for i, j in pairs:
         _check_values(states[j], saved, i, not_finite)
-        added_at[states[j]] = int(saved.kept[i].get("born", 0))
-        stored[states[j]] = saved.kept[i] if "born" in saved.kept[i] else saved.scalars
+        added_at[states[j]] = int(saved.stored[i].get("added_at", 0))
+        stored[states[j]] = saved.stored[i] if "added_at" in saved.stored[i] else saved.scalars
     for j, one in returning.items():
         added_at[states[j]] = saved.iterations - one.updates
         stored[states[j]] = one.stored
@@ -85,28 +85,28 @@ def restore(optimizer, saved: Saved) -> Restored:
         for j, one in returning.items():
             assignments += of_left_out(optimizer, states[j], one, notes, not_finite)
         for i, j in pairs:
-            arrays = rows.restored(optimizer, states[j], saved.kept[i], saved.iterations - added_at[states[j]])
+            arrays = rows.restored(optimizer, states[j], saved.stored[i], saved.iterations - added_at[states[j]])
             assignments += _of_variable(states[j], arrays, notes)
     for j in anew:
         assignments += _beginning(optimizer, states[j])
     assignments += _of_scalars(optimizer, saved, notes, not_finite)
-    new = [state for state, count in added_at.items() if count and "born" not in state.kept]
+    new = [state for state, count in added_at.items() if count and "added_at" not in state.stored]
     try:
         with backends.outside_of_steps(optimizer):
             for state in new:
-                set_born(optimizer, state, added_at[state])
+                set_added_at(optimizer, state, added_at[state])
         assignments += [
-            (state.kept["born"], np.asarray(count, "float32"))
+            (state.stored["added_at"], np.asarray(count, "float32"))
             for state, count in added_at.items()
-            if "born" in state.kept
+            if "added_at" in state.stored
         ]
         for state, count in added_at.items():
             assignments += scheduled.restored(optimizer, state, stored[state], saved.iterations - count)
         limits.assign(optimizer, assignments)
     except BaseException:
         for state in new:
-            for role in [role for role in state.kept if role == "born" or role.endswith(DEBIAS)]:
-                optimizer._untrack_variable(state.kept.pop(role))
+            for role in [role for role in state.stored if role == "added_at" or role.endswith(DEBIAS)]:
+                optimizer._untrack_variable(state.stored.pop(role))
         raise
     if new:
         # Their update is another function now.
@@ -134,41 +134,45 @@ def _left_out(optimizer, saved, pairs, returning, leaving):
         elif id(one) not in back:
             yield one
     for i, one in leaving.items():
-        updates = saved.iterations - int(saved.kept[i].get("born", 0))
-        yield LeftOut(one.decision, updates, lasting(saved.kept[i]), one.variable)
+        updates = saved.iterations - int(saved.stored[i].get("added_at", 0))
+        yield LeftOut(one.decision, updates, lasting(saved.stored[i]), one.variable)
 
 
 def _beginning(optimizer, state):
     """What is assigned for a variable whose state begins anew."""
     first = {role: part.initial for slot in optimizer.slots for role, part in parts(state, slot).items()}
-    return [(v, np.full(tuple(v.shape), first.get(role, 0.0))) for role, v in kept(state).items() if role != "born"]
+    return [
+        (v, np.full(tuple(v.shape), first.get(role, 0.0)))
+        for role, v in all_stored(state).items()
+        if role != "added_at"
+    ]
 
 
-def set_born(optimizer, state, count):
+def set_added_at(optimizer, state, count):
     """Notes after how many updates the optimizer began to train a variable, if it was not there from the first on.
 
     Its bias corrections count from there: with those of the others, Adam's first steps would be six times too large.
     """
-    if "born" not in state.kept:
+    if "added_at" not in state.stored:
         if not count:
             return
         with backends.beside(state.variable):
             # Not an integer, which TensorFlow would not keep on a GPU.
-            state.kept["born"] = optimizer.add_variable(shape=(), dtype="float32", name=f"{state.name}_born")
+            state.stored["added_at"] = optimizer.add_variable(shape=(), dtype="float32", name=f"{state.name}_added_at")
             for role in scheduled.of_all(optimizer, state):
-                state.kept[role] = optimizer.add_variable(
+                state.stored[role] = optimizer.add_variable(
                     shape=(), dtype=state.compute_dtype, name=f"{state.name}_{role}"
                 )
-    state.kept["born"].assign(count)
+    state.stored["added_at"].assign(count)
 
 
 def _check_values(state, saved, index, not_finite):
     """Refuses a value that this variable's state cannot have."""
-    for role, array in saved.kept[index].items():
+    for role, array in saved.stored[index].items():
         what = f"`{saved.manifest.keys[index][role]}` in the optimizer's state, the {role} of {state.path!r},"
         if role in state.slots:
             limits.check_codes(state, role, array, what)
-        elif array.dtype.kind in "bui" and role != rows.AS_OF:
+        elif array.dtype.kind in "bui" and role != rows.LAST_STEP:
             raise ValueError(f"{what} must have a dtype of floats. Received: dtype {array.dtype}")
         coded = role in state.slots and array.dtype.kind in "iu"
         accepted = limits.TRAINED if coded else limits.of_role(state, role, saved.iterations)
@@ -193,8 +197,8 @@ def of_left_out(optimizer, state, one: LeftOut, notes, not_finite) -> list[tuple
     return _of_variable(state, rows.restored(optimizer, state, one.stored, one.updates), notes)
 
 
-# What may be on one side alone: `born` is made when needed.
-_FREE = {"born", *(role for stage in STAGES if stage.may_lack for role in stage.roles)}
+# What may be on one side alone: `added_at` is made when needed.
+_FREE = {"added_at", *(role for stage in STAGES if stage.may_lack for role in stage.roles)}
 
 
 def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
@@ -204,12 +208,12 @@ def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
             stored = codecs.recoded(codec, name, shape, saved)
             saved = {role: array for role, array in saved.items() if role not in (name, f"{name}_scale")} | stored
     # The average of bfloat16 weights is stored exactly too; that of others is exact.
-    exact, now = saved.get("exact_average", saved.get("average")), state.kept.get("average")
+    exact, now = saved.get("exact_average", saved.get("average")), state.stored.get("average")
     if exact is not None:
         same = now is not None and "average" in saved and str(saved["average"].dtype) == state.dtype
         saved = {**saved, "exact_average": exact, "average": saved["average"] if same else exact}
-    free = _FREE | {role for role in {*kept(state), *saved} if role.endswith(DEBIAS)}
-    current = {role: variable for role, variable in kept(state).items() if role not in free}
+    free = _FREE | {role for role in {*all_stored(state), *saved} if role.endswith(DEBIAS)}
+    current = {role: variable for role, variable in all_stored(state).items() if role not in free}
     given = set(saved) - free - {"average", "exact_average"}
     if absent := set(current) - set(saved) or given - set(current):
         raise ValueError(
@@ -218,7 +222,7 @@ def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
         )
     if "average" in saved and "average" not in current:
         notes.append("Not in the optimizer, left out: the moving average of the weights (use_ema)")
-    current = {r: variable for r, variable in kept(state).items() if r != "born" and not r.endswith(DEBIAS)}
+    current = {r: variable for r, variable in all_stored(state).items() if r != "added_at" and not r.endswith(DEBIAS)}
     return [
         (variable, limits.converted(variable, saved[role], f"The saved {role} of {state.path!r}"))
         for role, variable in current.items()

@@ -57,7 +57,7 @@ def _with(optimizer, known):
         decision = optimizer._decided[new] | {"role": known[old]["role"]}
         made = states.new(optimizer, optimizer.plan.stages, before[new].index, before[new].variable, decision)
         now = before[new]
-        if _same(made.facts, now.facts) and (made.slots, made.why_whole) == (now.slots, now.why_whole):
+        if _same(made.facts, now.facts) and (made.slots, made.why_all_rows) == (now.slots, now.why_all_rows):
             continue
         after[new], decided[new]["role"] = made, known[old]["role"]
     if all(one is other for one, other in zip(after, before, strict=True)):
@@ -79,10 +79,10 @@ def _exchange(optimizer, old, new):
     """Makes the new states those of the optimizer, and what belongs to them its variables."""
     for one, other in zip(old, new, strict=True):
         if one is not other:
-            for variable in checkpoint.kept(one).values():
+            for variable in checkpoint.all_stored(one).values():
                 optimizer._untrack_variable(variable)
-            if checkpoint.kept(other):
-                for variable in checkpoint.kept(other).values():
+            if checkpoint.all_stored(other):
+                for variable in checkpoint.all_stored(other).values():
                     optimizer._track_variable(variable)
             else:
                 states.add_stored(optimizer, optimizer.plan.stages, other)

@@ -23,7 +23,7 @@ class Slot:
             dropped.
         shape: a function of the variable's shape and of `h`, as `about` reads it, to the slot's shape, or to None where
             the slot does not exist. Default: the variable's shape.
-        exact: kept in the dtype of the arithmetic whatever `slot_dtype` says. So is every slot whose shape is not the
+        exact: stored in the dtype of the arithmetic whatever `slot_dtype` says. So is every slot whose shape is not the
             variable's.
         idle: what an update multiplies it by where the gradient is 0: 1.0, or the name of a hyperparameter. None
             (default) if it does something else, or if the weights move all the same.

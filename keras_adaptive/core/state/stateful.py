@@ -42,7 +42,7 @@ def set_state(optimizer, state: Any) -> Restored:
         state: a mapping of arrays. An optimizer that is not built keeps it until it is.
 
     Returns:
-        A `Restored`, also kept as `optimizer.restored` and logged: what was matched how, and what was not.
+        A `Restored`, also stored as `optimizer.restored` and logged: what was matched how, and what was not.
 
     Raises:
         ValueError: the state is cut off or damaged, has a shape, dtype or value that what it belongs to cannot have
@@ -116,7 +116,9 @@ def set_weights(optimizer, weights):
             f"`weights` must have one array of its shape for each of the {len(expected)} variables; {wrong[:3]} "
             f"do not fit. Received: {len(given)} arrays"
         )
-    owners = {id(v): (state, role) for state in optimizer.plan.states for role, v in checkpoint.kept(state).items()}
+    owners = {
+        id(v): (state, role) for state in optimizer.plan.states for role, v in checkpoint.all_stored(state).items()
+    }
     assignments = []
     for place, (variable, array) in enumerate(zip(optimizer.variables, weights, strict=True)):
         what = f"`weights[{place}]`, {variable.path}"
@@ -221,7 +223,7 @@ def _train(optimizer, variables):
         for index, state in enumerate(made):
             state.index = index
         for key, state in current.items():
-            for variable in checkpoint.kept(state).values() if key not in keys else ():
+            for variable in checkpoint.all_stored(state).values() if key not in keys else ():
                 optimizer._untrack_variable(variable)
     building.adopt(optimizer, made, optimizer.plan.stages)
     vars(optimizer).update(left_out=tuple(apart))
@@ -240,7 +242,7 @@ def _made(optimizer, variables, keys, current, stored, apart):
             if state is None:
                 state = states.new(optimizer, optimizer.plan.stages, index, variable, decided[index])
                 states.add_stored(optimizer, optimizer.plan.stages, state)
-                restore.set_born(optimizer, state, iterations - (one.updates if one else 0))
+                restore.set_added_at(optimizer, state, iterations - (one.updates if one else 0))
             if one is not None:
                 assignments += restore.of_left_out(optimizer, state, one, [], [])
                 assignments += scheduled.restored(optimizer, state, one.stored, one.updates)

@@ -1,4 +1,4 @@
-"""What belongs to one trained variable: what was decided for it at build, and what is kept for it."""
+"""What belongs to one trained variable: what was decided for it at build, and what is stored for it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -47,16 +47,16 @@ class VariableState:
         constraint: the function that projects it after the update, or None.
         slots: of each of its slots the shape and how it is stored, by name.
         stages: those of the optimizer's stages that apply to it, in order.
-        stored: what they store for it, by role.
-        kept: the optimizer's variables, by role: the slots under the codec's names, what the stages store, `as_of`, the
-            number of the update that each row's slots are of, if some rows alone may be updated, and `born`, after how
-            many updates the variable was added, if not before the first.
+        declared: what they store for it, by role: shape, dtype, limits.
+        stored: the optimizer's variables, by role: the slots under the codec's names, and what the stages store. If
+            some rows alone may be updated, `last_step`: the number of the update that each row's slots are of. If the
+            variable was not there from the first update on, `added_at`: after how many it was added.
         clock_names: by argument, the name under which the clock of a step has it, where it changes.
         window: where gradients are accumulated, the optimizer's variables for it, by role: the running mean of the
             micro-batches' gradients as `accumulator`, in how many of them it had a gradient as `contributions`, and the
             running sum of `counts`.
         counted: CowClip clips its gradient, by how often each row was looked up.
-        why_whole: what an update must pass over the whole variable for even if only some rows have a gradient, in
+        why_all_rows: what an update must pass over the whole variable for even if only some rows have a gradient, in
             words; None if it need not.
         divisible: rows that all have a gradient may be updated some at a time.
         elementwise: each element's step depends on nothing but itself, and on its row's scale if its slots have such.
@@ -77,19 +77,19 @@ class VariableState:
     constraint: Callable | None
     slots: Mapping[str, tuple[Shape, Codec]]
     clock_names: Mapping[str, str]
-    kept: dict[str, Any] = field(default_factory=dict)
+    stored: dict[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
-    stored: dict[str, Stored] = field(default_factory=dict)
+    declared: dict[str, Stored] = field(default_factory=dict)
     window: dict[str, Any] = field(default_factory=dict)
     counted: bool = False
-    why_whole: str | None = None
+    why_all_rows: str | None = None
     divisible: bool = False
     elementwise: bool = False
 
     @property
     def by_rows(self) -> bool:
         """Whether a gradient of some rows updates these rows alone."""
-        return backends.HAS_ROWS and self.why_whole is None
+        return backends.HAS_ROWS and self.why_all_rows is None
 
     @property
     def name(self) -> str:
@@ -118,12 +118,12 @@ class VariableState:
     @property
     def variables(self) -> dict[str, Any]:
         """All that an update of this variable reads and writes."""
-        return {"theta": self.variable, **self.kept}
+        return {"theta": self.variable, **self.stored}
 
 
 @dataclass(frozen=True)
-class Whole:
-    """What the algorithm's `settle` reads as `h`: the hyperparameters of no group, for all variables together."""
+class OfAll:
+    """What the algorithm's `update_scalars` reads as `h`: the optimizer's own hyperparameters."""
 
     hyperparameters: Mapping[str, Any]
     clock_names: Mapping[str, str]
@@ -177,7 +177,7 @@ def new(optimizer, stages, index, variable, decision) -> VariableState:
         else dict(_slots(optimizer, shape, numerics.compute_dtype(dtype), known(hyperparameters, about), chosen)),
     )
     state.stages = () if overwrite else tuple(stage for stage in stages if stage.applies_to(state))
-    state.why_whole = rows.why_whole(optimizer, state, elementwise)
+    state.why_all_rows = rows.why_all_rows(optimizer, state, elementwise)
     # A scalar among the slots would change with each part.
     alike = all(shape == state.shape for shape, _ in state.slots.values())
     alone = alike and not state.overwrite
@@ -206,17 +206,17 @@ def add_stored(optimizer, stages, state):
     for stage in stages if state.overwrite else state.stages:
         # A gradient that is the next value is accumulated, and nothing else happens to it.
         if not state.overwrite or stage.of_window:
-            state.stored |= stage.stores(state)
-    window = {role for stage in stages if stage.of_window for role in stage.roles} & set(state.stored)
-    state.window = {role: _add_stored(optimizer, state, role) for role in state.stored if role in window}
+            state.declared |= stage.stores(state)
+    window = {role for stage in stages if stage.of_window for role in stage.roles} & set(state.declared)
+    state.window = {role: _add_stored(optimizer, state, role) for role in state.declared if role in window}
     if state.overwrite:
         return
     for slot in optimizer.slots:
         for role, part in parts(state, slot).items():
-            state.kept[role] = _add(optimizer, state, role, part.shape, part.dtype, part.initial)
+            state.stored[role] = _add(optimizer, state, role, part.shape, part.dtype, part.initial)
     if rows.is_dated(optimizer, state):
-        state.kept[rows.AS_OF] = _add(optimizer, state, rows.AS_OF, state.shape[:1], "int32")
-    state.kept |= {role: _add_stored(optimizer, state, role) for role in state.stored if role not in window}
+        state.stored[rows.LAST_STEP] = _add(optimizer, state, rows.LAST_STEP, state.shape[:1], "int32")
+    state.stored |= {role: _add_stored(optimizer, state, role) for role in state.declared if role not in window}
 
 
 def parts(state, slot) -> dict[str, Part]:
@@ -228,7 +228,7 @@ def parts(state, slot) -> dict[str, Part]:
 
 
 def _add_stored(optimizer, state, role):
-    one = state.stored[role]
+    one = state.declared[role]
     shape, dtype = state.shape if one.shape is None else one.shape, one.dtype or state.compute_dtype
     if one.beside:
         return _add(optimizer, state, one.name or role, shape, dtype)

@@ -18,7 +18,7 @@ class AdaptiveClip(Stage):
     """
 
     place, option, clips = Place.CLIP, "agc", True
-    couples_elements = passes_again = needs_whole_gradient = True
+    couples_elements = passes_again = needs_full_gradient = True
 
     def __init__(self, limit):
         self.limit = limit

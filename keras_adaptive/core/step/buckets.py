@@ -87,12 +87,12 @@ def _kind(state, rounds) -> Kind:
     parts = {name: codec.parts(name, shape) for name, (shape, codec) in state.slots.items()}
     dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
     facts = (*state.hyperparameters.items(), *state.clock_names.items(), *state.facts.items())
-    same = (state.dtype, *dtypes.items(), *state.kept, *facts, state.learning_rate_multiplier, state.weight_decay)
+    same = (state.dtype, *dtypes.items(), *state.stored, *facts, state.learning_rate_multiplier, state.weight_decay)
     # What has no axis cannot be put into one row.
     has_scalars = any(
-        role == "born" or (role in state.stored and state.stored[role].shape == ()) for role in state.kept
+        role == "added_at" or (role in state.declared and state.declared[role].shape == ()) for role in state.stored
     )
-    in_parts = not any(stage.needs_whole_gradient for stage in state.stages)
+    in_parts = not any(stage.needs_full_gradient for stage in state.stages)
     return Kind(
         same,
         shape=None if state.elementwise and in_parts and not has_scalars else state.shape,

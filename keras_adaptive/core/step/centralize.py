@@ -17,7 +17,7 @@ class Centralize(Stage):
     """
 
     place, option = Place.GRADIENT, "centralize"
-    couples_elements = passes_again = needs_whole_gradient = True
+    couples_elements = passes_again = needs_full_gradient = True
 
     @classmethod
     def of(cls, optimizer):

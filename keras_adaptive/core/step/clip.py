@@ -24,7 +24,7 @@ class ClipValue(Stage):
 class ClipNorm(ClipValue):
     """The gradient with a norm of at most the limit."""
 
-    option, passes_again, needs_whole_gradient = "clipnorm", True, True
+    option, passes_again, needs_full_gradient = "clipnorm", True, True
 
     def on_gradient(self, step, theta, g):
         return numerics.norm_clip([step.measured(g)], self.limit)(g)

@@ -32,12 +32,12 @@ class Clock:
             self._known[key] = compute()
         return self._known[key]
 
-    def since(self, born):
-        """The clock of a variable that was added after `born` updates: its own t, the same eta; None for the first."""
-        if born is None:
+    def since(self, added_at):
+        """The clock of a variable that was added after so many updates: its own t, the same eta."""
+        if added_at is None:
             return self
         own = copy.copy(self)
-        own.t, own._known = self.t - ops.cast(born, self.t.dtype), {}
+        own.t, own._known = self.t - ops.cast(added_at, self.t.dtype), {}
         return own
 
     def step(self, dtype: str):
@@ -72,10 +72,10 @@ class Hyperparameters:
     tensor where it has a schedule or the caller of the step gave it; `eta`, the learning rate of this update,
     scheduled and multiplied by the group's multiplier; `t`, the number of the update from 1; `weight_decay`: lambda, a
     number or a scalar tensor, 0.0 where there is none; `variable`, what the algorithm's `about` says of it, by name;
-    the numbers that its `settle` returned for all variables.
+    the numbers that its `update_scalars` returned for all variables.
 
     Args:
-        state: the `VariableState`, or `Whole` for all variables together.
+        state: the `VariableState`, or `OfAll` for all variables together.
         clock: the clock of the step, whose t counts the updates of this variable.
         shared: the numbers that depend on all variables, by name.
         values: what is stored for the variable before the update, by role.
@@ -85,8 +85,8 @@ class Hyperparameters:
         vars(self).update(state.hyperparameters)
         self.variable = SimpleNamespace(**state.facts)
         self._clock, self._dtype = clock, state.compute_dtype
-        settled = shared.get("settled") or {}
-        vars(self).update({name: ops.cast(number, self._dtype) for name, number in settled.items()})
+        scalars = shared.get("scalars") or {}
+        vars(self).update({name: ops.cast(number, self._dtype) for name, number in scalars.items()})
         self.weight_decay = 0.0 if state.weight_decay is None else state.weight_decay
         self._given: dict[str, Any] = {}
         for argument, name in state.clock_names.items():
@@ -126,8 +126,8 @@ class Hyperparameters:
         """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""
         return self._clock.once((*key, self._dtype), compute)
 
-    def every(self, k: int, compute, kept, start: int | None = None):
-        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `kept`, tensors of the same structure.
+    def every(self, k: int, compute, last, start: int | None = None):
+        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `last`, tensors of the same structure.
 
         With a start: in that update, and in those after it whose number is a multiple of k.
         """
@@ -138,4 +138,4 @@ class Hyperparameters:
             due = ops.equal((t - 1) % k, 0)
         else:
             due = ops.logical_or(ops.equal(t, start), ops.logical_and(t > start, ops.equal(t % k, 0)))
-        return ops.cond(due, compute, lambda: kept)
+        return ops.cond(due, compute, lambda: last)

@@ -110,10 +110,10 @@ def in_order(optimizer, keys, grads, variables):
 def check_lazy(optimizer, grads):
     """Raises for a gradient of some rows where the user asks for an update of these alone and it cannot be had."""
     for state, gradient in zip(optimizer.plan.states, grads, strict=True):
-        if optimizer.sparse == "lazy" and backends.is_sparse(gradient) and state.why_whole is not None:
+        if optimizer.sparse == "lazy" and backends.is_sparse(gradient) and state.why_all_rows is not None:
             raise ValueError(
                 f"`sparse` must be 'exact' where a gradient holds some rows of {state.path!r}, because "
-                f"{state.why_whole}. Received: sparse='lazy'"
+                f"{state.why_all_rows}. Received: sparse='lazy'"
             )
 
 

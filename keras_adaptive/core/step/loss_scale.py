@@ -55,7 +55,7 @@ def skipped_elements(optimizer) -> int:
     Its gradient was finite: with `skip_nonfinite` or a dynamic loss scale other updates are left out as a whole.
     """
     states = optimizer.plan.states if optimizer.built else []
-    return sum(int(ops.convert_to_numpy(s.kept[SKIPPED])) for s in states if SKIPPED in s.kept)
+    return sum(int(ops.convert_to_numpy(s.stored[SKIPPED])) for s in states if SKIPPED in s.stored)
 
 
 def dynamic_scale(optimizer):

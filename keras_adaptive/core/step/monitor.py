@@ -14,7 +14,7 @@ from keras_adaptive.core.state.matching import distinct
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 
 NORMS = ("gradient_norm", "update_norm", "weight_norm")
-# Numbers of elements are kept as floats too: one vector holds all.
+# Numbers of elements are stored as floats too: one vector holds all.
 STATISTICS = (*NORMS, "clipped", "elements")
 
 
@@ -92,11 +92,13 @@ def _statistics(optimizer):
     """In float64, by path, read from the device at once."""
     if not optimizer.monitor:
         raise AttributeError("An optimizer has metrics if it is made with monitor=True. Received: monitor=False")
-    states = [] if optimizer.plan is None else [state for state in optimizer.plan.states if "statistics" in state.kept]
+    states = (
+        [] if optimizer.plan is None else [state for state in optimizer.plan.states if "statistics" in state.stored]
+    )
     if not states:
         return {}
     widest = "float64" if any(state.compute_dtype == "float64" for state in states) else "float32"
-    rows = ops.stack([ops.cast(backends.read(state.kept["statistics"]), widest) for state in states])
+    rows = ops.stack([ops.cast(backends.read(state.stored["statistics"]), widest) for state in states])
     names = distinct([state.path for state in states])
     return dict(zip(names, ops.convert_to_numpy(rows).astype("float64"), strict=True))
 

@@ -127,7 +127,7 @@ def update_one(optimizer, state, gradient, variable, eta):
     gradients = [gradient if s is state else None for s in optimizer.plan.states]
     common = {name: backends.read(number) for name, number in optimizer.plan.update.common.items()}
     shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), common)
-    optimizer.plan.update.carry_out(state, clock, shared, gradient, variables)
+    optimizer.plan.update.run_one(state, clock, shared, gradient, variables)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from keras_adaptive.core.math.rows import Rows, along_rows
 from keras_adaptive.groups.layers import EMBEDDING
 
 # The role of the number of the update that each row's slots are of.
-AS_OF = "as_of"
+LAST_STEP = "last_step"
 
 
 def combined(gradient, state):
@@ -45,7 +45,7 @@ def counts(gradient, state):
     return ops.segment_sum(ones, ids, num_segments=state.shape[0])
 
 
-def why_whole(optimizer, state, elementwise):
+def why_all_rows(optimizer, state, elementwise):
     """What an update must pass over the whole table for, in words; None if the rows of its gradient are enough.
 
     With sparse="lazy" rows without a gradient are left alone, weights and slots; with "exact" an update of some rows
@@ -99,9 +99,9 @@ def is_dated(optimizer, state):
     return state.by_rows and fade and optimizer.sparse == "exact"
 
 
-def up_to_date(tensor, hyperparameter, t, as_of):
+def up_to_date(tensor, hyperparameter, t, last_step):
     """A slot that each update without a gradient multiplies by the hyperparameter, after the updates before t."""
-    missed = ops.cast(t, tensor.dtype) - 1 - ops.cast(as_of, tensor.dtype)
+    missed = ops.cast(t, tensor.dtype) - 1 - ops.cast(last_step, tensor.dtype)
     return tensor * along_rows(numerics.powers(hyperparameter, missed), tensor)
 
 
@@ -111,12 +111,12 @@ def restored(optimizer, state, saved, updates):
     Args:
         updates: how many updates the variable has seen.
     """
-    if AS_OF in state.kept and AS_OF not in saved:
-        return {**saved, AS_OF: np.full(state.shape[:1], updates, "int32")}
-    if AS_OF not in saved or AS_OF in state.kept:
+    if LAST_STEP in state.stored and LAST_STEP not in saved:
+        return {**saved, LAST_STEP: np.full(state.shape[:1], updates, "int32")}
+    if LAST_STEP not in saved or LAST_STEP in state.stored:
         return saved
     saved = dict(saved)
-    missed = updates - saved.pop(AS_OF).astype(state.compute_dtype)
+    missed = updates - saved.pop(LAST_STEP).astype(state.compute_dtype)
     for slot in optimizer.slots:
         if slot.name in saved and isinstance(slot.idle, str):
             faded = state.hyperparameters[slot.idle] ** missed

@@ -177,6 +177,6 @@ def restored(optimizer, state, stored: Mapping[str, Any], updates: int) -> list[
     """
     return [
         (variable, np.asarray(stored.get(role, as_constant(optimizer, role, updates))))
-        for role, variable in state.kept.items()
+        for role, variable in state.stored.items()
         if role.endswith(DEBIAS)
     ]

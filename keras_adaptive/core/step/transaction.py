@@ -80,16 +80,18 @@ class Transaction:
         ]
         return new, common, shared
 
-    def carry_out(self, state, clock, shared, gradient, variables):
+    def run_one(self, state, clock, shared, gradient, variables):
         """Reads, computes and assigns what belongs to one variable, or to the rows of it that have a gradient."""
         rows_alone = isinstance(gradient, Rows)
         # What has no axis, such as the number of the update that the variable was added at, has no rows either.
-        ids = {role: gradient.ids if rows_alone and len(kept.shape) else None for role, kept in variables.items()}
-        old = {role: backends.read(kept, ids[role]) for role, kept in variables.items()}
+        ids = {
+            role: gradient.ids if rows_alone and len(variable.shape) else None for role, variable in variables.items()
+        }
+        old = {role: backends.read(variable, ids[role]) for role, variable in variables.items()}
         new = self.one(state, clock, shared, gradient, old)
-        for role, kept in variables.items():
+        for role, variable in variables.items():
             if new[role] is not old[role]:
-                backends.assign(kept, new[role], ids[role])
+                backends.assign(variable, new[role], ids[role])
 
     def tables(self, gradients):
         """By their places, the gradients of some rows of a table."""

@@ -26,7 +26,7 @@ class Step:
 
     def __init__(self, optimizer, state, clock: Clock, shared, gradient, values):
         self.state, self.shared, self.values, self.t = state, shared, values, clock.t
-        self.clock = clock.since(values.get("born"))
+        self.clock = clock.since(values.get("added_at"))
         self.h = Hyperparameters(state, self.clock, shared, values)
         self.rows = gradient if isinstance(gradient, Rows) else None
         self.gradient = self.clipped = gradient if self.rows is None else gradient.values
@@ -83,11 +83,11 @@ class Update(Transaction):
         for stage in self.stages:
             shared |= stage.of_all(tensors)
         if descended and common:
-            old, common = common, self.settled(descended, clock, shared, common)
+            old, common = common, self.updated_scalars(descended, clock, shared, common)
             for stage in self.stages:
                 common, known = stage.on_numbers(old, common)
                 shared |= known
-        return shared | {"settled": common}, common | corrections
+        return shared | {"scalars": common}, common | corrections
 
     @property
     def passes_again(self):
@@ -95,22 +95,22 @@ class Update(Transaction):
         return stages or not all(state.elementwise for state in self.states)
 
     def divisible(self, state):
-        return state.divisible and not any(stage.needs_whole_gradient for stage in state.stages)
+        return state.divisible and not any(stage.needs_full_gradient for stage in state.stages)
 
     def norm(self, gradient):
         return numerics.norm(measured(gradient)) if self.needs_norms else 0.0
 
-    def settled(self, descended, clock, shared, common):
-        """The new numbers of all variables together, from sums over them: the algorithm's `gather` and `settle`."""
+    def updated_scalars(self, descended, clock, shared, common):
+        """The algorithm's new scalars, from sums over all variables."""
         sums: dict = {}
         for state, gradient, values in descended:
-            step = Step(self.optimizer, state, clock, shared | {"settled": common}, gradient, values)
-            for name, number in self.optimizer.gather(step.h, *self.operands(step)).items():
-                number = ops.cast(number, self.optimizer.whole.compute_dtype)
+            step = Step(self.optimizer, state, clock, shared | {"scalars": common}, gradient, values)
+            for name, number in self.optimizer.local_sums(step.h, *self.operands(step)).items():
+                number = ops.cast(number, self.optimizer.of_all.compute_dtype)
                 if state.contributed_name in clock.scheduled:
                     number = ops.where(clock.scheduled[state.contributed_name], number, ops.zeros_like(number))
                 sums[name] = sums[name] + number if name in sums else number
-        return self.optimizer.settle(Hyperparameters(self.optimizer.whole, clock, shared), sums, **common)
+        return self.optimizer.update_scalars(Hyperparameters(self.optimizer.of_all, clock, shared), sums, **common)
 
     def one(self, state, clock, shared, gradient, values):
         new = self.updated(Step(self.optimizer, state, clock, shared, gradient, values))
@@ -132,10 +132,10 @@ class Update(Transaction):
             new |= self.descend(step)
         else:
             new |= self.begin(step)
-        if rows.AS_OF in new:
+        if rows.LAST_STEP in new:
             # An update without a gradient is none: nothing fades.
-            as_of = step.values[rows.AS_OF]
-            new[rows.AS_OF] = as_of + 1 if step.gradient is None else ops.zeros_like(as_of) + step.clock.t
+            last_step = step.values[rows.LAST_STEP]
+            new[rows.LAST_STEP] = last_step + 1 if step.gradient is None else ops.zeros_like(last_step) + step.clock.t
         for name, (_, after) in scheduled.corrections(step.values, step.clock).items():
             new[name + scheduled.DEBIAS] = ops.cast(after, step.values[name + scheduled.DEBIAS].dtype)
         for stage in step.state.stages:
@@ -188,8 +188,8 @@ class Update(Transaction):
         """A slot as the rule reads it."""
         _, codec = step.state.slots[slot.name]
         tensor = codec.decode(slot.name, step.values)
-        if rows.AS_OF in step.values and isinstance(slot.idle, str):
-            tensor = rows.up_to_date(tensor, getattr(step.h, slot.idle), step.h.t, step.values[rows.AS_OF])
+        if rows.LAST_STEP in step.values and isinstance(slot.idle, str):
+            tensor = rows.up_to_date(tensor, getattr(step.h, slot.idle), step.h.t, step.values[rows.LAST_STEP])
         if slot.initial is not THETA:
             return tensor
         return ops.where(ops.equal(step.h.t, 1), ops.cast(step.values["theta"], step.state.compute_dtype), tensor)
