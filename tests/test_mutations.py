@@ -15,7 +15,6 @@ GUARD = "a guard of {}"
 
 # Mutants that no numbers can show, with the reason.
 EQUAL = {
-    "AdEMAMix": {"_inverse_log: -0.0 -> 0.0": "either zero is added to a number"},
     "DAdaptAdam": {
         "next_s: 1 - beta_3 -> 1": OF_A_SCALE.format("s", "the estimates, its quotients,"),
         "next_s: 1 - beta_3 -> 1 + beta_3": OF_A_SCALE.format("s", "the estimates, its quotients,"),
@@ -42,7 +41,7 @@ EQUAL = {
         "rule: 1 - beta -> 1 + beta": OF_A_SCALE.format("L", "its eigenvectors"),
         **{
             f"rule: {STEP} + 0.0 * g -> {changed}": GUARD.format("a first gradient that is not finite")
-            for STEP in ["sqrt(debias(h.beta_2, k)) / debias(h.beta_1, k) * d"]
+            for STEP in ["sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) * d"]
             for changed in (STEP, f"{STEP} - 0.0 * g")
         },
     },

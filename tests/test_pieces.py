@@ -53,7 +53,7 @@ def cut(monkeypatch):
     def set_to(size):
         monkeypatch.setattr(torch, "IN_CACHE", math.inf if size is None else size)
         if size is None:
-            monkeypatch.setattr(torch_pieces, "kinds", lambda transaction, gradients, values: [None] * len(values))
+            monkeypatch.setattr(torch_pieces, "buckets", lambda transaction, gradients, values: [None] * len(values))
 
     return set_to
 
@@ -100,7 +100,7 @@ def compare_with_loops(case, options, tolerance):
         variables = problem.variables("float32")
         optimizer = case.make(jit_update=jit_update, **options)
         ends.append(trained(optimizer, variables, problem))
-        loops = [loop for key, loop in optimizer.plan.update.cache.items() if key[0] == "loop"]
+        loops = list(optimizer.plan.update.cache.get("loops", {}).values())
         assert jit_update is True or not loops
     assert difference(*ends) <= tolerance
     return sum(not isinstance(loop, str) for loop in loops), len(loops)

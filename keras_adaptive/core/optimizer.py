@@ -105,8 +105,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             self, lambda: by_position.description(self), lambda saved: by_position.check_description(self, saved)
         )
         # Not by setattr: Keras and TensorFlow would wrap the lists.
-        vars(self).update(_excluded={"paths": [], "names": []}, _decided=None, _roles=None, _was_traced=False)
-        vars(self).update(plan=None, of_all=None, common={}, corrections={})
+        self.__dict__.update(_excluded={"paths": [], "names": []}, _decided=None, _roles=None, _was_traced=False)
+        self.__dict__.update(plan=None, of_all=None, common={}, corrections={})
 
     # Arguments (core/configured.py)
     __repr__ = configured.shown
