@@ -1,7 +1,10 @@
 """The examples as a user runs them: as processes, by what they print and write."""
 
+import contextlib
 import importlib.util
+import io
 import os
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +57,28 @@ def run_at_once(script, configurations, arguments, folder, backend="tensorflow")
 
     with ThreadPoolExecutor(len(configurations)) as threads:
         return list(threads.map(one, configurations))
+
+
+def run_here(script, arguments, folder, environment):
+    """Runs a file of examples/ in that folder, in this process, which has loaded Keras: for what ends before it trains.
+
+    What it says and how it ends, as of a process.
+    """
+    path, out, err = ROOT / "examples" / script, io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        patch.syspath_prepend(str(path.parent))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int | None) else 1
+                print("" if isinstance(end.code, int | None) else end.code, file=err)
+    return subprocess.CompletedProcess([sys.executable, str(path)], code or 0, out.getvalue(), err.getvalue().strip())
 
 
 def result_of(done):

@@ -32,3 +32,16 @@ def run(tmp_path, data_dir):
         return done
 
     return one
+
+
+@pytest.fixture
+def run_here(run, tmp_path, data_dir):
+    """Runs a script once in this process, with the arguments of `run`: for those that it refuses."""
+
+    def one(script, *arguments, **environment):
+        # A process has one set of devices.
+        if {"--replicas", "--strategy"} & set(arguments):
+            return run(script, *arguments, **environment)
+        return scripts.run_here(script, arguments, tmp_path, {"TFDS_DATA_DIR": str(data_dir), **environment})
+
+    return one

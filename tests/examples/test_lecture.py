@@ -83,9 +83,9 @@ def test_the_readme_has_the_table_of_a_whole_run():
         (["--replicas", 3], "--replicas must divide 32"),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_line(run, tmp_path, arguments, message):
+def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, message):
     (tmp_path / "R.md").write_text("<!-- lecture -->\n<!-- /lecture -->\n")
-    refused(run("lecture.py", *arguments), message)
+    refused(run_here("lecture.py", *arguments), message)
     assert not (tmp_path / "lecture.png").exists()
 
 

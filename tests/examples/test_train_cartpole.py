@@ -65,5 +65,5 @@ def test_the_network_in_numpy_is_the_same(cartpole):
         (["--batch-size", 15, "--replicas", 2], "--batch-size must be a multiple of the number of replicas"),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_line(run, arguments, message):
-    refused(run("train_cartpole.py", *arguments), message)
+def test_a_wrong_argument_is_refused_in_one_line(run_here, arguments, message):
+    refused(run_here("train_cartpole.py", *arguments), message)

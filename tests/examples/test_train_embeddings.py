@@ -34,5 +34,5 @@ def test_times_and_errors(run, tmp_path, backend, arguments, strategy, replicas)
         (["--text", "missing.txt"], "--text must be a file that can be read. Received: missing.txt"),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_line(run, arguments, message):
-    refused(run("train_embeddings.py", *arguments), message)
+def test_a_wrong_argument_is_refused_in_one_line(run_here, arguments, message):
+    refused(run_here("train_embeddings.py", *arguments), message)

@@ -258,8 +258,8 @@ LATE = [
     ("arguments", "message"),
     [*WRONG[:3], *(pytest.param(*row, marks=pytest.mark.full) for row in [*WRONG[3:], *LATE])],
 )
-def test_a_wrong_argument_is_refused_in_one_line(train, tmp_path, arguments, message):
-    refused(train(*arguments), message)
+def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, message):
+    refused(run_here("train_image.py", *arguments), message)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -307,5 +307,5 @@ def test_every_optimizer_takes_the_schedule(monkeypatch):
         (["--batch-size", 2000], "--batch-size must be at most 1437 here. Received: 2000"),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_line(train, arguments, message):
-    refused(train(*arguments), message)
+def test_a_wrong_argument_is_refused_in_one_line(run_here, arguments, message):
+    refused(run_here("train_imagenet.py", *arguments), message)

@@ -76,5 +76,5 @@ def test_the_help_says_what_a_preset_or_recipe_decides(run, script, text):
         (["--optimizer", "Addam"], "unknown --optimizer 'Addam'; the nearest names are Adam, "),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_line(run, arguments, message):
-    refused(run("train_text.py", *arguments), message)
+def test_a_wrong_argument_is_refused_in_one_line(run_here, arguments, message):
+    refused(run_here("train_text.py", *arguments), message)
