@@ -54,7 +54,7 @@ def _dense(transaction, variables, gradients, scalars, common):
     if len(parts) < 2:
         return _whole(transaction)(variables, gradients, scalars, common)
     # Only numbers for all variables together are made from all of them.
-    values = variables if transaction.needs_values else [{} for _ in variables]
+    values = variables if common else [{} for _ in variables]
     shared = _measured(transaction)(values, gradients, scalars, common)
     # Before the last gradient is there, the backward pass reads weights, and they would be copied to be written.
     before = [gradient for gradient in gradients if tf.is_tensor(gradient)]
@@ -134,7 +134,7 @@ def _transact_replicated(transaction, go, gradients, scalars, variables, common)
     old = _read(common)
     tables = transaction.tables(gradients)
     # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
-    values = [_read(of_one) if transaction.needs_values else {} for of_one in variables]
+    values = [_read(of_one) if common else {} for of_one in variables]
     shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
     for name, variable in common.items():
         variable.assign(tf.where(go, new[name], old[name]))

@@ -93,7 +93,7 @@ class Hyperparameters:
             if name in clock.scheduled and not (argument == "weight_decay" and state.weight_decay is None):
                 self._given[name] = clock.scheduled_number(name, self._dtype)
                 setattr(self, argument, self._given[name])
-        self._corrections = shared.get("corrections", {}) | scheduled.corrections(values or {}, clock)
+        self._values = values or {}
         if state.counted and state.counts_name in clock.scheduled:
             self.counts = clock.scheduled_number(state.counts_name, self._dtype)
         self.t = clock.step(self._dtype)
@@ -117,9 +117,14 @@ class Hyperparameters:
                 "`beta` of `h.debias` must be a number, or a hyperparameter as `h` has it, whose values at earlier "
                 f"updates count too. Received: {beta!r}"
             )
-        if name not in self._corrections:
-            return self._clock.debias(beta, self._dtype, updates)
-        before, after = (ops.cast(number, self._dtype) for number in self._corrections[name])
+        role, clock = name + scheduled.DEBIAS, self._clock
+        if role in self._values:
+            before = ops.cast(self._values[role], self._dtype)
+            after = scheduled.after(before, beta, clock.t, clock.first_average)
+        elif role in clock.scheduled:
+            before, after = (clock.scheduled_number(one, self._dtype) for one in (role + scheduled.BEFORE, role))
+        else:
+            return clock.debias(beta, self._dtype, updates)
         return {-1: before, 0: after, 1: beta * after + (1 - beta)}[updates]
 
     def once(self, key, compute):

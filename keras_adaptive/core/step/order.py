@@ -62,7 +62,7 @@ def apply(optimizer, gradients, counts, given):
     """
     plan = optimizer.plan
     # First, because schedules and callables are the user's and may raise. The last of the user's are constraints.
-    scalars = numbers(optimizer, optimizer.eta()) | given
+    scalars = numbers(optimizer, optimizer.eta(), given)
     gradients, counts = prepared(optimizer, plan.states, gradients, counts)
     is_finite = all_finite(plan, gradients) if optimizer.skips_nonfinite else True
     if plan.accumulation is None:
@@ -77,12 +77,15 @@ def apply(optimizer, gradients, counts, given):
         count(optimizer.skipped_updates, ops.logical_and(window.ends, ops.logical_not(window.go)))
     for counter, value in window.counters:
         counter.assign(value)
+    scheduled.store(optimizer, scalars, window.go)
     count_update(optimizer, window.go)
 
 
-def numbers(optimizer, eta):
+def numbers(optimizer, eta, given):
     """What the clock of the next update is made of; schedules count updates from 0."""
-    return {"t": next_update(optimizer), "eta": eta} | scheduled.asked(optimizer.plan.scheduled, optimizer.iterations)
+    t = next_update(optimizer)
+    hyperparameters = scheduled.asked(optimizer.plan.scheduled, optimizer.iterations) | given
+    return {"t": t, "eta": eta} | hyperparameters | scheduled.of_step(optimizer, hyperparameters, t)
 
 
 def next_update(optimizer):
@@ -122,11 +125,10 @@ def update_one(optimizer, state, gradient, variable, eta):
     counts = cowclip.counted([state], [gradient], cowclip.given([state], [gradient], None))
     gradient = backends.mapped(lambda x: ops.cast(x, state.compute_dtype), gradient)
     gradient = rows.combined(gradient, state)
-    clock = optimizer.plan.update.clock(numbers(optimizer, eta) | counts)
+    clock = optimizer.plan.update.clock(numbers(optimizer, eta, {}) | counts)
     variables = state.variables | {"theta": variable}
     gradients = [gradient if s is state else None for s in optimizer.plan.states]
-    common = {name: backends.read(number) for name, number in optimizer.plan.update.common.items()}
-    shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), common)
+    shared, _ = optimizer.plan.update.measure(gradients, clock, [{}] * len(gradients), {})
     optimizer.plan.update.run_one(state, clock, shared, gradient, variables)
 
 

@@ -17,7 +17,7 @@ from keras import backend, ops
 from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 
-DEBIAS = "_debias"
+DEBIAS, BEFORE = "_debias", "_before"
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,34 @@ def of_all(optimizer, state) -> dict[str, Any]:
     return {name + DEBIAS: number for name, number in optimizer.corrections.items() if name in used}
 
 
-def corrections(values: Mapping[str, Any], clock) -> dict[str, tuple[Any, Any]]:
-    """By the schedule's name, the numbers before this update and after it, of those in `values` by role."""
+def after(old, beta, t, first_average: int):
+    """The number after the update t, from that before it."""
+    # Before the first of an average there is none.
+    old = ops.where(t <= first_average, ops.zeros_like(old), old)
+    return beta * old + (1 - beta)
+
+
+def corrected(values: Mapping[str, Any], given: Mapping[str, Any], t, first_average: int) -> dict[str, Any]:
+    """The numbers after the update t, of those in `values`, by role. `given`: hyperparameters by the clock's names."""
     found = {}
     for role, old in values.items():
-        name = role.removesuffix(DEBIAS)
-        if name != role:
-            beta = ops.cast(clock.scheduled[name], old.dtype)
-            # An average that has not begun yet.
-            old = ops.where(clock.t <= clock.first_average, ops.zeros_like(old), old)
-            found[name] = old, beta * old + (1 - beta)
+        if role.endswith(DEBIAS):
+            beta = ops.cast(given[role.removesuffix(DEBIAS)], old.dtype)
+            found[role] = after(old, beta, t, first_average)
     return found
+
+
+def of_step(optimizer, given: Mapping[str, Any], t) -> dict[str, Any]:
+    """The stored numbers before and after this update, by the names that the clock has for them."""
+    old = {name + DEBIAS: backends.read(number) for name, number in optimizer.corrections.items()}
+    return {role + BEFORE: number for role, number in old.items()} | corrected(old, given, t, optimizer.first_average)
+
+
+def store(optimizer, numbers: Mapping[str, Any], happened) -> None:
+    """Stores those after the update, if it happened."""
+    for name, variable in optimizer.corrections.items():
+        role = name + DEBIAS
+        variable.assign(ops.where(happened, numbers[role], numbers[role + BEFORE]))
 
 
 def as_constant(optimizer, role: str, updates: int) -> np.ndarray:

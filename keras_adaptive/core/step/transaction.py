@@ -38,11 +38,6 @@ class Transaction:
         """By name, what is read and assigned for all variables together."""
         return {}
 
-    @property
-    def needs_values(self):
-        """Whether `measure` reads what is stored for the variables."""
-        return False
-
     def variables(self, state):
         """By role, what is read and assigned for one variable."""
         raise NotImplementedError

@@ -62,12 +62,7 @@ class Update(Transaction):
 
     @property
     def common(self):
-        corrections = {name + scheduled.DEBIAS: number for name, number in self.optimizer.corrections.items()}
-        return self.optimizer.common | corrections
-
-    @property
-    def needs_values(self):
-        return bool(self.optimizer.scalars)
+        return self.optimizer.common
 
     def measure(self, gradients, clock, values, common):
         descended = [
@@ -75,10 +70,7 @@ class Update(Transaction):
             for state, gradient, of_one in zip(self.states, gradients, values, strict=True)
             if gradient is not None and not state.overwrite
         ]
-        corrections = {role: number for role, number in common.items() if role.endswith(scheduled.DEBIAS)}
-        common = {name: number for name, number in common.items() if name not in corrections}
-        shared: dict = {"corrections": scheduled.corrections(corrections, clock)}
-        corrections = {name + scheduled.DEBIAS: after for name, (_, after) in shared["corrections"].items()}
+        shared: dict = {}
         tensors = [measured(gradient) for _, gradient, _ in descended] if self.needs_norms else []
         for stage in self.stages:
             shared |= stage.of_all(tensors)
@@ -87,7 +79,7 @@ class Update(Transaction):
             for stage in self.stages:
                 common, known = stage.on_numbers(old, common)
                 shared |= known
-        return shared | {"scalars": common}, common | corrections
+        return shared | {"scalars": common}, common
 
     @property
     def passes_again(self):
@@ -136,8 +128,7 @@ class Update(Transaction):
             # An update without a gradient is none: nothing fades.
             last_step = step.values[rows.LAST_STEP]
             new[rows.LAST_STEP] = last_step + 1 if step.gradient is None else ops.zeros_like(last_step) + step.clock.t
-        for name, (_, after) in scheduled.corrections(step.values, step.clock).items():
-            new[name + scheduled.DEBIAS] = ops.cast(after, step.values[name + scheduled.DEBIAS].dtype)
+        new |= scheduled.corrected(step.values, step.clock.scheduled, step.clock.t, step.clock.first_average)
         for stage in step.state.stages:
             new |= stage.after(step, new)
         return new
