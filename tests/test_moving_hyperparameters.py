@@ -236,6 +236,14 @@ def test_keras_optimizers_go_on_under_a_schedule(float64):
         assert difference([value(weights[i])], [theta - 0.05 * m_hat / (np.sqrt(v_hat) + 1e-7)]) <= 1e-9
 
 
+def test_the_table_shows_the_next_numbers():
+    optimizer = moving(groups=[Group("w", beta_1=Line(0.25, 0.5))])
+    optimizer.build([keras.Variable([1.0], name="w")])
+    notes = str(optimizer.describe())
+    assert "beta_1_of_group_0 has a schedule: 0.25 in the next update" in notes
+    assert "beta_2 has a schedule: 0.9 in the next update" in notes
+
+
 def test_the_config_holds_schedules():
     optimizer = moving(groups=[Group("bias", beta_1=Line(0.1, 0.2))])
     written = keras.saving.serialize_keras_object(optimizer)

@@ -104,7 +104,7 @@ class Table:
             key=lambda multiplier_and_path: multiplier_and_path[0],
             default=(1.0, ""),
         )
-        return cls(tuple(rows), smallest, tuple(_notes(optimizer, eta, rows)))
+        return cls(tuple(rows), smallest, tuple(_notes(optimizer, eta, now, rows)))
 
     @property
     def state_bytes(self) -> int:
@@ -148,11 +148,14 @@ def _now(weight_decay, scheduled):
     return float(ops.convert_to_numpy(scheduled)) if checks.is_schedule(weight_decay) else weight_decay or 0.0
 
 
-def _notes(optimizer, eta, rows):
+def _notes(optimizer, eta, now, rows):
     """What the columns cannot say."""
     if eta == 0.0:
         updates = int(ops.convert_to_numpy(optimizer.iterations))
         yield f"The learning rate is 0 after {updates} updates, as its schedule or the user says: nothing moves."
+    for name, number in now.items():
+        if optimizer.plan.scheduled[name].argument != "weight_decay":
+            yield f"{name} has a schedule: {float(ops.convert_to_numpy(number)):.6g} in the next update"
     for index, group in enumerate(optimizer.groups or ()):
         axes = "" if group.max_ndim is None else f", of at most {group.max_ndim} axes"
         yield f"group {index}: {group.pattern or 'any path'}{axes}"
