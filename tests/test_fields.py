@@ -86,7 +86,7 @@ def test_an_unknown_argument_names_the_nearest(cls, wrong, meant):
 def test_the_docstring_lists_all_arguments_with_their_limits():
     text = " ".join(Adam.__doc__.split())
     accepted = "A real number in [0, 1), or a LearningRateSchedule"
-    assert f"beta_1: Weight of the last average of the gradient. {accepted}. Default 0.9." in text
+    assert f"beta_1: Decay rate of the moving average of the gradient. {accepted}. Default 0.9." in text
     assert "clipnorm: " in text
     assert "amsgrad: " in text
     assert "Raises: ValueError, TypeError" in text

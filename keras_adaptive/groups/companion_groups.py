@@ -1,4 +1,4 @@
-"""Which variables of a model an optimizer of matrices leaves to AdamW."""
+"""Which variables of a model are companions: an optimizer of matrices leaves them to AdamW."""
 
 import re
 
@@ -15,30 +15,32 @@ from keras_adaptive.groups.layers import is_embedding
 def companion_groups(model, output_layers=None):
     """Groups that make the embeddings and the output layers of a model companions.
 
-    Muon is for the matrices between: what an embedding's row or a class's column is moved by should not depend on the
-    others. Vectors and biases are companions without a group; so are the embeddings of Keras's layers, and the output
-    layer of a Sequential or functional model that the optimizer trains. These groups say it of any model, before the
-    optimizer is built, and of an output layer's other weights. The layers are found by the model, not by names:
+    Muon is for the matrices between: the update of an embedding's row or a class's column should not depend on the
+    other rows or columns. Some companions need no group: vectors and biases, the embeddings of Keras's layers, and the
+    output layer of a Sequential or functional model that the optimizer trains. These groups work for any model, before
+    the optimizer is built, and also cover the other weights of an output layer. The layers are found from the model,
+    not by names:
 
-    - every Embedding at any depth (a tied one is the output layer besides), and of other layers whose class is called
-      an embedding the weights that are their own, such as those of positions;
-    - the layers that produce the outputs of a functional or Sequential model; behind an output that is the result of
-      an activation, a normalization, a reshaping or the like, the layer before. An output that is made of several
-      tensors has none;
-    - of any other model, or of a layer that is made of layers, its only layer with a kernel that is not an embedding,
-      or none if an embedding is tied. If it has several, only you know which: pass `output_layers`.
+    - Every Embedding at any depth; if it is tied, it is also the output layer. For other layers whose class is called
+      an embedding, the weights that they hold directly, such as those of positions.
+    - The layers that produce the outputs of a functional or Sequential model. If an output comes from an activation, a
+      normalization, a reshaping or the like, the layer before that counts. An output that is computed from several
+      tensors has no output layer.
+    - In any other model, or a layer that is made of layers: its only layer with a kernel that is not an embedding, or
+      none if an embedding is tied. If there are several, only you know which one: pass `output_layers`.
 
     Args:
         model: a model that is built. Frozen layers are in the groups too, for when they are unfrozen.
-        output_layers: a list of the model's output layers, which may be empty. Default None: found as described.
+        output_layers: a list of the model's output layers, which may be empty. Default None: found as described above.
 
     Returns:
-        A list of `Group`, for the argument `groups` of an optimizer that has companions. Put your own before them. The
-        last one says nothing: it tells the model by its other weights where all companions are frozen.
+        A list of `Group`, for the argument `groups` of an optimizer that has companions. Put your own groups before
+        them. The last group sets nothing. It matches the model's other weights, so that a model whose companions are
+        all frozen is recognized.
 
     Raises:
-        ValueError: for a model without weights, or one of which it is not known which layer makes its outputs.
-        TypeError: for `output_layers` that are not layers.
+        ValueError: for a model without weights, or if it is not known which layer makes its outputs.
+        TypeError: if `output_layers` is not a list of layers.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
 

@@ -12,7 +12,7 @@ from keras_adaptive.core.schedule import serialized
 from keras_adaptive.core.state.codecs import CODECS
 from keras_adaptive.groups.layers import KINDS
 
-# What a group can say besides the algorithm's own hyperparameters.
+# What a group can set in addition to the algorithm's hyperparameters.
 SETTINGS = ("learning_rate_multiplier", "weight_decay", "slot_dtype", "role", "inputs", "outputs", "batch")
 
 
@@ -21,39 +21,41 @@ class Group:
     """Variables that are trained with other hyperparameters than the rest.
 
     An optimizer takes `groups=[Group(...), ...]`. A variable belongs to every group whose pattern is found in its path
-    (`re.search`). What its groups say about different arguments all holds; where two speak of the same argument, the
-    first one in the list does. What no group speaks of is the optimizer's own. That is decided when the optimizer is
-    built, shown by `optimizer.describe()`, and saved with it. `exclude_from_weight_decay` holds whatever a group says.
+    (`re.search`). If several of its groups give different arguments, all of them hold. If several give the same
+    argument, the first one in the list wins. Arguments that no group gives are those of the optimizer. All this is
+    decided when the optimizer is built, shown by `optimizer.describe()`, and saved with it. `exclude_from_weight_decay`
+    holds whatever a group says.
 
     Args:
-        pattern: regular expression that is searched in a variable's path, such as "embedding" or "/bias$".
-        learning_rate_multiplier: what the optimizer's learning rate is multiplied by, at least 0. Default None: the
-            group says nothing about it; if no group does, 1.0.
-        weight_decay: a number of at least 0 or a LearningRateSchedule; 0.0 for none. Default None: the group says
-            nothing about it; if no group does, the optimizer's.
-        max_ndim: how many axes a variable of the group has at most: 1 for vectors and scalars. Default None: any
-            number.
-        optional: whether it may match nothing; otherwise that is an error, since it is mostly a misspelt pattern. If
-            no group of the list matches anything, that is an error in any case. Default False.
-        slot_dtype: what the slots of these variables are stored in, embeddings and small ones too: "float32",
-            "bfloat16" or "int8". Default None: the group says nothing about it; if no group does, as the optimizer's
-            `slot_dtype` says.
+        pattern: a regular expression that is searched in a variable's path, such as "embedding" or "/bias$".
+        learning_rate_multiplier: a factor of the optimizer's learning rate, at least 0. Default None: not set by this
+            group; if no group sets it, 1.0.
+        weight_decay: a number of at least 0 or a LearningRateSchedule; 0.0 for none. Default None: not set by this
+            group; if no group sets it, the optimizer's.
+        max_ndim: the largest number of axes of a variable of the group: 1 for vectors and scalars. Default None: no
+            limit.
+        optional: whether the group may match nothing. If False, that is an error, since the pattern is probably
+            misspelt. If no group of the list matches anything, that is always an error. Default False.
+        slot_dtype: the dtype in which the slots of these variables are stored, including embeddings and small
+            variables: "float32", "bfloat16" or "int8". Default None: not set by this group; if no group sets it, the
+            optimizer's `slot_dtype`.
         exclusive: whether its variables belong to no later group of the list. Default False.
-        role: what these variables are: "embedding", "output", "bias", "norm", "kernel" or "other". Default None: as
-            the layers say that own them.
-        inputs: tuple of the axes that are a layer's inputs, the rows of its matrix; axes below 0 are counted from the
-            end. Default None: as the layers say, or what `outputs` and `batch` leave.
-        outputs: tuple of the axes that are a layer's outputs, the columns of its matrix. Default None: as for `inputs`.
-        batch: tuple of the axes along which each place has a matrix of its own, such as experts. Default None: as the
-            layers say, or none if `inputs` or `outputs` is given.
-        **hyperparameters: any of the algorithm's own, such as beta_2=0.99, by name; schedules too, where the algorithm
-            takes them.
+        role: what these variables are: "embedding", "output", "bias", "norm", "kernel" or "other". Default None: the
+            layers that own them decide.
+        inputs: a tuple of the axes that are a layer's inputs, the rows of its matrix. Negative axes are counted from
+            the end. Default None: the layers decide, or the axes that `outputs` and `batch` leave.
+        outputs: a tuple of the axes that are a layer's outputs, the columns of its matrix. Default None: as for
+            `inputs`.
+        batch: a tuple of the axes along which each place has a separate matrix, such as experts. Default None: the
+            layers decide, or no axis if `inputs` or `outputs` is given.
+        **hyperparameters: hyperparameters of the algorithm by name, such as beta_2=0.99, or a schedule where the
+            algorithm accepts one.
 
     Raises:
-        ValueError, TypeError: for an argument out of range or of the wrong kind, or a misspelt one; when the optimizer
-            is made, for a hyperparameter that its algorithm does not have or accept; when it is built, for a group
-            that has no variable, or whose variables have all that it says from earlier groups, and for hyperparameters
-            that are wrong together.
+        ValueError, TypeError: for an argument that is out of range, of the wrong kind or misspelt. When the optimizer
+            is made: for a hyperparameter that its algorithm does not have, or a value that it does not accept. When it
+            is built: for a group that has no variable, or without effect because earlier groups give the same
+            arguments, and for hyperparameters that are wrong together.
 
     Example:
 
@@ -65,7 +67,7 @@ class Group:
     [(0.5, 0.0), (0.05, 0.0)]
     """
 
-    # The name of the model that it was made for, with others: at least one of them must have a variable.
+    # The name of the model that this group was made for. At least one group of a model must have a variable.
     made_for = None
 
     def __init__(
@@ -102,12 +104,12 @@ class Group:
 
     @property
     def says(self) -> dict[str, Any]:
-        """What it says about its variables, by name; what was not given is missing."""
+        """The arguments that it gives to its variables, by name; those that were not given are missing."""
         settings = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in settings.items() if value is not None} | self.hyperparameters
 
     def matches(self, path: str, ndim: int) -> bool:
-        """Whether a variable of that path and that many axes fits."""
+        """Whether a variable with this path and this number of axes belongs to the group."""
         return re.search(self.pattern, path) is not None and (self.max_ndim is None or ndim <= self.max_ndim)
 
     def get_config(self):
@@ -129,7 +131,7 @@ class Group:
 
     @classmethod
     def from_config(cls, config):
-        """The group with these arguments; one of version 0.1.0, where the first match won, is exclusive."""
+        """The group with these arguments. A group of version 0.1.0 is exclusive, since there the first match won."""
         read = keras.saving.deserialize_keras_object
         config = {"exclusive": True, **config}
         return cls(**{name: read(value) if isinstance(value, dict) else value for name, value in config.items()})
@@ -160,7 +162,7 @@ def no_decay_on_vectors() -> Group:
 
 
 def _check_name(name, value):
-    """Refuses what is no hyperparameter of any algorithm; what else an algorithm has, the optimizer knows."""
+    """Refuses misspelt arguments of a group. The optimizer checks which hyperparameters its algorithm has."""
     near = difflib.get_close_matches(name, [*SETTINGS, "max_ndim", "optional", "exclusive"], 1, 0.9)
     meant = "learning_rate_multiplier" if name in ("learning_rate", "lr") else near[0] if near else None
     if meant is not None:

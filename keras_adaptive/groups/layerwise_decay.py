@@ -16,30 +16,37 @@ def layerwise_decay(model, rate, decay_vectors=True, levels=26):
 
         multiplier of a level = rate^(number of levels after it)
 
-    The output layer is the last level and has the optimizer's learning rate. Before it, levels are
+    The output layer is the last level and has the optimizer's learning rate. The levels before it are:
 
-    - in a functional model with residual connections or parallel branches, such as a ResNet, a block: all between two
-      points where the branches have come together. The layers of a chain between two blocks are one level, and so are
-      a transformer's attention and what follows it up to the next attention, and the steps of a DenseNet's block;
-    - a layer that is made of layers, such as a transformer's block of KerasHub;
-    - anywhere else a layer with a matrix or a kernel.
+    - In a functional model with residual connections or parallel branches, such as a ResNet, a level is a block: all
+      layers between two points where the branches have come together. Three things are also one level: the layers of a
+      chain between two blocks; a transformer's attention and all that follows up to the next attention; the steps of a
+      DenseNet's block.
+    - A layer that is made of layers is one level, such as a transformer's block of KerasHub.
+    - Anywhere else, a layer with a matrix or a kernel is one level.
 
-    Layers with vectors alone, such as a normalization, are on the level of the layer before. Models inside of the model
-    are entered. Of a model that is neither functional nor Sequential the order of its layers' attributes counts. All
-    embeddings, and weights that belong to the model itself, are on the first level. An output projection that an
-    embedding layer holds is on the last one. A layer that is called several times is where it is called first.
+    Further rules:
+
+    - Layers with vectors alone, such as a normalization, are on the level of the layer before.
+    - Models inside the model are entered.
+    - In a model that is neither functional nor Sequential, the order of its layers is that of its attributes.
+    - All embeddings, and weights that belong to the model itself, are on the first level.
+    - An output projection that an embedding layer holds is on the last level.
+    - A layer that is called several times is on the level of its first call.
 
     Args:
-        model: a model that is built. Frozen layers count as levels; if they are unfrozen later, their groups are there.
-        rate: what a level's multiplier is of the next one's, above 0 and at most 1. 0.65 to 0.95 are common.
+        model: a model that is built. Frozen layers count as levels and have groups, for when they are unfrozen later.
+        rate: the ratio of a level's multiplier to that of the next level, above 0 and at most 1. 0.65 to 0.95 are
+            common.
         decay_vectors: whether weight decay applies to variables with at most one axis. Default True.
-        levels: at most how many levels, at least 1. If the model has more, neighbours are merged evenly; the output
-            layer stays alone. None: no limit. Default 26, as many as a transformer of 24 blocks has; the authors of
-            ConvNeXt fine-tune with 13. With too many, the first layers stand still: 0.8^25 is 0.004, 0.8^53 is 7e-6.
+        levels: the largest number of levels, at least 1. If the model has more, neighbours are merged evenly; the
+            output layer stays a separate level. None: no limit. Default 26, the number for a transformer of 24 blocks;
+            the authors of ConvNeXt fine-tune with 13. With too many levels the first layers hardly move: 0.8^25 is
+            0.004, 0.8^53 is 7e-6.
 
     Returns:
-        A list of `Group`, for the argument `groups` of any optimizer, also together with other groups. `describe()`
-        shows the smallest multiplier.
+        A list of `Group`, for the argument `groups` of any optimizer. It can be combined with other groups.
+        `describe()` shows the smallest multiplier.
 
     Raises:
         ValueError, TypeError: for a rate or a number of levels out of range, or a model without weights.

@@ -1,4 +1,4 @@
-"""AdamW for the variables of a model that an optimizer of matrices leaves to it."""
+"""AdamW for the companions: the variables that an optimizer of matrices does not treat as matrices."""
 
 import math
 
@@ -9,42 +9,43 @@ from keras_adaptive.core.fields import fraction, kind, nonnegative, one_of, sole
 from keras_adaptive.groups.layers import EMBEDDING, OUTPUT
 from keras_adaptive.optimizers import _matrices as matrices
 
-# Fields of an optimizer with companions.
-STEPS = kind(checks.count_to(100))(5, "how often the polynomial is applied")
+# Fields of the optimizers with companions.
+STEPS = kind(checks.count_to(100))(5, "number of times that the polynomial is applied")
 SCALE = one_of(
-    ("original", "moonlight"), "original", 'length of a step: "moonlight" moves every element about as much as AdamW'
+    ("original", "moonlight"),
+    "original",
+    'length of the step of a matrix; with "moonlight" each element moves about as much as with AdamW',
 )
 LEARNING_RATE_MULTIPLIER = nonnegative(
     None,
-    'what a companion\'s eta is multiplied by, in its weight decay too; None: 0.015 with scale "original", and 1 with '
-    '"moonlight", whose eta is that of AdamW',
+    "multiplier of eta for companions, also in their weight decay",
+    'None is 0.015 with scale "original", and 1 with "moonlight", whose eta is already that of AdamW',
     static=True,
 )
-BETA_1 = fraction(0.9, "beta_1 of a companion")
-BETA_2 = fraction(0.95, "beta_2 of a companion")
-EPSILON = sole_stabiliser(1e-10, "stabiliser of a companion outside of the root, in units of the gradient")
+BETA_1 = fraction(0.9, "beta_1 of companions")
+BETA_2 = fraction(0.95, "beta_2 of companions")
+EPSILON = sole_stabiliser(1e-10, "stabiliser of companions outside of the root, in units of the gradient")
 COMPANION = kind(checks.auto_or(checks.flag))(
     "auto",
-    "which variables are companions: all (True), none (False) or those that are no kernel of a hidden layer",
-    'With "auto", the layers that own the variables tell. Biases, norms, embeddings and depthwise kernels are '
-    "companions, and so are the kernels of the output layer if the model is Sequential or functional. Other models do "
-    "not tell: name their output layer with `companion_groups`. A variable of no layer is a companion if it has one "
-    "axis or more than two. With False a vector is a matrix of one row",
+    'which variables are companions: all (True), none (False), or all but the kernels of hidden layers ("auto")',
+    'With "auto", the layer that owns a variable decides. Biases, norms, embeddings and depthwise kernels are '
+    "companions. So are the kernels of the output layer, if the model is Sequential or functional. For other models, "
+    "name the output layer with `companion_groups`. A variable without a layer is a companion if it has one axis or "
+    "more than two. With False a vector is a matrix of one row",
 )
 OUTPUT_AXES = kind(checks.auto_or(checks.count))(
     "auto",
-    "how many of the last axes are a kernel's outputs, all others being its inputs",
-    'With "auto", its layer says it, or a `Group` with inputs, outputs or batch',
+    "number of trailing axes that are a kernel's outputs; all other axes are its inputs",
+    'With "auto", the layer decides, or a `Group` with inputs, outputs or batch',
 )
 
 
-# What a companion's learning rate is multiplied by, if the user does not say: with "moonlight" the learning rate is
-# AdamW's.
+# The default multiplier of a companion's learning rate. With "moonlight" the learning rate is already that of AdamW.
 MULTIPLIERS = {"original": 0.015, "moonlight": 1.0}
 
 
 def about(role, h):
-    """Whether a variable is a companion; if it is not, its matrices, and Muon's scale `s` of their step."""
+    """Whether a variable is a companion. If not, its matrices and the scale `s` of their step."""
     companion, view = h.companion, matrices.as_matrices(role, h.output_axes)
     if math.prod(role.shape) == 0 or companion is True or (companion == "auto" and _is_left(role, h)):
         multiplier = h.companion_learning_rate_multiplier
@@ -54,10 +55,10 @@ def about(role, h):
 
 
 def _is_left(role, h):
-    """Whether AdamW is better for a variable, as the authors say: all but the matrices between embedding and output.
+    """Whether the authors leave a variable to AdamW: all but the matrices between embedding and output.
 
-    A depthwise kernel is a matrix for each channel, of a single column if depth_multiplier is 1: a vector, for which an
-    orthogonal matrix means no more than a norm. So it is left to AdamW too.
+    A depthwise kernel is a matrix for each channel. If depth_multiplier is 1, that matrix is a single column, and
+    making it orthogonal only normalizes it. So a depthwise kernel is left to AdamW too.
     """
     if role.is_vector or role.kind in (EMBEDDING, OUTPUT):
         return True
@@ -67,7 +68,7 @@ def _is_left(role, h):
 
 
 def adam(h, g, m, v):
-    """The step of a companion, and its slots."""
+    """The step of a companion, and its new slots."""
     m = h.companion_beta_1 * m + (1 - h.companion_beta_1) * g
     v = h.companion_beta_2 * v + (1 - h.companion_beta_2) * g * g
     m_hat, v_hat = m / h.debias(h.companion_beta_1), v / h.debias(h.companion_beta_2)

@@ -1,7 +1,7 @@
-"""Linear algebra of the optimizers that treat a variable as a matrix, or turn each of its axes by a matrix.
+"""Linear algebra of the optimizers that treat a variable as a matrix, or multiply each of its axes by a matrix.
 
-What is done axis by axis is done to many blocks at once: a tensor of shape (blocks, *block), and for each axis of the
-block matrices of shape (blocks, length, length). A slot holds the matrices of all axes in one vector.
+Functions for one axis work on many blocks at once. The blocks are a tensor of shape (blocks, *block), and the matrices
+of one axis have the shape (blocks, length, length). A slot holds the matrices of all axes in one vector.
 """
 
 import math
@@ -22,13 +22,13 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 
 @dataclass(frozen=True)
 class View:
-    """A variable seen as one tensor, or as several that have nothing to do with each other.
+    """A variable seen as one tensor, or as several independent tensors.
 
     Args:
         shape: of the variable.
-        groups: for each axis of the tensors the axes of the variable that it is made of.
-        batch: the axes of the variable along which each place is a tensor of its own.
-        parts: an axis and how many tensors stand one after the other along it, or None.
+        groups: for each axis of the tensors, the axes of the variable that it consists of.
+        batch: the axes of the variable along which each place has a separate tensor.
+        parts: an axis, and how many tensors stand one after the other along it; or None.
     """
 
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class View:
 
     @cached_property
     def cut(self):
-        """The shape with the axis of the parts made two: which part, and the place in it."""
+        """The shape with the axis of the parts split in two: the part, and the place in it."""
         if self.parts is None:
             return self.shape
         axis, count = self.parts
@@ -46,7 +46,7 @@ class View:
 
     @cached_property
     def order(self):
-        """The axes of `cut`: first those of which each place is a tensor, then those of each group."""
+        """The axes of `cut`: first those that count tensors, then those of each group."""
         part = len(self.shape) if self.parts is None else self.parts[0]
         moved = [[axis + (axis >= part) for axis in axes] for axes in (self.batch, *self.groups)]
         return [*([] if self.parts is None else [part]), *(axis for axes in moved for axis in axes)]
@@ -71,21 +71,21 @@ class View:
 
     @property
     def leading(self):
-        """The shape that stands before that of each tensor: nothing if there is one."""
+        """The leading axes before those of each tensor: none if there is only one tensor."""
         return (self.count,) if self.several else ()
 
     def of(self, x):
-        """The variable's values as (count, *lengths), or as `lengths` if it is one tensor."""
+        """The variable's values as (count, *lengths), or as `lengths` if there is one tensor."""
         x = ops.reshape(x, self.cut) if self.parts is not None else x
         x = ops.transpose(x, self.order) if self.order != sorted(self.order) else x
         return _shaped(x, (*self.leading, *self.lengths))
 
     def tensors(self, x):
-        """The variable's values as (count, *lengths), of one tensor too."""
+        """The variable's values as (count, *lengths), also if there is one tensor."""
         return _shaped(self.of(x), (self.count, *self.lengths))
 
     def back(self, x):
-        """What `of` or `tensors` made, in the variable's shape again."""
+        """The result of `of` or `tensors` in the variable's shape again."""
         x = _shaped(x, [self.cut[axis] for axis in self.order])
         if self.order != sorted(self.order):
             x = ops.transpose(x, [self.order.index(axis) for axis in range(len(self.order))])
@@ -97,11 +97,11 @@ def _shaped(x, shape):
 
 
 def as_matrices(role, output_axes="auto"):
-    """A variable as matrices from a layer's inputs to its outputs; what is none, with its last axis as the columns.
+    """A variable as matrices from a layer's inputs to its outputs; without them, its last axis is the columns.
 
     Args:
         role: of the variable.
-        output_axes: how many of the last axes are the columns of one matrix, or "auto": as the role says.
+        output_axes: the number of trailing axes that are the columns of one matrix, or "auto": as the role says.
     """
     if output_axes == "auto" and role.is_matrix:
         return View(role.shape, (role.inputs, role.outputs), role.batch, role.parts)
@@ -111,10 +111,10 @@ def as_matrices(role, output_axes="auto"):
 
 
 def by_axes(role):
-    """A variable for optimizers that treat each axis of a tensor by itself.
+    """A variable for optimizers that treat each axis of a tensor separately.
 
-    A layer's inputs are one axis, however many it writes them as, and so are its outputs; but the places of a
-    convolution are axes for themselves, and so are all axes of what no layer owns.
+    A layer's inputs are one axis, however many axes the kernel has for them, and so are its outputs. Each spatial axis
+    of a convolution stays an axis, and so does every axis of a variable without a layer.
     """
     if role.is_vector and not role.apart:
         return View(role.shape, (tuple(range(len(role.shape))),))
@@ -126,16 +126,16 @@ def by_axes(role):
 
 
 def step_scale(scale, rows, columns):
-    """What Muon multiplies an orthogonal matrix by: "original" or "moonlight"."""
+    """The factor of Muon's orthogonal matrix, for the scale "original" or "moonlight"."""
     if scale == "moonlight":
         return 0.2 * math.sqrt(max(rows, columns))
     return math.sqrt(max(1.0, columns / rows))
 
 
 def newton_schulz(u, steps):
-    """u with all singular values near 1: the polynomial brings them into [0.68, 1.14], tiny ones are left behind.
+    """u with all singular values near 1: the polynomial brings them into [0.68, 1.14], except for tiny ones.
 
-    u is a matrix, or any number of them along leading axes.
+    u is a matrix, or any number of matrices along leading axes.
     """
     a, b, c = QUINTIC
     tall = u.shape[-2] > u.shape[-1]
@@ -148,9 +148,9 @@ def newton_schulz(u, steps):
 
 
 def normalized(x):
-    """x / (norm + 1e-7) of every matrix, whose squares may overflow.
+    """x / (norm + 1e-7) of every matrix, although squares may overflow.
 
-    It is first divided by its largest element: the branch that `norm` has on a CPU would keep XLA from computing the
+    x is first divided by its largest element. `norm` is not used: its branch on a CPU would keep XLA from computing the
     products of several matrices at once.
     """
     if 0 in x.shape:
@@ -165,7 +165,7 @@ def normalized(x):
 
 
 def merged(shape, largest):
-    """The shape without axes of length 1, and neighbours made one axis as long as that is not longer than `largest`."""
+    """The shape without axes of length 1, with neighbours merged while the result is at most `largest` long."""
     axes: list[int] = []
     for length in shape:
         if axes and axes[-1] * length <= largest:
@@ -177,12 +177,12 @@ def merged(shape, largest):
 
 @dataclass(frozen=True)
 class Blocks:
-    """How a tensor is cut into blocks of one shape. The last ones of an axis are filled up with zeros.
+    """How a tensor is cut into blocks of one shape. The last blocks of an axis are padded with zeros.
 
     Args:
-        shape: of the tensor, which has elements. A scalar counts as a vector of one.
-        largest: how long a block's axis is at most.
-        merge: whether neighbouring axes that are not longer than that together are made one.
+        shape: of the tensor, which must not be empty. A scalar counts as a vector of one element.
+        largest: the largest length of a block's axis.
+        merge: whether neighbouring axes that together are at most that long are merged.
         tensors: how many tensors of that shape there are, along a first axis.
     """
 
@@ -225,7 +225,7 @@ class Blocks:
         return ops.reshape(x, (self.count, *self.block))
 
     def join(self, x):
-        """What `split` made, as (tensors, *shape) again."""
+        """The result of `split` as (tensors, *shape) again."""
         x = ops.reshape(x, (self.tensors, *self.grid, *self.block))
         places = [axis for place in range(1, self.order + 1) for axis in (place, self.order + place)]
         x = ops.transpose(x, [0, *places])
@@ -238,7 +238,7 @@ class Blocks:
 
 
 def packed_shape(count, lengths):
-    """Of the vector that holds, for axes of these lengths, `count` matrices each; None for no axis."""
+    """The shape of the vector that holds `count` matrices for each of these lengths; None without lengths."""
     return (count * sum(length * length for length in lengths),) if lengths else None
 
 
@@ -247,7 +247,7 @@ def pack(matrices):
 
 
 def unpack(vector, count, lengths):
-    """What was packed: for each axis its matrices, of shape (count, length, length)."""
+    """The matrices of each axis from the packed vector, each of shape (count, length, length)."""
     matrices, start = [], 0
     for length in lengths:
         end = start + count * length * length
@@ -266,20 +266,20 @@ def unfolded(x, axis):
 
 
 def gram(x, axis):
-    """Of every block the inner products of its slices along this axis."""
+    """For every block, the inner products of its slices along this axis."""
     rows = unfolded(x, axis)
     return backends.matmul(rows, transposed(rows))
 
 
 def multiplied(x, axis, matrices):
-    """Blocks, along this axis multiplied by the block's matrix from the left."""
+    """The blocks, each multiplied along this axis by its matrix from the left."""
     moved = ops.moveaxis(x, axis + 1, 1)
     product = backends.matmul(matrices, unfolded(x, axis))
     return ops.moveaxis(ops.reshape(product, moved.shape), 1, axis + 1)
 
 
 def reordered(x, axis, places):
-    """Blocks whose entries along this axis are those of the block's places."""
+    """The blocks, each with its entries along this axis taken from these places."""
     shape = [x.shape[0], *(1 for _ in x.shape[1:])]
     shape[axis + 1] = x.shape[axis + 1]
     places = ops.broadcast_to(ops.reshape(places, shape), x.shape)
@@ -291,7 +291,7 @@ def transposed(matrices):
 
 
 def norms(x):
-    """The Euclidean norm of every block, of a shape that multiplies blocks; squares neither overflow nor vanish."""
+    """The Euclidean norm of every block, in a shape that broadcasts; squares neither overflow nor underflow."""
     return norm(x, tuple(range(1, len(x.shape))))
 
 
@@ -299,7 +299,7 @@ def norms(x):
 
 
 def inverse_root(matrices, root, epsilon):
-    """(matrix + epsilon I)^(-1/root) of symmetric matrices; what rounding made negative is shifted to 0."""
+    """(matrix + epsilon I)^(-1/root) of symmetric matrices, first shifted if rounding made eigenvalues negative."""
     values, vectors = backends.eigh(matrices)
     lowest = ops.min(values, axis=-1, keepdims=True)
     values = values - ops.where(lowest < 0.0, lowest, ops.zeros_like(lowest)) + epsilon
@@ -308,13 +308,13 @@ def inverse_root(matrices, root, epsilon):
 
 
 def eigenvectors(matrices):
-    """As columns, that of the largest eigenvalue first."""
+    """The eigenvectors as columns, largest eigenvalue first."""
     _, vectors = backends.eigh(matrices)
     return ops.flip(vectors, axis=-1)
 
 
 def power_iteration(matrices, vectors):
-    """The next estimate of the eigenvectors, in the falling order of their eigenvalues, and the old places of them."""
+    """The next estimate of the eigenvectors, by descending eigenvalue, and their old places."""
     products = backends.matmul(matrices, vectors)
     order = ops.argsort(-ops.sum(vectors * products, axis=-2), axis=-1)
     places = ops.broadcast_to(order[..., None, :], products.shape)

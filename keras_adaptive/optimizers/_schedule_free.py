@@ -1,4 +1,4 @@
-"""What the two Schedule-Free algorithms have in common: the average that takes the place of a schedule."""
+"""What the two Schedule-Free algorithms share: the average that takes the place of a schedule."""
 
 from keras_adaptive.core.math.numerics import clip, maximum, power, quotient
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
@@ -9,7 +9,7 @@ def _scalar(shape, hyperparameters):
     return ()
 
 
-# z, where the steps go, and x, their average; the sum of the weights in it and the largest gamma for each variable.
+# For each variable: z, which takes the steps; x, the average of z; W, the sum of its weights; the largest gamma.
 AVERAGING = (
     Slot("z", initial=THETA),
     Slot("x", initial=THETA, exact=True),
@@ -19,7 +19,7 @@ AVERAGING = (
 
 
 class ScheduleFree(AdaptiveOptimizer):
-    """Base of `ScheduleFreeSGD` and `ScheduleFreeAdamW`. The weights that are trained are y, between z and x."""
+    """Base of `ScheduleFreeSGD` and `ScheduleFreeAdamW`. The trained weights are y, between z and x."""
 
     decay = "rule"
     evaluation_slot = "x"
@@ -29,7 +29,7 @@ class ScheduleFree(AdaptiveOptimizer):
         raise NotImplementedError
 
     def average(self, h, theta, d, z, x, W, gamma_max):
-        """Delta of theta_t = y_t, and the new slots, from the direction d."""
+        """The delta that makes theta_t = y_t, and the new slots, from the direction d."""
         gamma = h.eta * clip(h.t / max(h.warmup_steps, 1), 1.0)
         gamma_max = maximum(gamma_max, gamma)
         w = power(h.t, h.r) * power(gamma_max, h.weight_power)

@@ -17,9 +17,9 @@ class AdaBelief(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  s_hat_t = s_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(s_hat_t) + epsilon)
 
-    The epsilon that is added to the state in every step accumulates to epsilon / (1 - beta_2); where all gradients are
-    equal, nothing else is left of s. The authors take 1e-8 for convolutional networks. Their code turns RAdam's
-    rectification on by default; this class is the paper's algorithm, without it.
+    The epsilon that every step adds to the state accumulates to epsilon / (1 - beta_2). Where all gradients are equal,
+    nothing else is left of s. The authors take 1e-8 for convolutional networks. Their code turns RAdam's rectification
+    on by default; this class is the paper's algorithm, without it.
 
     Slots: m and s, of the variable's shape.
 
@@ -35,8 +35,8 @@ class AdaBelief(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of the squared deviation")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared deviation")
     epsilon = sole_stabiliser(1e-16, "stabiliser in the state and outside of the root")
     slots = ("m", Slot("s", nonnegative=True))
     elementwise = True

@@ -21,7 +21,7 @@ class AdaBound(AdaptiveOptimizer):
         lower_t = final_t (1 - 1 / (gamma t + 1)),  upper_t = final_t (1 + 1 / (gamma t))
         theta_t = theta_{t-1} - min(max(a_t, lower_t), upper_t) m_t
 
-    The bounds hold for the whole rate, with the corrections of both averages in it, and follow the schedule.
+    The bounds hold for the rate a_t, which includes the corrections of both averages, and they follow the schedule.
 
     Slots: m and v, of the variable's shape.
 
@@ -37,15 +37,15 @@ class AdaBound(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root of the uncorrected v, in units of the gradient")
-    final_learning_rate = positive(0.1, "the rate of SGD that the bounds meet at")
-    gamma = positive(0.001, "how fast they meet")
+    final_learning_rate = positive(0.1, "learning rate of SGD at which the bounds meet")
+    gamma = positive(0.001, "how fast the bounds meet")
     base_learning_rate = positive(
         None,
-        "the eta at which the last rate is final_learning_rate; None: the number that is given as "
-        "learning_rate. A schedule or a callable needs it",
+        "eta at which the bounds meet at final_learning_rate; None: the number given as learning_rate",
+        "It must be given if learning_rate is a schedule or a callable",
     )
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True

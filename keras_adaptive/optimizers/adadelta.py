@@ -17,8 +17,8 @@ class Adadelta(AdaptiveOptimizer):
         d_t = rho d_{t-1} + (1 - rho) x_t x_t                                 d_0 = 0
         theta_t = theta_{t-1} - eta_t x_t
 
-    The paper has no eta, which is an eta of 1. d is an average of the steps before eta. Keras's class has a learning
-    rate of 0.001 and an epsilon of 1e-7.
+    The paper has no eta, which is the same as an eta of 1. d is an average of the steps before they are multiplied by
+    eta. Keras's class has a learning rate of 0.001 and an epsilon of 1e-7.
 
     Slots: a and d, of the variable's shape.
 
@@ -34,7 +34,7 @@ class Adadelta(AdaptiveOptimizer):
     """
 
     learning_rate = rate(1.0)
-    rho = fraction(0.95, "weight of the last averages")
+    rho = fraction(0.95, "decay rate of the moving averages")
     epsilon = sole_stabiliser(1e-06, "stabiliser inside of both roots; its root is the size of the first steps")
     _ = KW_ONLY
     slots = (Slot("a", nonnegative=True, idle="rho"), Slot("d", nonnegative=True, idle="rho"))

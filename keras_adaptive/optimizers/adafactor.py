@@ -26,16 +26,17 @@ class Adafactor(AdaptiveOptimizer):
         m_t = beta_1 m_{t-1} + (1 - beta_1) alpha_t u_hat_t                   m_0 = 0
         theta_t = theta_{t-1} - m_t
 
-    Rows and columns are the two trailing axes. A variable of fewer axes, rows or columns has the whole average:
+    Rows and columns are the two trailing axes. A variable with fewer than two axes, or with fewer rows or columns than
+    min_size_to_factor, stores the full average:
 
         v_t = beta_2_t v_{t-1} + (1 - beta_2_t) S_t,  V_t = v_t               v_0 = 0
 
-    beta_2_t is 0 in the first update, so nothing is to be corrected for the start at zero. Keras's class keeps an
-    average as large as the matrix besides, and its relative_step=False changes nothing. torch's adds nothing to the
-    square; weight_decay is subtracted here as eta_t lambda theta, as torch does. The factored state is float32 whatever
-    `slot_dtype` says.
+    beta_2_t is 0 in the first update, so the averages need no correction for their start at zero. Keras's class also
+    stores an average as large as the matrix, and its relative_step=False changes nothing. torch's adds nothing to the
+    square. weight_decay is subtracted here as eta_t lambda theta, as in torch. The factored state is float32, whatever
+    `slot_dtype` is.
 
-    Slots: of a factored variable R, one number for each row, and C, one for each column; of any other v, of the
+    Slots: for a factored variable R, one number for each row, and C, one for each column; for any other v, of the
     variable's shape; with beta_1 also m, of the variable's shape.
 
     Source: Shazeer and Stern, ICML 2018.
@@ -51,16 +52,16 @@ class Adafactor(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.01)
-    beta_2_decay = positive(0.8, "how soon the averages forget less")
+    beta_2_decay = positive(0.8, "exponent of beta_2_t: the larger, the sooner beta_2_t comes near 1")
     epsilon_1 = sole_stabiliser(1e-30, "added to the squared gradient")
-    epsilon_2 = nonnegative(0.001, "least root mean square that a variable counts for")
+    epsilon_2 = nonnegative(0.001, "lower bound of a variable's root mean square in the step")
     clip_threshold = positive(1.0, "largest root mean square of the direction")
     relative_step = flag(True, "limit eta_t to 1 / sqrt(t)")
     _ = KW_ONLY
-    beta_1 = fraction(0.0, "weight of the last average of the steps; 0.0 stores no slot")
-    scale_parameter = flag(True, "take steps in units of the variable's own root mean square")
-    warmup_init = flag(False, "begin with 1e-6 t in the place of eta_t; needs relative_step")
-    min_size_to_factor = count(1, "least number of rows and of columns. T5X has 128")
+    beta_1 = fraction(0.0, "decay rate of the moving average of the steps; 0.0 stores no slot")
+    scale_parameter = flag(True, "multiply the step by the root mean square of the variable")
+    warmup_init = flag(False, "use 1e-6 t in place of eta_t; needs relative_step")
+    min_size_to_factor = count(1, "smallest number of rows, and of columns, of a factored variable; T5X has 128")
     slots = (*factors("R", "C", "v"), Slot("m", when="beta_1"))
 
     def check_together(self, relative_step, warmup_init, **others):

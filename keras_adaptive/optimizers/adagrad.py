@@ -16,8 +16,8 @@ class Adagrad(AdaptiveOptimizer):
         v_t = v_{t-1} + g_t g_t                                        v_0 = initial_accumulator_value
         theta_t = theta_{t-1} - eta_t g_t / (sqrt(v_t + epsilon) + epsilon_outside)
 
-    Keras's class begins at 0.1 with eta 0.001; the lecture, torch and this class begin at 0 with eta 0.01.
-    torch's numbers: `Adagrad(epsilon=0.0, epsilon_outside=1e-10)`.
+    Keras's class begins at 0.1 with eta 0.001. The lecture, torch and this class begin at 0 with eta 0.01. torch's
+    numbers: `Adagrad(epsilon=0.0, epsilon_outside=1e-10)`.
 
     Slots: v, of the variable's shape.
 
@@ -38,7 +38,8 @@ class Adagrad(AdaptiveOptimizer):
     _ = KW_ONLY
     epsilon_outside = stabiliser(
         0.0,
-        "stabiliser outside of the root, in units of the gradient. One of the two epsilons must be above 0",
+        "stabiliser outside of the root, in units of the gradient",
+        "One of the two epsilons must be above 0",
     )
     slots = (Slot("v", initial="initial_accumulator_value", nonnegative=True, idle=1.0),)
     elementwise = True

@@ -18,10 +18,11 @@ class Adam(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t + epsilon_root) + epsilon)
 
-    Without an epsilon this is the lecture's form, with epsilon_root 1e-16 inside of the root. That acts where its
-    square root, the paper's 1e-8, would outside. The paper's own form, and torch's numbers: `Adam(epsilon=1e-8)`.
-    Keras's class has a third form: its epsilon of 1e-7 is added to the root of v_t before the correction, so it counts
-    about 30 times more in the first step than later.
+    Without an epsilon this is the lecture's form, with an epsilon_root of 1e-16 inside of the root. It matters where
+    the gradient is about 1e-8, the square root of 1e-16, which is the paper's epsilon outside of the root.
+    `Adam(epsilon=1e-8)` is the paper's own form, with torch's numbers. Keras's class has a third form: it adds its
+    epsilon of 1e-7 to the root of v_t before the correction. So its epsilon counts about 30 times more in the first
+    step than later.
 
     Slots: m and v, of the variable's shape.
 
@@ -37,14 +38,14 @@ class Adam(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = stabiliser(None, "stabiliser outside of the root, in units of the gradient; None: 0")
-    amsgrad = only(False, "for code that says so; the algorithm AMSGrad is the class Amsgrad")
+    amsgrad = only(False, "accepted for code that passes it; the algorithm AMSGrad is the class Amsgrad")
     _ = KW_ONLY
     epsilon_root = stabiliser(
         None,
-        "stabiliser inside of the root, in units of the squared gradient; None: 0 beside an epsilon, 1e-16 without one",
+        "stabiliser inside of the root, in units of the squared gradient; None: 0 if epsilon is given, else 1e-16",
     )
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
@@ -54,7 +55,7 @@ class Adam(AdaptiveOptimizer):
     @classmethod
     def implied(cls, given):
         epsilon, root = given.get("epsilon"), given.get("epsilon_root")
-        # A group that speaks of neither, or only says that one of them is none.
+        # A group that gives neither, or only says that one of them is None or 0.
         if not {"epsilon", "epsilon_root"} <= set(given) and not (epsilon or root):
             return {}
         if epsilon is None and root is None:

@@ -23,20 +23,20 @@ class AdamMini(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
 
-    What a block is, as the layer says that owns the variable. The first that fits:
+    The layer that owns a variable decides what a block is. The first line that fits counts:
 
-        scale of a norm                                           the whole variable
+        scale of a norm                                           the full variable
         bias, offset of a norm, other variables of at most one axis
                                                                   every element, which is Adam
         embedding                                                 a token: all outputs, which are a row
         query or key kernel of attention with an axis of heads    a head: all other axes
-        other kernels, of output layers too                       an output neuron: all inputs
-        what no layer explains                                    all axes but the last
+        other kernels, also of output layers                      an output neuron: all inputs
+        variables of unknown layers                               all axes but the last
 
-    Where no layer says it, the name tells a bias, the scale or offset of a norm, and an embedding. The authors do not
+    Without a known layer, the name tells a bias, the scale or offset of a norm, and an embedding. The authors do not
     decay biases and norms: `groups=[no_decay_on_vectors()]`.
 
-    Slots: m, of the variable's shape; v, of the same with length 1 along the axes of a block.
+    Slots: m, of the variable's shape; v, of the same shape but with length 1 along the axes of a block.
 
     Source: Zhang, Chen, Li, Ding, Wu, Kingma, Ye, Luo and Sun, ICLR 2025.
 
@@ -51,14 +51,15 @@ class AdamMini(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
     block = one_of(
         ("auto", "element", "head", "neuron", "row", "tensor"),
         "auto",
-        'what a block is: "auto", as in the table, or "element", "head", "neuron", "row" (all axes but the first) or '
-        '"tensor" (all of it), mostly for a `Group` of variables whose layer does not say it',
+        "what a block is",
+        more='"auto" is the table above. "row" is all axes but the first, "tensor" is the full variable. The other '
+        "values are mostly for a `Group` of variables whose layer is not known",
     )
     slots = ("m", Slot("v", shape=_of_blocks, nonnegative=True))
 
@@ -73,7 +74,7 @@ class AdamMini(AdaptiveOptimizer):
 
 
 def _block(role):
-    """What a block of the variable is, by the paper."""
+    """What a block of the variable is, according to the paper."""
     if role.is_vector:
         return "tensor" if role.purpose == "scale" else "element"
     if role.kind == EMBEDDING:
@@ -95,7 +96,7 @@ def _axes(role, block):
 
 
 def _heads(role):
-    """The axis of the heads; where no layer says it, the first of two axes of outputs, or of (d, heads, head_dim)."""
+    """The axis of the heads. Without a known layer: the first of two output axes, or axis 1 of (d, heads, head_dim)."""
     if role.heads is not None:
         return role.heads
     if len(role.outputs) == 2:

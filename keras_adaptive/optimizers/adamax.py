@@ -33,8 +33,8 @@ class Adamax(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.002)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "what the last maximum is multiplied by")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the maximum")
     epsilon = sole_stabiliser(1e-08, "stabiliser in the maximum, in units of the gradient")
     _ = KW_ONLY
     slots = ("m", Slot("u", nonnegative=True))

@@ -17,9 +17,9 @@ class AdamW(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t (m_hat_t / (sqrt(v_hat_t) + epsilon) + weight_decay theta_{t-1})
 
-    These are torch's numbers. The decay is multiplied by the scheduled learning rate, as in torch and Keras; the paper
-    multiplies it by the schedule alone: `weight_decay_mode="independent"`, with a schedule for `weight_decay`. Keras's
-    class adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
+    These are torch's numbers. The decay is multiplied by the scheduled learning rate, as in torch and Keras. The paper
+    multiplies it by the schedule alone: use `weight_decay_mode="independent"`, with a schedule for `weight_decay`.
+    Keras's class adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
 
     Slots: m and v, of the variable's shape.
 
@@ -36,10 +36,10 @@ class AdamW(AdaptiveOptimizer):
 
     learning_rate = rate(0.001)
     weight_decay = decay_rate(0.01)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    amsgrad = only(False, "for code that says so; the algorithm AMSGrad is the class Amsgrad")
+    amsgrad = only(False, "accepted for code that passes it; the algorithm AMSGrad is the class Amsgrad")
     _ = KW_ONLY
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True

@@ -21,9 +21,9 @@ class Adan(AdaptiveOptimizer):
         proximal:  theta_t = (theta_{t-1} - step_t) / (1 + eta_t weight_decay)
         otherwise: theta_t = theta_{t-1} - step_t - eta_t weight_decay theta_{t-1}
 
-    The paper's betas are one minus these, which are those of the authors' code.
+    The betas are those of the authors' code. The paper's betas are one minus these.
 
-    Slots: p, the last gradient, m, v and n, of the variable's shape.
+    Slots: p (the last gradient), m, v and n, each of the variable's shape.
 
     Source: Xie, Zhou, Li, Lin and Yan, IEEE TPAMI 2024 (arXiv 2208.06677).
 
@@ -37,11 +37,11 @@ class Adan(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.98, "weight of the last average of the gradient")
-    beta_2 = fraction(0.92, "weight of the last average of the difference")
-    beta_3 = fraction(0.99, "weight of the last average of the square")
+    beta_1 = fraction(0.98, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.92, "decay rate of the moving average of the difference")
+    beta_3 = fraction(0.99, "decay rate of the moving average of the square")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    proximal = flag(True, "decay by a division after the step, the paper's form; False: as AdamW does")
+    proximal = flag(True, "decay by a division after the step, as in the paper; False: decay as AdamW does")
     weight_decay = decay_rate(0.02)
     slots = ("p", "m", "v", Slot("n", nonnegative=True))
     elementwise = True
@@ -54,7 +54,7 @@ class Adan(AdaptiveOptimizer):
         n = h.beta_3 * n + (1 - h.beta_3) * (g + h.beta_2 * d) * (g + h.beta_2 * d)
         m_hat, v_hat, n_hat = m / h.debias(h.beta_1), v / h.debias(h.beta_2), n / h.debias(h.beta_3)
         step = h.eta * (m_hat + h.beta_2 * v_hat) / (sqrt(n_hat) + h.epsilon)
-        # The proximal form, (theta - step) / (1 + decay), as what it takes away from theta.
+        # The proximal form is (theta - step) / (1 + decay); delta is what that subtracts from theta.
         decay = h.eta * h.weight_decay
         delta = (step + decay * theta) / (1 + decay) if h.proximal else step + decay * theta
         return delta, (g, m, v, n)

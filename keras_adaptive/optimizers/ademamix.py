@@ -21,11 +21,11 @@ class AdEMAMix(AdaptiveOptimizer):
         alpha_t = alpha min(t / alpha_steps, 1)
         1 / log beta_3_t = (1 - s) / log beta_1 + s / log beta_3,  s = min(t / beta_3_steps, 1)
 
-    Without a number of steps, alpha_t is alpha and beta_3_t is beta_3; the paper takes all steps of the training for
-    both, and raises the half-life of the slow average linearly, as here. That average is not corrected for its start at
-    zero. The authors' code has log(beta + 1e-8) in the half-life, and 2 for alpha.
+    Without alpha_steps alpha_t is alpha, and without beta_3_steps beta_3_t is beta_3. The paper takes the number of all
+    training steps for both. It raises the half-life of the slow average linearly, as here, and does not correct that
+    average for its start at zero. The authors' code has log(beta + 1e-8) in the half-life, and an alpha of 2.
 
-    Slots: m, if beta_1 is above 0, n and v, of the variable's shape.
+    Slots: m (if beta_1 is above 0), n and v, each of the variable's shape.
 
     Source: Pagliardini, Ablin and Grangier, ICLR 2025.
 
@@ -39,13 +39,13 @@ class AdEMAMix(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last fast average; 0.0 stores no slot for it")
-    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
-    beta_3 = fraction(0.9999, "weight of the last slow average")
-    alpha = nonnegative(5.0, "what the slow average counts")
+    beta_1 = fraction(0.9, "decay rate of the fast average; 0.0 stores no slot for it")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
+    beta_3 = fraction(0.9999, "decay rate of the slow average")
+    alpha = nonnegative(5.0, "weight of the slow average in the step")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    alpha_steps = count(None, "None, or in how many updates alpha rises from 0")
-    beta_3_steps = count(None, "None, or in how many updates beta_3 rises from beta_1")
+    alpha_steps = count(None, "number of updates over which alpha rises from 0; None: alpha is constant")
+    beta_3_steps = count(None, "number of updates over which beta_3 rises from beta_1; None: beta_3 is constant")
     slots = (Slot("m", when="beta_1"), "n", Slot("v", nonnegative=True))
     elementwise = True
 

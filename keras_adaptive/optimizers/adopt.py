@@ -16,11 +16,11 @@ class Adopt(AdaptiveOptimizer):
         c_t = (t - 1)^clip_exponent
         n_t = g_t / max(sqrt(v_{t-1}), epsilon), each element clipped to [-c_t, c_t];  n_1 = 0
         m_t = beta_1 m_{t-1} + (1 - beta_1) n_t                               m_0 = 0
-        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t,  v_1 = g_1 g_1           v_0 = -1, which stands for none
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t,  v_1 = g_1 g_1           v_0 = -1, which means no value yet
         theta_t = theta_{t-1} - eta_t m_t
 
-    The first gradient of a variable fills v and moves no weight, but for weight decay. It converges with every beta_2
-    without the clip; the authors added the clip for the stability of the first steps.
+    The first gradient of a variable fills v and moves no weight, except by weight decay. Without the clip the algorithm
+    converges with every beta_2; the authors added the clip to make the first steps stable.
 
     Slots: m and v, of the variable's shape.
 
@@ -37,13 +37,11 @@ class Adopt(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the normalised gradient")
-    beta_2 = fraction(0.9999, "weight of the last average of the squared gradient")
-    epsilon = sole_stabiliser(1e-06, "the least that the gradient is divided by, in its units")
-    clip_exponent = nonnegative(
-        0.25, "with which power of the number of updates the clip grows; None for no clip", optional=True
-    )
-    # Eight bits have no number below zero for what has no negative ones.
+    beta_1 = fraction(0.9, "decay rate of the moving average of the normalised gradient")
+    beta_2 = fraction(0.9999, "decay rate of the moving average of the squared gradient")
+    epsilon = sole_stabiliser(1e-06, "smallest value that the gradient is divided by, in units of the gradient")
+    clip_exponent = nonnegative(0.25, "exponent of the clip c_t; None: no clip", optional=True)
+    # v_0 is negative, and the 8-bit codes of a nonnegative slot have no negative number.
     slots = ("m", Slot("v", initial=-1.0, fine=True))
 
     def rule(self, h, theta, g, m, v):

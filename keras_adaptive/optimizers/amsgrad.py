@@ -26,8 +26,9 @@ class Amsgrad(AdaptiveOptimizer):
             x_t = max(x_{t-1}, v_hat_t)                                       x_0 = 0
             theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(x_t) + epsilon)
 
-    "raw" is what torch's and Keras's Adam do with `amsgrad=True`; its rate can rise while 1 - beta_2^t does, which the
-    paper's proof does not cover. "hat" is optax's; it keeps the first, noisiest v_hat. The paper has no epsilon.
+    "raw" is what torch's and Keras's Adam do with `amsgrad=True`. Its rate can rise while 1 - beta_2^t rises, which the
+    paper's proof does not cover. "hat" is optax's form; it keeps the first v_hat, which is the noisiest. The paper has
+    no epsilon.
 
     Slots: m, v and x, of the variable's shape.
 
@@ -43,10 +44,10 @@ class Amsgrad(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    variant = one_of(("paper", "raw", "hat"), "paper", '"paper", "raw" or "hat"')
+    variant = one_of(("paper", "raw", "hat"), "paper", "which of the three forms")
     slots = ("m", Slot("v", nonnegative=True), Slot("x", nonnegative=True))
     elementwise = True
 

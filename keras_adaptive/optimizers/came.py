@@ -23,16 +23,17 @@ class Came(AdaptiveOptimizer):
         c_t = beta_3 c_{t-1} + (1 - beta_3) mean of I_t over rows             c_0 = 0
         theta_t = theta_{t-1} - eta_t m_t / sqrt(r_t c_t^T / mean(r_t))
 
-    Rows and columns are the two trailing axes. A variable of fewer axes has the whole average and takes the step m_t:
+    Rows and columns are the two trailing axes. A variable with fewer axes stores the full average and takes the step
+    m_t:
 
         v_t = beta_2 v_{t-1} + (1 - beta_2) S_t,  V_t = v_t                   v_0 = 0
         theta_t = theta_{t-1} - eta_t m_t
 
-    The averages are not corrected for their start at zero: the first u_t is 1 / sqrt(1 - beta_2) too large, which the
-    clip takes away. The authors recommend 0.5 to 0.9 of the learning rate of AdamW.
+    The averages are not corrected for their start at zero. So the first u_t is 1 / sqrt(1 - beta_2) times too large,
+    which the clip removes. The authors recommend 0.5 to 0.9 times the learning rate of AdamW.
 
-    Slots: m, of the variable's shape; of a matrix R and r, one number for each row, and C and c, one for each column;
-    of any other v, of the variable's shape.
+    Slots: m, of the variable's shape; for a matrix R and r, one number for each row, and C and c, one for each column;
+    for any other variable v, of the variable's shape.
 
     Source: Luo, Ren, Zheng, Jiang, Jiang and You, ACL 2023.
 
@@ -46,9 +47,9 @@ class Came(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.0002)
-    beta_1 = fraction(0.9, "weight of the last average of the direction")
-    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
-    beta_3 = fraction(0.9999, "weight of the last average of the instability")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the direction")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
+    beta_3 = fraction(0.9999, "decay rate of the moving average of the instability")
     epsilon_1 = sole_stabiliser(1e-30, "added to the squared gradient")
     epsilon_2 = sole_stabiliser(1e-16, "added to the instability")
     clip_threshold = positive(1.0, "largest root mean square of the direction")

@@ -27,12 +27,12 @@ class DAdaptAdam(AdaptiveOptimizer):
         d_{t+1} = max(d_t, min(d_hat_t, growth_rate d_t))                     d_1 = d_0
         theta_t = theta_{t-1} - m_t / (sqrt(v_t) + epsilon) - delta_t lambda theta_{t-1}
 
-    Sums are over all variables, and d is one number for all of them, which never falls; it stays as it is in an update
-    whose eta is 0. While all gradients are 0 from the beginning, so is denominator_t, and nothing moves: weights do not
-    even decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A
-    group's multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
+    Sums are over all variables, and d is one number for all of them, which never falls. An update whose eta is 0 leaves
+    d unchanged. As long as all gradients have been 0, denominator_t is 0 and nothing moves: weights do not even decay,
+    as in the authors' code. The maximum of the learning rate eta should be 1, with any schedule. A group's multiplier
+    of eta counts in d as it does in the step. The weight decay lambda is part of the rule.
 
-    Slots: m, v and s, of the variable's shape; for all variables together the numbers d, d_next (which is d_{t+1}),
+    Slots: m, v and s, of the variable's shape. For all variables together the numbers d, d_next (which is d_{t+1}),
     numerator and denominator.
 
     Source: Defazio and Mishchenko, Learning-Rate-Free Learning by D-Adaptation, ICML 2023.
@@ -47,12 +47,12 @@ class DAdaptAdam(AdaptiveOptimizer):
     """
 
     learning_rate = rate(1.0)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    d_0 = sole_stabiliser(1e-06, "the first estimate; smaller than any that may come out")
-    growth_rate = growth(math.inf, "how many times d may grow in an update")
-    use_bias_correction = flag(False, "correct for the start of the averages at zero, as Adam does")
+    d_0 = sole_stabiliser(1e-06, "first estimate of d, which should be smaller than any plausible one")
+    growth_rate = growth(math.inf, "largest factor by which d may grow in one update")
+    use_bias_correction = flag(False, "correct the averages for their start at zero, as Adam does")
     slots = ("m", Slot("v", nonnegative=True), "s")
     scalars = (
         Scalar("d", "d_0", nonnegative=True),

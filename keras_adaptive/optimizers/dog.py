@@ -14,7 +14,7 @@ START_AND_AVERAGE = (Slot("x_0", initial=THETA, exact=True), Slot("a", initial=T
 
 
 def averaged(h, theta, a):
-    """The average with the weights of this update."""
+    """The average after this update."""
     w = (1 + h.average_power) / (h.t + h.average_power)
     return (1 - w) * a + w * theta
 
@@ -30,13 +30,15 @@ class DoG(AdaptiveOptimizer):
         w_t = (1 + average_power) / (t + average_power)
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
 
-    Norms are over all variables; the step is one number for all of them. The model is meant to be evaluated and used at
-    the average a: `fit` sets the weights to it after its last epoch, and the callback `EvaluationWeights` does so for
-    every validation and for what is saved at the end of an epoch. After a loop of your own call
-    `optimizer.finalize_variable_values(model.trainable_variables)`. Training that goes on after that does so from the
-    average, with x_0, r and G as they are. The weight decay lambda is an L2 penalty, part of the rule.
+    Norms are over all variables; the step size is one number for all of them. The weight decay lambda is an L2 penalty,
+    part of the rule.
 
-    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
+    Evaluate and use the model at the average a. `fit` sets the weights to a after its last epoch. The callback
+    `EvaluationWeights` does so for every validation, and for what is saved at the end of an epoch. After a loop of your
+    own, call `optimizer.finalize_variable_values(model.trainable_variables)`. If training goes on after that, it starts
+    from the average, with x_0, r and G unchanged.
+
+    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic. For all variables together the
     numbers r and G.
 
     Source: Ivgi, Hinder and Carmon, DoG is SGD's Best Friend, ICML 2023.
@@ -53,10 +55,10 @@ class DoG(AdaptiveOptimizer):
     learning_rate = rate(1.0, "The paper calls it c")
     reps_rel = positive(
         1e-06,
-        "the first distance in units of 1 + ‖x_0‖; the paper takes 1e-4 for models with batch normalization",
+        "first distance, in units of 1 + ‖x_0‖; the paper takes 1e-4 for models with batch normalization",
     )
-    epsilon = sole_stabiliser(1e-08, "what the sum of squared gradients begins with")
-    average_power = nonnegative(8.0, "how much the average prefers later weights; with 0 it is their mean")
+    epsilon = sole_stabiliser(1e-08, "initial value of the sum of squared gradients")
+    average_power = nonnegative(8.0, "how strongly the average favours later weights; with 0 it is their mean")
     slots = START_AND_AVERAGE
     scalars = (Scalar("r", nonnegative=True), Scalar("G", "epsilon", nonnegative=True))
     common_hyperparameters = ("reps_rel", "epsilon")

@@ -22,12 +22,12 @@ class DoWG(AdaptiveOptimizer):
         w_t = (1 + average_power) / (t + average_power)
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
 
-    Norms are over all variables. R is the squared distance; without an initial_distance it begins at epsilon, as in the
-    authors' code. The paper leaves eta out, which is 1. `DoG` says how the average a comes into the weights of a model,
-    which is meant to be evaluated and used there, and how training goes on. The weight decay lambda is an L2 penalty,
-    part of the rule.
+    Norms are over all variables. R is the squared distance. Without an initial_distance it begins at epsilon, as in the
+    authors' code. The paper leaves out eta, which is 1. The model should be evaluated and used at the average a; `DoG`
+    says how to set the weights to it, and how training goes on. The weight decay lambda is an L2 penalty, part of the
+    rule.
 
-    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic; for all variables together the
+    Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic. For all variables together the
     numbers R and V.
 
     Source: Khaled, Mishchenko and Jin, DoWG Unleashed, NeurIPS 2023.
@@ -42,9 +42,9 @@ class DoWG(AdaptiveOptimizer):
     """
 
     learning_rate = rate(1.0)
-    initial_distance = positive(None, "the first distance, in units of the weights; None for sqrt(epsilon)")
+    initial_distance = positive(None, "first distance, in units of the weights; None: sqrt(epsilon)")
     epsilon = sole_stabiliser(0.0001, "stabiliser outside of the root, in units of a distance times a gradient")
-    average_power = nonnegative(8.0, "how much the average prefers later weights; with 0 it is their mean")
+    average_power = nonnegative(8.0, "how strongly the average favours later weights; with 0 it is their mean")
     slots = START_AND_AVERAGE
     scalars = (Scalar("R", nonnegative=True), Scalar("V", nonnegative=True))
     common_hyperparameters = ("initial_distance", "epsilon")

@@ -32,8 +32,8 @@ class Grams(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-06, "stabiliser outside of the root, in units of the gradient")
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True

@@ -31,11 +31,11 @@ class Lamb(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t phi(||theta_{t-1}||) / ||u_t|| u_t
         theta_t = theta_{t-1} - eta_t u_t,  weight_decay = 0                  of vectors, if exclude_vectors
 
-    Norms are over the whole variable; where one of them is 0 their ratio is 1. Vectors are variables of at most one
-    axis, and all biases, scales and offsets of norms, as the layers say that own them: the biases of attention and of a
-    GRU have two axes. A matrix that is taken out of weight decay is still adapted. A matrix with weight decay and
-    without gradient has u_t = weight_decay theta_{t-1}, so it shrinks at the rate eta_t whatever weight_decay is.
-    Keras's class subtracts the decay from the weights beside the rule, where it is not part of u_t.
+    Norms are over the full variable. Where one of them is 0, their ratio is 1. Vectors are variables of at most one
+    axis, and all biases, scales and offsets of norms: the layer that owns a variable decides, since biases of attention
+    and of a GRU have two axes. A matrix without weight decay still has a trust ratio. A matrix with weight decay and a
+    gradient of 0 has u_t = weight_decay theta_{t-1}. So it shrinks at the rate eta_t, whatever weight_decay is. Keras's
+    class subtracts the decay from the weights outside of the rule, so its u_t does not contain it.
 
     Slots: m and v, of the variable's shape.
 
@@ -51,15 +51,15 @@ class Lamb(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-06, "stabiliser outside of the root, in units of the gradient")
     weight_decay = decay_rate(0.01)
     _ = KW_ONLY
     use_bias_correction = flag(True, "correct the averages for their start at zero")
-    phi_lower = nonnegative(0.0, "least size that a variable counts for")
-    phi_upper = positive(None, "largest size that a variable counts for, at least phi_lower; None for no bound")
-    exclude_vectors = flag(True, "neither adapt nor decay vectors")
+    phi_lower = nonnegative(0.0, "lower bound of phi")
+    phi_upper = positive(None, "upper bound of phi, at least phi_lower; None: no bound")
+    exclude_vectors = flag(True, "leave vectors without a trust ratio and without weight decay")
     renamed = {"debias": "use_bias_correction"}
     slots = ("m", Slot("v", nonnegative=True))
     decay = "rule"

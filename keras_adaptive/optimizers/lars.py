@@ -22,13 +22,14 @@ class Lars(AdaptiveOptimizer):
         b_t = momentum b_{t-1} + d_t
         theta_t = theta_{t-1} - eta_t q_t b_t                                 momentum_form "popular"
 
-    Norms are over the whole variable. q_t is 1 where ||theta_{t-1}|| or what it is divided by is 0. Vectors are
-    variables of at most one axis, and all biases, scales and offsets of norms, as the layers say that own them: the
-    biases of attention and of a GRU have two axes. The paper has the sum and the classic momentum. The popular momentum
-    is that of torch, with eta outside of the velocity, and its q_t is that of the velocity: b_t stands in the place of
-    g_t and d_t. A matrix that is taken out of weight decay is still adapted.
+    Norms are over the full variable. q_t is 1 where ||theta_{t-1}|| or its divisor is 0. Vectors are variables of at
+    most one axis, and all biases, scales and offsets of norms: the layer that owns a variable decides, since biases of
+    attention and of a GRU have two axes. A matrix without weight decay still has a trust ratio.
 
-    Slots: with momentum b, of the variable's shape.
+    The paper has the sum and the classic momentum. The popular momentum is torch's form, with eta outside of the
+    velocity. Its q_t is computed from the velocity: b_t takes the place of g_t and d_t.
+
+    Slots: b if momentum is above 0, of the variable's shape.
 
     Source: You, Gitman and Ginsburg, arXiv 1708.03888, 2017.
 
@@ -42,15 +43,15 @@ class Lars(AdaptiveOptimizer):
     """
 
     learning_rate = rate(1.0)
-    momentum = fraction(0.9, "weight of the last velocity; 0.0 stores no slot")
-    trust_coefficient = positive(0.001, "step of a variable with eta 1 in units of its norm")
-    form = one_of(("sum", "norm"), "sum", '"sum" or "norm", what the norm of the weights is divided by')
+    momentum = fraction(0.9, "decay rate of the velocity; 0.0 stores no slot")
+    trust_coefficient = positive(0.001, "norm of a variable's step with eta 1, in units of the variable's norm")
+    form = one_of(("sum", "norm"), "sum", "what the norm of the weights is divided by, as in the equations")
     momentum_form = one_of(
         ("classic", "popular"),
         "classic",
-        '"classic" or "popular": whether the velocity sums whole steps, or gradients',
+        'what the velocity sums: steps ("classic") or gradients ("popular")',
     )
-    exclude_vectors = flag(True, "neither adapt nor decay vectors")
+    exclude_vectors = flag(True, "leave vectors without a trust ratio and without weight decay")
     weight_decay = decay_rate(0.0001)
     slots = (Slot("b", when="momentum"),)
     decay = "rule"

@@ -15,8 +15,8 @@ class Lion(AdaptiveOptimizer):
         m_t = beta_2 m_{t-1} + (1 - beta_2) g_t                               m_0 = 0
         theta_t = theta_{t-1} - eta_t sign(c_t)
 
-    Only where c_t is exactly 0 nothing moves. As all steps are as long as eta, the paper takes an eta 3 to 10 times
-    smaller than that of AdamW, and a weight_decay larger by the same factor.
+    A coordinate stands still only where c_t is exactly 0. All steps have the length eta, so the paper takes an eta 3 to
+    10 times smaller than that of AdamW, and a weight_decay larger by the same factor.
 
     Slots: m, of the variable's shape.
 
@@ -32,8 +32,8 @@ class Lion(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.0001)
-    beta_1 = fraction(0.9, "weight of the momentum in the step")
-    beta_2 = fraction(0.99, "weight of the last momentum in the new one")
+    beta_1 = fraction(0.9, "weight of the momentum in the direction of the step")
+    beta_2 = fraction(0.99, "decay rate of the momentum")
     _ = KW_ONLY
     slots = ("m",)
     elementwise = True

@@ -20,14 +20,15 @@ class Mars(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         variant "adamw": theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(v_hat_t) + epsilon)
         variant "lion":  theta_t = theta_{t-1} - eta_t sign(m_t)
-        and for variables without two axes, biases and norms, AdamW: c_t = g_t, variant "adamw", vector_beta_1 for
-        beta_1, vector_beta_2 for beta_2, eta_t vector_learning_rate_multiplier for eta_t
+        Variables without two axes, biases and norms take AdamW: c_t = g_t and variant "adamw", with vector_beta_1 for
+        beta_1, vector_beta_2 for beta_2 and eta_t vector_learning_rate_multiplier for eta_t
 
-    This is the authors' approximate form, in which d_t is the difference of two batches' gradients; the exact one needs
-    both gradients of the same batch. Weight decay has the same learning rate as the step. The authors decay what is no
-    matrix by 0.1, and matrices not at all.
+    This is the authors' approximate form, in which d_t is the difference of the gradients of two batches. The exact
+    form needs both gradients of the same batch. Weight decay uses the same learning rate as the step. The authors decay
+    variables that are not matrices by 0.1, and matrices not at all.
 
-    Slots: m; v but for the matrices of variant "lion"; p, the last gradient, for matrices; of the variable's shape.
+    Slots: m; v, except for matrices with variant "lion"; p (the last gradient) for matrices; each of the variable's
+    shape.
 
     Source: Yuan, Liu, Wu, Zhou and Gu, ICML 2025.
 
@@ -41,16 +42,16 @@ class Mars(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.003)
-    beta_1 = fraction(0.95, "weight of the last average of a matrix's gradient")
-    beta_2 = fraction(0.99, "weight of the last average of its square")
-    gamma = nonnegative(0.025, "how much of the change is added")
+    beta_1 = fraction(0.95, "decay rate of the moving average of a matrix's gradient")
+    beta_2 = fraction(0.99, "decay rate of the moving average of the squared gradient")
+    gamma = nonnegative(0.025, "weight of the change that is added to the gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    variant = one_of(("adamw", "lion"), "adamw", '"adamw" or "lion"')
+    variant = one_of(("adamw", "lion"), "adamw", "algorithm that the corrected gradient goes to")
     vector_learning_rate_multiplier = nonnegative(
-        1.0, "what eta is multiplied by for a variable that is no matrix", static=True
+        1.0, "multiplier of eta for variables that are not matrices", static=True
     )
-    vector_beta_1 = fraction(0.9, "beta_1 of such a variable")
-    vector_beta_2 = fraction(0.95, "beta_2 of such a variable")
+    vector_beta_1 = fraction(0.9, "beta_1 of variables that are not matrices")
+    vector_beta_2 = fraction(0.95, "beta_2 of variables that are not matrices")
     slots = ("m", Slot("v", when="variable.adam", nonnegative=True), Slot("p", when="variable.matrix"))
 
     def about(self, role, h):

@@ -25,9 +25,9 @@ class Merit(AdaptiveOptimizer):
         R_ij = max(row_i, column_j, whole)
         theta_t = theta_{t-1} - eta_t clip(R u_t, -1, 1)
 
-    R_ij is 1 where one of its row's and column's four maxima is 0. The averages are not corrected for their start at
-    zero. A variable of more than two axes is a matrix whose columns are its last axis; one of fewer axes has one
-    ratio, R = max W / max U, and is decayed like the others.
+    R_ij is 1 where one of the four maxima of its row and its column is 0. The averages are not corrected for their
+    start at zero. A variable of more than two axes is a matrix whose columns are its last axis. A variable of fewer
+    axes has one ratio, R = max W / max U, and is decayed like the others.
 
     Slots: m and v, of the variable's shape.
 
@@ -44,8 +44,8 @@ class Merit(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-06, "stabiliser outside of the root, in units of the gradient")
     slots = ("m", Slot("v", nonnegative=True))
     decay = "rule"
@@ -57,7 +57,7 @@ class Merit(AdaptiveOptimizer):
         return h.eta * clip(self.ratio(ops.abs(theta), ops.abs(u)) * u, 1.0), (m, v)
 
     def ratio(self, W, U):
-        """R, of the shape of the variable or one number for it."""
+        """R, in the variable's shape, or one number for it."""
         if len(W.shape) <= 1:
             return quotient(largest(W), largest(U))[0]
         shape = W.shape
@@ -70,6 +70,6 @@ class Merit(AdaptiveOptimizer):
 
 
 def quotient(w, u):
-    """w / u and whether both are not 0; else 1."""
+    """w / u, or 1 where one of them is 0; and where both are not 0."""
     exists = ops.logical_not(ops.logical_or(ops.equal(w, 0), ops.equal(u, 0)))
     return ops.where(exists, w / ops.where(exists, u, ops.ones_like(u)), ops.ones_like(u)), exists

@@ -19,23 +19,28 @@ class Muon(AdaptiveOptimizer):
               A = X X^T,  X <- 3.4445 X + (-4.7750 A + 2.0315 A A) X
         theta_t = theta_{t-1} - eta_t s o_t
         s = sqrt(max(1, columns / rows))  with scale "original",  0.2 sqrt(max(rows, columns))  with "moonlight"
-        where the rows of a kernel's matrix are its inputs and the columns its outputs: its last output_axes axes, if
-        that is given
+        where the rows of a kernel's matrix are its inputs and the columns its outputs, which are its last output_axes
+        axes if that is given
 
-        Of a companion, with beta_1 for companion_beta_1 and so on:
+        For a companion, with beta_1 for companion_beta_1 and so on:
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = 0
         v_t = beta_2 v_{t-1} + (1 - beta_2) g_t g_t                           v_0 = 0
         m_hat_t = m_t / (1 - companion_beta_1^t),  v_hat_t = v_t / (1 - companion_beta_2^t)
         theta_t = theta_{t-1} - companion_learning_rate_multiplier eta_t m_hat_t / (sqrt(v_hat_t) + companion_epsilon)
 
-    So the matrix goes from a layer's inputs to its outputs: (inputs, outputs) of a dense layer, (height width channels,
-    filters) of a convolution, (inputs, heads size) of attention's projections to the heads and (heads size, outputs) of
-    the one from them. Of an EinsumDense its equation says which axes are which. Experts, the gates of an LSTM or a GRU
-    and the groups of a convolution are matrices of their own. `describe()` shows each variable's matrices. The scale is
-    that of the matrix; the authors' code takes it from the two last axes of a convolution before it is flattened. The
-    products have full float32 precision, where the authors' have that of bfloat16; but TensorFlow's on a TPU have it
-    only after `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with
-    more than two axes to AdamW, and has the output layer among the matrices.
+    So the matrix goes from a layer's inputs to its outputs:
+
+    - a dense layer: (inputs, outputs);
+    - a convolution: (height width channels, filters);
+    - attention: (inputs, heads size) for the projections to the heads, (heads size, outputs) for the one from them;
+    - EinsumDense: its equation says which axes are inputs and which are outputs;
+    - experts, the gates of an LSTM or a GRU, the groups of a convolution: each has its own matrix.
+
+    `describe()` shows the matrices of each variable. The scale is computed from the matrix; the authors' code computes
+    it from the last two axes of a convolution before that is flattened. The matrix products have full float32
+    precision; the authors' have bfloat16 precision. On a TPU, TensorFlow's products have it only after
+    `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with more than
+    two axes to AdamW, and treats the output layer as a matrix.
 
     Slots: m; companions also store v; each of the variable's shape.
 
@@ -53,8 +58,8 @@ class Muon(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.02, 'With scale "moonlight" it is that of AdamW')
-    momentum = fraction(0.95, "weight of the last average of the gradient")
-    nesterov = flag(True, "look ahead along the new average")
+    momentum = fraction(0.95, "decay rate of the moving average of the gradient")
+    nesterov = flag(True, "use Nesterov's look-ahead along the new average")
     steps = companions.STEPS
     scale = companions.SCALE
     companion_learning_rate_multiplier = companions.LEARNING_RATE_MULTIPLIER

@@ -29,10 +29,11 @@ class Nadam(AdaptiveOptimizer):
             n_t = beta_1 m_t / (1 - beta_1^(t+1)) + (1 - beta_1) g_t / (1 - beta_1^t)
         theta_t = theta_{t-1} - eta_t n_t / (sqrt(v_hat_t) + epsilon)
 
-    The full form is the paper's and torch's, in which the momentum warms up; Keras's class has it with a momentum_decay
-    of 1, and its epsilon of 1e-7 before the correction. The simple one is optax's, and that of AlgoPerf's baseline.
+    The full form is the paper's and torch's, in which the momentum warms up. Keras's class has it with a momentum_decay
+    of 1, and adds its epsilon of 1e-7 before the correction. The simple form is optax's, and AlgoPerf's baseline uses
+    it.
 
-    Slots: m and v, of the variable's shape; with the full form p, a number.
+    Slots: m and v, of the variable's shape; with the full form also p, one number.
 
     Source: Dozat, ICLR workshop 2016.
 
@@ -46,12 +47,12 @@ class Nadam(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.002)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
     _ = KW_ONLY
     momentum_decay = nonnegative(0.004, "how fast mu rises from half of beta_1 to beta_1")
-    form = one_of(("full", "simple"), "full", '"full" or "simple", which has no momentum_decay')
+    form = one_of(("full", "simple"), "full", 'form of n_t; "simple" has no momentum_decay')
     slots = (
         "m",
         Slot("v", nonnegative=True),

@@ -27,17 +27,17 @@ class NorMuon(AdaptiveOptimizer):
         H_t = o_t / (sqrt(v_t) + 1e-8)
         theta_t = theta_{t-1} - eta_t s H_t norm(o_t) / (norm(H_t) + 1e-8)
         s = sqrt(max(1, columns / rows))  with scale "original",  0.2 sqrt(max(rows, columns))  with "moonlight"
-        where the rows of a kernel's matrix are its inputs and the columns its outputs: its last output_axes axes, if
-        that is given
+        where the rows of a kernel's matrix are its inputs and the columns its outputs, which are its last output_axes
+        axes if that is given
 
-        A companion has the step of AdamW with companion_beta_1, companion_beta_2 and companion_epsilon,
+        A companion takes the step of AdamW with companion_beta_1, companion_beta_2 and companion_epsilon,
         at companion_learning_rate_multiplier eta_t: see Muon.
 
-    A column is a neuron's, in each of the matrices that Muon makes of a kernel too. The second moment is not corrected
-    for its start at zero, which cancels: the step is as long as Muon's.
+    A column is the part of one neuron, in each of the matrices that Muon makes of a kernel. The second moment is not
+    corrected for its start at zero. That cancels, because the step is made as long as Muon's.
 
-    Slots: m, of the variable's shape; v, with one number for each column of each matrix; of a companion both are of its
-    shape.
+    Slots: m, of the variable's shape; v, with one number for each column of each matrix. A companion has both in its
+    own shape.
 
     Source: Li et al., "NorMuon: making Muon more efficient and scalable", arXiv 2510.05491, 2025.
 
@@ -52,9 +52,9 @@ class NorMuon(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.02)
-    momentum = fraction(0.95, "weight of the last average of the gradient")
-    beta_2 = fraction(0.95, "weight of the last second moment of a neuron")
-    nesterov = flag(True, "look ahead along the new average")
+    momentum = fraction(0.95, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.95, "decay rate of the second moment of each neuron")
+    nesterov = flag(True, "use Nesterov's look-ahead along the new average")
     steps = companions.STEPS
     scale = companions.SCALE
     companion_learning_rate_multiplier = companions.LEARNING_RATE_MULTIPLIER

@@ -14,14 +14,14 @@ class Novograd(AdaptiveOptimizer):
     """NovoGrad: momentum of gradients that are divided by the norm of the whole variable's gradients.
 
         n_t = ||g_t||^2
-        v_t = beta_2 v_{t-1} + (1 - beta_2) n_t                               v_1 = n_1,  v_0 = -1 stands for none
+        v_t = beta_2 v_{t-1} + (1 - beta_2) n_t                               v_1 = n_1,  v_0 = -1 means no value yet
         u_t = g_t / (sqrt(v_t) + epsilon) + weight_decay theta_{t-1}
         m_t = beta_1 m_{t-1} + u_t                                            m_1 = u_1,  m_0 = 0 is not read
         m_t = beta_1 m_{t-1} + (1 - beta_1) u_t                               with grad_averaging
         theta_t = theta_{t-1} - eta_t m_t
 
-    Both averages begin with their first value, so nothing is to be corrected for their start. weight_decay is part of
-    what the momentum sums, where the decoupled decay of other classes is not.
+    Both averages begin with their first value, so they need no correction for their start. The momentum sums
+    weight_decay too; the decoupled decay of other classes is not part of the momentum.
 
     Slots: m, of the variable's shape, and v, one number.
 
@@ -38,10 +38,10 @@ class Novograd(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.95, "weight of the last momentum")
-    beta_2 = fraction(0.98, "weight of the last average of the squared norm")
+    beta_1 = fraction(0.95, "decay rate of the momentum")
+    beta_2 = fraction(0.98, "decay rate of the moving average of the squared norm")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient's norm")
-    grad_averaging = flag(False, "take 1 - beta_1 of the new direction into the momentum")
+    grad_averaging = flag(False, "multiply the new direction by 1 - beta_1")
     slots = ("m", Slot("v", initial=-1.0, shape=lambda shape, h: ()))
     decay = "rule"
 

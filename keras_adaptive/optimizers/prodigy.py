@@ -28,13 +28,13 @@ class Prodigy(AdaptiveOptimizer):
         d_{t+1} = min(d_max_t, growth_rate d_t)                               d_1 = d_0, p_0 = theta_0
         theta_t = theta_{t-1} - delta_t (m_t / (sqrt(v_t) + d_{t+1} epsilon) + lambda theta_{t-1})
 
-    Sums are over all variables, and d is one number for all of them. As long as d is d_0, it takes d_hat_t whatever
-    growth_rate is. With safeguard_warmup s takes d_t in place of delta_t, so that a warm-up of eta does not make d_hat
-    too large. While all gradients are 0 from the beginning, so is denominator_t, and nothing moves: weights do not even
-    decay, as in the authors' code. The learning rate eta is meant to be 1 at its highest, with any schedule. A group's
-    multiplier of it counts in d as it does in the step. The weight decay lambda is part of the rule.
+    Sums are over all variables, and d is one number for all of them. As long as d is d_0, it takes d_hat_t, whatever
+    growth_rate is. With safeguard_warmup, s takes d_t in place of delta_t, so that a warm-up of eta does not make d_hat
+    too large. As long as all gradients have been 0, denominator_t is 0 and nothing moves: weights do not even decay, as
+    in the authors' code. The maximum of the learning rate eta should be 1, with any schedule. A group's multiplier of
+    eta counts in d as it does in the step. The weight decay lambda is part of the rule.
 
-    Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic; for all variables
+    Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic. For all variables
     together the numbers d, d_next (which is d_{t+1}), d_max, numerator and denominator.
 
     Source: Mishchenko and Defazio, Prodigy: An Expeditiously Adaptive Parameter-Free Learner, ICML 2024.
@@ -49,15 +49,15 @@ class Prodigy(AdaptiveOptimizer):
     """
 
     learning_rate = rate(1.0)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
-    beta_3 = fraction(None, "weight of what the estimate has seen before; None for sqrt(beta_2)")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
+    beta_3 = fraction(None, "decay rate of the sums from which d is estimated; None: sqrt(beta_2)")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    d_0 = sole_stabiliser(1e-06, "the first estimate; smaller than any that may come out")
-    d_coefficient = positive(1.0, "what every estimate is multiplied by")
-    growth_rate = growth(math.inf, "how many times d may grow in an update")
-    use_bias_correction = flag(False, "correct for the start of the averages at zero, as Adam does")
-    safeguard_warmup = flag(False, "leave eta out of s")
+    d_0 = sole_stabiliser(1e-06, "first estimate of d, which should be smaller than any plausible one")
+    d_coefficient = positive(1.0, "factor of every estimate of d")
+    growth_rate = growth(math.inf, "largest factor by which d may grow in one update")
+    use_bias_correction = flag(False, "correct the averages for their start at zero, as Adam does")
+    safeguard_warmup = flag(False, "compute s with d_t instead of delta_t, so without eta")
     slots = ("m", Slot("v", nonnegative=True), "s", Slot("p_0", initial=THETA, exact=True))
     scalars = (
         Scalar("d", "d_0", nonnegative=True),

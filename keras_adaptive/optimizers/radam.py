@@ -29,8 +29,9 @@ class RAdam(AdaptiveOptimizer):
             u_t = m_hat_t  if unrectified is "momentum",  0  if it is "skip"
         theta_t = theta_{t-1} - eta_t u_t
 
-    rho_t is close to t while t is small: with the paper's threshold of 4 the fifth step is the first that is adapted.
-    torch's numbers: `RAdam(threshold=5.0)`. The authors' code has 5 too, and skips. A skipped step still decays.
+    rho_t is close to t while t is small. With the paper's threshold of 4, the fifth step is the first that is adapted.
+    torch's numbers: `RAdam(threshold=5.0)`. The authors' code also has 5, and skips the steps before. A skipped step
+    still decays.
 
     Slots: m and v, of the variable's shape.
 
@@ -46,11 +47,13 @@ class RAdam(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "weight of the last average of its square")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root of the uncorrected v, in units of the gradient")
-    threshold = kind(AT_LEAST_4)(4.0, "how long the average must be for an adapted step", static=True)
-    unrectified = one_of(("momentum", "skip"), "momentum", 'what is done before: "momentum" or "skip"')
+    threshold = kind(AT_LEAST_4)(4.0, "length rho_t of the average above which the step is adapted", static=True)
+    unrectified = one_of(
+        ("momentum", "skip"), "momentum", 'u_t up to the threshold: m_hat_t ("momentum") or 0 ("skip")'
+    )
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
 
@@ -67,16 +70,17 @@ class RAdam(AdaptiveOptimizer):
 
 
 def length(h, rho):
-    """rho_t. While t is small, its two terms are as large as rho and most digits of their difference are lost.
+    """rho_t, from a form that loses no digits.
 
-    With beta_2^t = exp(-2y), rho_t is t (1 - L(y)) + L(y/t), where L(y) = coth(y) - 1/y.
+    While t is small, both terms of the definition are as large as rho, and their difference loses most digits. With
+    beta_2^t = exp(-2y), rho_t is t (1 - L(y)) + L(y/t), where L(y) = coth(y) - 1/y.
     """
     y = -log1p(-h.debias(h.beta_2)) / 2
     return where(y < 1.0, h.t * (1 - _langevin(y)) + _langevin(y / h.t), rho - 2 * h.t / expm1(2 * y))
 
 
 def _langevin(y):
-    """coth(y) - 1/y of y between 0 and 1, by its continued fraction, y / (3 + y^2 / (5 + y^2 / (7 + ...)))."""
+    """coth(y) - 1/y for y from 0 to 1, by its continued fraction, y / (3 + y^2 / (5 + y^2 / (7 + ...)))."""
     fraction = 19.0
     for odd in range(17, 1, -2):
         fraction = odd + y * y / fraction

@@ -21,10 +21,10 @@ class RMSprop(AdaptiveOptimizer):
         b_t = momentum b_{t-1} + u_t                                          b_0 = 0
         theta_t = theta_{t-1} - eta_t b_t
 
-    Without momentum b_t is u_t. The averages are not corrected for their start at zero, so the first step is
-    eta / sqrt(1 - rho). Momentum is torch's form, with eta outside of the velocity; Keras keeps it inside, which is the
-    same only while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho 0.99.
-    The positive part guards a difference that rounding can make negative.
+    Without momentum, b_t is u_t. The averages are not corrected for their start at zero, so the first step is eta /
+    sqrt(1 - rho). Momentum is torch's form, with eta outside of the velocity. Keras has it inside, which is the same
+    only while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho of 0.99. The
+    positive part guards a difference that rounding can make negative.
 
     Slots: v; m if centered; b with momentum; each of the variable's shape.
 
@@ -41,17 +41,18 @@ class RMSprop(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    rho = fraction(0.9, "weight of the last averages")
-    momentum = share(0.0, "weight of the last velocity; 0.0 stores no slot")
+    rho = fraction(0.9, "decay rate of the moving averages")
+    momentum = share(0.0, "decay rate of the velocity; 0.0 stores no slot")
     epsilon = stabiliser(1e-16, "stabiliser inside of the root, in units of the squared gradient")
     centered = flag(False, "divide by an estimate of the variance instead of the second moment")
     _ = KW_ONLY
     epsilon_outside = stabiliser(
         0.0,
-        "stabiliser outside of the root, in units of the gradient. One of the two epsilons must be above 0",
+        "stabiliser outside of the root, in units of the gradient",
+        "One of the two epsilons must be above 0",
     )
     slots = (
-        # Centered, v - m m would be what the rounding of both leaves.
+        # If centered, v - m m would be mostly the rounding errors of both.
         Slot("v", fine="centered", nonnegative=True, idle="rho"),
         Slot("m", when="centered", fine=True, idle="rho"),
         Slot("b", when="momentum"),

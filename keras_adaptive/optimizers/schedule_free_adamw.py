@@ -24,15 +24,15 @@ class ScheduleFreeAdamW(ScheduleFree):
         y_t = (1 - beta_1) z_t + beta_1 x_t
         theta_t = theta_{t-1} - (theta_{t-1} - y_t), which is y_t
 
-    The gradient is taken at y, which the model holds during training, and the model must be evaluated and used at x:
-    `ScheduleFreeSGD` says how and when it comes into the weights, and how training goes on from there.
+    The gradient is taken at y, which the model holds during training. Evaluate and use the model at x:
+    `ScheduleFreeSGD` says how and when the weights are set to x, and how training goes on from there.
 
-    Keras's ScheduleFreeAdamW is another algorithm: it averages with weights 1/t whatever eta is, decays y from outside
-    of the rule, and has no way to get at x. A learning rate of 1 to 10 times that of AdamW is usual, constant and with
-    a warm-up; for very long runs beta_1 = 0.98. The weight decay lambda is part of the rule and acts at y.
+    Keras's ScheduleFreeAdamW is another algorithm: it averages with weights 1/t whatever eta is, decays y outside of
+    the rule, and cannot return x. A learning rate of 1 to 10 times that of AdamW is usual, constant and with a warm-up.
+    For very long runs take beta_1 = 0.98. The weight decay lambda is part of the rule and acts at y.
 
     Slots: z, x and v of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
-    These are 12 bytes per parameter: the paper keeps 8, and finds x again from y and z, which loses it where y is
+    Together they take 12 bytes per parameter. The paper stores 8 and computes x from y and z, which loses x where y is
     bfloat16.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
@@ -48,10 +48,10 @@ class ScheduleFreeAdamW(ScheduleFree):
     """
 
     learning_rate = rate(0.0025)
-    beta_1 = fraction(0.9, "how much of x there is in y")
-    beta_2 = fraction(0.999, "weight of the last average of the squared gradient")
+    beta_1 = fraction(0.9, "weight of x in y")
+    beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    warmup_steps = natural(0, "over how many updates gamma rises to eta")
+    warmup_steps = natural(0, "number of updates over which gamma rises to eta")
     _ = KW_ONLY
     weight_power = nonnegative(2.0, "power of gamma_max in the weights of the average")
     r = nonnegative(0.0, "power of t in the weights of the average")

@@ -20,20 +20,24 @@ class ScheduleFreeSGD(ScheduleFree):
         y_t = (1 - beta) z_t + beta x_t
         theta_t = theta_{t-1} - (theta_{t-1} - y_t), which is y_t
 
-    The gradient is taken at y, which the model holds during training. The model must be evaluated and used at x: `fit`
-    sets the weights to x after its last epoch, and the callback `EvaluationWeights` does so for every validation and
-    for what is saved at the end of an epoch. After a loop of your own, or for a file that was written in the middle of
-    an epoch, call `optimizer.finalize_variable_values(model.trainable_variables)`. Training may go on from there: z and
-    x are kept apart from the weights, so the next update brings y back, and only its gradient is taken at x; with the
-    callback at y. For the same reason weights that are assigned from outside during training last until the next
-    update. Batch normalization collects its moving statistics at y; for x, run some batches with `training=True` after
-    the weights are set to it.
+    The gradient is taken at y, which the model holds during training. Evaluate and use the model at x:
 
-    Keras has no SGD of this kind. A learning rate of 10 to 50 times that of SGD is usual, constant or with a warm-up.
+    - `fit` sets the weights to x after its last epoch.
+    - The callback `EvaluationWeights` does so for every validation, and for what is saved at the end of an epoch.
+    - After a loop of your own, or for a file that was written in the middle of an epoch, call
+      `optimizer.finalize_variable_values(model.trainable_variables)`.
+
+    Training may go on from there. z and x are stored apart from the weights, so the next update brings y back, and only
+    its gradient is taken at x. With the callback even that gradient is taken at y. For the same reason, weights that
+    you assign during training last only until the next update. Batch normalization collects its moving statistics at y.
+    To collect them at x, set the weights to x and run some batches with `training=True`.
+
+    Keras has no Schedule-Free SGD. A learning rate of 10 to 50 times that of SGD is usual, constant or with a warm-up.
     The weight decay lambda is part of the rule and acts at y.
 
-    Slots: z and x of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers. These
-    are 8 bytes per parameter: the paper keeps 4, and finds x again from y and z, which loses it where y is bfloat16.
+    Slots: z and x of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
+    Together they take 8 bytes per parameter. The paper stores 4 and computes x from y and z, which loses x where y is
+    bfloat16.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
 
@@ -48,8 +52,8 @@ class ScheduleFreeSGD(ScheduleFree):
     """
 
     learning_rate = rate(1.0)
-    beta = fraction(0.9, "how much of x there is in y")
-    warmup_steps = natural(0, "over how many updates gamma rises to eta")
+    beta = fraction(0.9, "weight of x in y")
+    warmup_steps = natural(0, "number of updates over which gamma rises to eta")
     weight_power = nonnegative(2.0, "power of gamma_max in the weights of the average")
     r = nonnegative(0.0, "power of t in the weights of the average")
     slots = AVERAGING

@@ -15,10 +15,10 @@ class SGD(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t b_t
         theta_t = theta_{t-1} - eta_t (g_t + momentum b_t)                    with nesterov
 
-    Without momentum b_t is g_t. This is torch's form of momentum: eta stands outside of the velocity b. Keras keeps it
+    Without momentum, b_t is g_t. This is torch's form of momentum: eta stands outside of the velocity b. Keras has it
     inside (b_t = momentum b_{t-1} - eta_t g_t), which is the same only while eta is constant.
 
-    Slots: with momentum b, of the variable's shape.
+    Slots: b if momentum is above 0, of the variable's shape.
 
     Source: Robbins and Monro, Annals of Mathematical Statistics 1951; Polyak, USSR Computational Mathematics 1964;
     Nesterov, Soviet Mathematics Doklady 1983; Sutskever, Martens, Dahl and Hinton, ICML 2013.
@@ -33,8 +33,8 @@ class SGD(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.01)
-    momentum = share(0.0, "weight of the last velocity; 0.0 stores no slot")
-    nesterov = flag(False, "look ahead along the new velocity; changes nothing without momentum")
+    momentum = share(0.0, "decay rate of the velocity; 0.0 stores no slot")
+    nesterov = flag(False, "use Nesterov's look-ahead along the new velocity; changes nothing without momentum")
     _ = KW_ONLY
     slots = (Slot("b", when="momentum"),)
     elementwise = True

@@ -13,8 +13,8 @@ from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 from keras_adaptive.optimizers import _matrices as matrices
 
-# The five of AlgoPerf: peak learning rate, 1 - beta_1, 1 - beta_2, weight decay, the part of the training that is
-# warm-up, and what else is not the same in all.
+# AlgoPerf's five settings: peak learning rate, 1 - beta_1, 1 - beta_2, weight decay, the fraction of the training that
+# is warm-up, and the other arguments.
 PUBLISHED: dict[int, tuple[float, float, float, float, float, dict[str, Any]]] = {
     1: (0.00174864, 0.0673393, 0.00448403, 0.0812162, 0.02, {"nesterov": True}),
     2: (0.00143817, 0.0253375, 0.0250802, 1.97e-4, 0.05, {"nesterov": True}),
@@ -33,7 +33,7 @@ def _packed(shape, h):
 class Shampoo(AdaptiveOptimizer):
     """Shampoo, in the distributed form: every axis of every block is multiplied by an inverse root of its factor.
 
-        For each axis of each block of at most block_size along it, G the block of g_t with that axis as its rows:
+        For each axis of each block (at most block_size long), G is the block of g_t with that axis as its rows:
         H_t = beta_2 H_{t-1} + (1 - beta_2) G G^T;  H_{t-1} + G G^T if beta_2 is 1                  H_0 = 0
         P_t = (H_t / (1 - beta_2^t) + epsilon I)^(-1/root)  if t is start or a later multiple of frequency, else P_{t-1}
         P_0 = 0;  root (None) is twice the number of axes,  start (None) is frequency
@@ -46,13 +46,13 @@ class Shampoo(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t b_t
         beta_3 (None) is beta_1, or beta_1^2 with nesterov; with merge_axes, neighbouring axes count as one
 
-    The axes are those of a layer's matrix, as in `Soap`. If beta_2 is 1 nothing is divided by 1 - beta_2^t. The
-    original is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4, frequency=1, graft=None)`, up to blocks. The factors of
-    small axes are small, so by default none are merged; the distributed implementation does merge_axes, and so do the
-    settings of `preset`.
+    The axes are those of a layer's matrix, as in `Soap`. If beta_2 is 1, nothing is divided by 1 - beta_2^t. The
+    original algorithm is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4, frequency=1, graft=None)`, except for the
+    blocks. The factors of small axes are small, so by default no axes are merged. The distributed implementation and
+    the settings of `preset` merge them (merge_axes).
 
-    Slots: H and P, the factors and roots of all axes and blocks in one vector; m if beta_1; v with graft "adam"; b with
-    momentum, each of the variable's shape.
+    Slots: H and P, each the factors or roots of all axes and blocks in one vector; m if beta_1 is above 0; v with graft
+    "adam"; b with momentum. m, v and b have the variable's shape.
 
     Source: Gupta, Koren and Singer, ICML 2018; distributed: Anil et al., arXiv 2002.09018, 2020, and Shi et al., arXiv
     2309.06497, 2023.
@@ -68,30 +68,30 @@ class Shampoo(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
     beta_2 = kind(checks.rate)(
         0.999,
-        "weight of the last average of the factors and squares, above 0 and at most 1; 1 sums",
+        "decay rate of the averages of the factors and the squares; with 1 they are sums",
     )
     beta_3 = fraction(
         None,
-        "weight of the average in the step's mixture with the gradient, 0 without beta_1, or None for beta_1 "
-        "or its square",
+        "weight of the average in its mixture with the gradient; None: beta_1, or beta_1^2 with nesterov",
+        "It must be 0 or None if beta_1 is 0",
     )
     epsilon = sole_stabiliser(1e-12, "stabiliser of the factors, in units of the squared gradient")
-    frequency = count(100, "after how many updates the roots are renewed")
-    start = count(None, "number of the first update with roots, or None for frequency")
-    block_size = count(1024, "how long a block is at most along an axis")
+    frequency = count(100, "number of updates between two computations of the roots")
+    start = count(None, "first update that computes the roots; None: frequency")
+    block_size = count(1024, "largest length of a block along an axis")
     graft = one_of(
-        ("adam", "sgd"), "adam", "whose step gives that of each block its length; None for neither", optional=True
+        ("adam", "sgd"), "adam", "algorithm whose step sets the norm of each block's step; None: neither", optional=True
     )
     graft_epsilon = sole_stabiliser(1e-08, "stabiliser of Adam's step, outside of the root, in units of the gradient")
-    nesterov = flag(False, "Nadam's mixture with the gradient")
-    momentum = fraction(0.0, "weight of the last velocity; 0.0 stores no slot")
-    root = count(None, "which root is taken of every factor, or None for 2 times the number of axes")
+    nesterov = flag(False, "mix the average with the gradient as Nadam does")
+    momentum = fraction(0.0, "decay rate of the velocity; 0.0 stores no slot")
+    root = count(None, "order of the inverse root of every factor; None: 2 times the number of axes")
     merge_axes = flag(
         False,
-        "leave out axes of length 1 and make neighbours one axis that are not longer than block_size together",
+        "leave out axes of length 1, and merge neighbouring axes that together are at most block_size long",
     )
     slots = (
         Slot("H", shape=_packed),
@@ -107,9 +107,9 @@ class Shampoo(AdaptiveOptimizer):
 
         Args:
             number: of the setting, from 1 to 5.
-            steps: how many updates the training has, for the warm-up and a cosine decay to 0; None for a learning rate
-                that is constant. Default None.
-            **options: other arguments of the class, which replace those of the setting.
+            steps: number of updates of the training, for the warm-up and a cosine decay to 0. Default None: a constant
+                learning rate.
+            **options: other arguments of the class. They replace those of the setting.
 
         Raises:
             ValueError, TypeError: for a number or steps out of range, or an argument that the class refuses.
@@ -169,7 +169,7 @@ class Shampoo(AdaptiveOptimizer):
         U = p
         if h.variable.blocks is not None:
             U, H, P = self.preconditioned(h, g, M, p, H, P, gathered, unbiased)
-            # Of a variable without a gradient at the start there are no roots until their next update.
+            # A variable that had no gradient when the roots were computed has none until they are computed again.
             U = ops.where(ops.all(ops.equal(P, 0.0)), p, U)
         b = h.momentum * b + U
         return h.eta * b, (H, P, m, v, b)

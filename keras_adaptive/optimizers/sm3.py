@@ -17,16 +17,17 @@ from keras_adaptive.core.state.slots import Slot
 class SM3(AdaptiveOptimizer):
     """SM3: AdaGrad that keeps one number for each row, each column and so on, which bounds the sums of squares.
 
-        nu_t = least of A_{t-1} over the axes + g_t g_t
-        A_t = largest of nu_t over all other axes, for each axis; A_{t-1} begins with    A_0 = 0
+        nu_t = minimum of A_{t-1} over the axes + g_t g_t
+        A_t = maximum of nu_t over all other axes, for each axis, as for A_{t-1}         A_0 = 0
         u_t = g_t / sqrt(nu_t), 0 where nu_t is 0
         m_t = momentum m_{t-1} + (1 - momentum) u_t                           m_0 = 0
         theta_t = theta_{t-1} - eta_t m_t
 
-    A has one vector for each axis of the variable. A vector has one number for each element, which is AdaGrad, and so
-    has a scalar. Without momentum m_t is u_t. This is the second form of the paper (SM3-II).
+    A has one vector for each axis of the variable. A variable with one axis or none has one number for each element,
+    which is AdaGrad. Without momentum m_t is u_t. This is the second form of the paper (SM3-II).
 
-    Slots: A, one vector that holds those of all axes one after the other; with momentum m, of the variable's shape.
+    Slots: A, one vector that holds the vectors of all axes one after the other; m if momentum is above 0, of the
+    variable's shape.
 
     Source: Anil, Gupta, Koren and Singer, NeurIPS 2019.
 
@@ -41,7 +42,7 @@ class SM3(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.1)
-    momentum = fraction(0.9, "weight of the last average of the direction. 0.0 stores no m")
+    momentum = fraction(0.9, "decay rate of the moving average of the direction; 0.0 stores no m")
     slots = (
         Slot("A", shape=lambda shape, h: (sum(shape),) if shape else (), nonnegative=True),
         Slot("m", when="momentum"),
@@ -56,7 +57,7 @@ class SM3(AdaptiveOptimizer):
 
 
 def least(A, shape):
-    """The smallest of each element's numbers, one from each axis."""
+    """For each element, the smallest of its numbers, one from each axis."""
     if len(shape) == 0:
         return A
     nu, begin = None, 0
@@ -68,7 +69,7 @@ def least(A, shape):
 
 
 def tops(nu):
-    """The largest number along all axes but one, for each axis, one after the other."""
+    """For each axis, the maxima of nu over all other axes, one axis after the other."""
     axes = range(len(nu.shape))
     if not axes:
         return nu

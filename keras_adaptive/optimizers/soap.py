@@ -21,8 +21,8 @@ def _of_axes(shape, h):
 class Soap(AdaptiveOptimizer):
     """SOAP: Adam in the basis of the eigenvectors of Shampoo's factors, which is renewed now and then.
 
-        The first update makes the basis and takes no step: L_1 = (1 - shampoo_beta) G G^T for every axis, G = g_1
-        with that axis as its rows, and Q_1 = the eigenvectors of L_1. From the second on, with k = t - 1:
+        The first update computes the basis and takes no step: for every axis, L_1 = (1 - shampoo_beta) G G^T, where
+        G is g_1 with that axis as its rows, and Q_1 = the eigenvectors of L_1. From the second update, with k = t - 1:
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = m_1 = 0
         g'_t = g_t and m'_t = m_t, every axis multiplied by Q_{t-1}^T
         v_t = beta_2 v_{t-1} + (1 - beta_2) g'_t g'_t                         v_0 = v_1 = 0
@@ -30,15 +30,16 @@ class Soap(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t sqrt(1 - beta_2^k) / (1 - beta_1^k) d_t
         L_t = shampoo_beta L_{t-1} + (1 - shampoo_beta) G G^T                 L_0 = 0
         Q_t = qr(L_t Q_{t-1}) if k is a multiple of frequency, else Q_{t-1}   Q_0 = 0
-        An axis longer than max_size, a vector and a scalar keep the identity for Q.
+        For an axis longer than max_size, a vector and a scalar, Q is the identity.
 
-    The axes are those of a layer's matrix: its inputs are one axis, however many the kernel has for them, and so are
-    its outputs; but each place of a convolution's window is an axis. Experts, the gates of an LSTM or a GRU and the
-    groups of a convolution are tensors of their own, with bases of their own.
+    The axes are those of a layer's matrix. All inputs are one axis, however many axes the kernel has for them, and so
+    are all outputs. Each spatial axis of a convolution stays an axis. Experts, the gates of an LSTM or a GRU and the
+    groups of a convolution are separate tensors, each with its own bases.
 
-    Before qr the columns of L_t Q_{t-1} are put in the falling order of diag(Q^T L Q), and v_t with them.
+    Before qr, the columns of L_t Q_{t-1} are sorted by diag(Q^T L Q) in descending order, and v_t with them.
 
-    Slots: m and v, of the variable's shape; L and Q, the factors and bases of all axes that have them in one vector.
+    Slots: m and v, of the variable's shape; L and Q, each the factors or bases of all axes that have a basis, in one
+    vector.
 
     Source: Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", ICLR 2025.
 
@@ -54,14 +55,14 @@ class Soap(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.003)
-    beta_1 = fraction(0.95, "weight of the last average of the gradient")
-    beta_2 = fraction(0.95, "weight of the last average of its square in the basis")
-    shampoo_beta = fraction(None, "weight of the last factors, or None for beta_2")
+    beta_1 = fraction(0.95, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.95, "decay rate of the moving average of the squared gradient in the basis")
+    shampoo_beta = fraction(None, "decay rate of the factors; None: beta_2")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    frequency = count(10, "after how many updates the basis is renewed")
-    max_size = count(10000, "how long an axis is at most that has a basis")
+    frequency = count(10, "number of updates between two computations of the basis")
+    max_size = count(10000, "largest length of an axis that has a basis")
     weight_decay = decay_rate(0.01)
-    # The first update makes the bases alone.
+    # The first update only computes the bases.
     first_average = 2
     slots = ("m", Slot("v", nonnegative=True), Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
 
@@ -74,7 +75,7 @@ class Soap(AdaptiveOptimizer):
 
     def rule(self, h, theta, g, m, v, L, Q):
         count, lengths = h.variable.view.count, [h.variable.view.lengths[axis] for axis in h.variable.axes]
-        # A variable whose first gradient comes later has no basis until then.
+        # A variable whose first gradient comes later has no basis before that.
         first = ops.all(ops.equal(Q, 0.0)) if h.variable.axes else ops.equal(h.t, 1)
         L, Q = matrices.unpack(L, count, lengths), matrices.unpack(Q, count, lengths)
 
@@ -89,7 +90,7 @@ class Soap(AdaptiveOptimizer):
         m = ops.where(first, m, h.beta_1 * m + (1 - h.beta_1) * g)
         v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(G, to_basis) ** 2)
         d = h.variable.view.back(turned(turned(h.variable.view.tensors(m), to_basis) / (sqrt(v) + h.epsilon), Q))
-        # A first gradient that is not finite shows, although nothing moves.
+        # The term 0 g makes a first gradient that is not finite visible, although nothing moves.
         delta = h.eta * (sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) * d + 0.0 * g)
 
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
@@ -100,7 +101,7 @@ class Soap(AdaptiveOptimizer):
         return delta, (m, h.variable.view.back(v), matrices.pack(L), matrices.pack(Q))
 
     def renewed(self, h, v, L, Q):
-        """The bases of the factors, and v with its entries in their order."""
+        """The new bases of the factors, and v in the order of their columns."""
         bases = []
         for axis, factor, basis in zip(h.variable.axes, L, Q, strict=True):
             basis, order = matrices.power_iteration(factor, basis)

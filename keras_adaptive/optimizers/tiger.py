@@ -16,11 +16,14 @@ class Tiger(AdaptiveOptimizer):
         eta'_t = eta_t RMS(theta_{t-1})  with parameter_scale, else  eta_t
         theta_t = theta_{t-1} - eta'_t (sign(m_t) + weight_decay theta_{t-1})
 
-    With parameter_scale an embedding has the root mean square of each row (over the last axis), and a variable of at
-    most one axis, a bias, or a norm's scale or offset has eta'_t = eta_t / 2 and no decay. The layer that owns a
-    variable says which it is. The other scale is 0 for a matrix that begins at zero: it never moves, unless
-    parameter_scale is off for its group. The author's own code lets weights shrink in an update with a NaN; here it is
-    `skip_nonfinite` that leaves such an update out.
+    With parameter_scale there are two exceptions, and the layer that owns a variable decides which applies:
+
+    - An embedding has the root mean square of each row (over the last axis).
+    - A variable of at most one axis, a bias, or a norm's scale or offset has eta'_t = eta_t / 2 and no decay.
+
+    A matrix that begins at zero has the root mean square 0 and never moves, unless parameter_scale is off for its
+    group. The author's code lets weights shrink in an update with a NaN; here `skip_nonfinite` leaves out such an
+    update.
 
     Slots: m, of the variable's shape.
 
@@ -36,8 +39,8 @@ class Tiger(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.001)
-    beta = fraction(0.965, "weight of the last momentum")
-    parameter_scale = flag(True, "take steps in units of the variable's own root mean square")
+    beta = fraction(0.965, "decay rate of the momentum")
+    parameter_scale = flag(True, "multiply the step by the root mean square of the variable")
     weight_decay = decay_rate(0.01)
     slots = ("m",)
     elementwise = True

@@ -15,10 +15,10 @@ class Yogi(AdaptiveOptimizer):
         m_t = beta_1 m_{t-1} + (1 - beta_1) g_t                               m_0 = initial_momentum_value
         v_t = v_{t-1} - (1 - beta_2) sign(v_{t-1} - g_t g_t) g_t g_t          v_0 = initial_accumulator_value
         theta_t = theta_{t-1} - eta_t m_t / (sqrt(v_t) + epsilon)
-        with use_bias_correction, m_t / (1 - beta_1^t) and v_t / (1 - beta_2^t) stand for m_t and v_t in the step.
+        with use_bias_correction the step has m_t / (1 - beta_1^t) and v_t / (1 - beta_2^t) for m_t and v_t
 
-    So a coordinate's rate rises more slowly than Adam's after large gradients. The paper corrects neither average.
-    optax's numbers: `Yogi(initial_momentum_value=1e-6, use_bias_correction=True)`.
+    So a coordinate's rate rises more slowly than Adam's after large gradients. The paper corrects neither average for
+    its start. optax's numbers: `Yogi(initial_momentum_value=1e-6, use_bias_correction=True)`.
 
     Slots: m and v, of the variable's shape.
 
@@ -34,12 +34,12 @@ class Yogi(AdaptiveOptimizer):
     """
 
     learning_rate = rate(0.01)
-    beta_1 = fraction(0.9, "weight of the last average of the gradient")
-    beta_2 = fraction(0.999, "one minus what the squared gradient is multiplied by")
+    beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
+    beta_2 = fraction(0.999, "one minus the factor of the squared gradient")
     epsilon = sole_stabiliser(0.001, "stabiliser outside of the root, in units of the gradient")
     initial_accumulator_value = nonnegative(1e-06, "v_0")
     initial_momentum_value = nonnegative(0.0, "m_0")
-    use_bias_correction = flag(False, "correct both averages for their start")
+    use_bias_correction = flag(False, "correct both averages for their start at zero")
     renamed = {"debias": "use_bias_correction"}
     slots = (
         Slot("m", initial="initial_momentum_value"),
