@@ -14,22 +14,22 @@ from keras_adaptive.bench.specification import CLASSES
 from keras_adaptive.core import tables
 
 HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
-# Large enough for what is kept per row or column to be next to nothing.
+# So large that what is stored per row or column is negligible.
 MATRIX = (1024, 1024)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the table says of one class.
+    """The row of one class in the table.
 
     Attributes:
         name: of the class.
         what: the beginning of its docstring.
         paper, year: authors and venue of the first source in its docstring.
-        slots: the letters of what it keeps for a matrix.
-        bytes_per_parameter: how many bytes of state it keeps for a parameter of a large float32 matrix, measured.
-        sparse: whether an update of some rows of a table reads and writes these rows alone: always, with
-            sparse="lazy", or never.
+        slots: the letters of the slots that it stores for a matrix.
+        bytes_per_parameter: the bytes of state that it stores per parameter of a large float32 matrix, measured.
+        sparse: when an update of some rows of a table reads and writes these rows only: always, with sparse="lazy", or
+            never.
     """
 
     name: str
@@ -83,7 +83,7 @@ def plain(entries):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
@@ -105,12 +105,12 @@ def main(arguments=None):
 
 
 def until_nobody_reads():
-    """`main`; quiet if whoever reads its lines, as `head` does, has seen enough."""
+    """`main`, which ends quietly if the reader of its lines, such as `head`, stops reading."""
     try:
         status = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it closes the stream.
+        # Otherwise Python reports the error again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     return status

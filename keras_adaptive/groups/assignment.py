@@ -1,4 +1,4 @@
-"""Which variable belongs to which groups, and what they say about it together: decided once, at build."""
+"""Which groups a variable belongs to, and which arguments they give it: decided once, at build."""
 
 import difflib
 import re
@@ -17,16 +17,16 @@ def decide(
     Args:
         groups: the list that the optimizer was given.
         variables: for each its "path", "shape", "groups": [], and "decays": whether it was not excluded.
-        known: the same, as it was decided before the optimizer was saved, or None. It stands for the variables that
-            are found in it, since loading may change a variable's path.
-        apart: the same for variables that are left out of training: a group may have no others.
+        known: the same, as it was decided before the optimizer was saved, or None. It holds for the variables that are
+            found in it, since loading may change a variable's path.
+        apart: the same for variables that are left out of training, since a group may have no other variables.
 
     Returns:
         The same as `variables`, with "groups" the indices of its groups, in their order.
 
     Raises:
-        ValueError: no group matches anything; a group that is not optional has no variable, or none on which it has
-            an effect. The nearest paths are named.
+        ValueError: if no group matches anything, or if a group that is not optional has no variable on which it has an
+            effect. The nearest paths are named.
     """
     decided = [variable | {"groups": _matching(groups, variable)} for variable in variables]
     if not variables:
@@ -52,7 +52,7 @@ def decide(
 
 
 def said(groups: Sequence[Group] | None, indices: Iterable[int]) -> dict[str, Any]:
-    """What these groups say together, by name: where two speak of the same argument, the first one does."""
+    """The arguments that these groups give, by name. If two groups give the same argument, the first one wins."""
     together: dict[str, Any] = {}
     for index in indices:
         together = (groups or ())[index].says | together
@@ -60,14 +60,14 @@ def said(groups: Sequence[Group] | None, indices: Iterable[int]) -> dict[str, An
 
 
 def hyperparameters(optimizer, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The algorithm's hyperparameters as they are where groups say this."""
+    """The algorithm's hyperparameters for variables to which groups give these arguments."""
     own = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     given = {name: optimizer.hyperparameters[name](name, said[name]) for name in own if name in said}
     return own | given | optimizer.implied(given)
 
 
 def check(optimizer) -> None:
-    """Raises for what the algorithm does not have or accept, as far as this is known before there are variables."""
+    """Raises for what the algorithm does not have or accept, as far as that is known without variables."""
     for group in optimizer.groups or ():
         _check_names(optimizer, group)
     optimizer.check_together(**hyperparameters(optimizer, {}))
@@ -79,7 +79,7 @@ def check(optimizer) -> None:
 
 
 def check_combinations(optimizer, decided: Sequence[dict]) -> None:
-    """Raises for hyperparameters that are wrong together in a combination of groups that a variable has."""
+    """Raises for hyperparameters that are wrong together, for each combination of groups that a variable has."""
     for indices in {tuple(variable["groups"]) for variable in decided}:
         optimizer.check_together(**hyperparameters(optimizer, said(optimizer.groups, indices)))
 
@@ -113,7 +113,7 @@ def _matching(groups, variable):
 
 
 def _has_effect(groups, index, variable):
-    """Whether the variable is of the group, and what the group says is not all said otherwise by earlier ones."""
+    """Whether the variable belongs to the group, and earlier groups do not give all its arguments other values."""
     if index not in variable["groups"]:
         return False
     says, together = groups[index].says, said(groups, variable["groups"])
@@ -137,9 +137,9 @@ def _refuse_all(groups, variables):
     paths = [v["path"] for v in variables]
     near = list(dict.fromkeys(path for group in groups[-3:] for path in nearest(group.pattern, paths, 1)))
     raise ValueError(
-        "`groups` must match at least one variable, also where each group is optional, and so must the groups that "
-        f"were made for a model; the nearest paths are {near}. Correct the patterns, or make the groups from the model "
-        "that is trained, such as layerwise_decay(model, rate). "
+        "`groups` must match at least one variable, even if each group is optional. So must all groups that were made "
+        f"for one model. The nearest paths are {near}. Correct the patterns, or make the groups from the model that is "
+        "trained, such as layerwise_decay(model, rate). "
         f"Received: patterns {[_short(group.pattern) for group in groups[-3:]]} of {len(groups)} groups"
     )
 
@@ -153,8 +153,8 @@ def _short(pattern):
 
 
 def nearest(pattern: str, paths: Sequence[str], most: int = 3) -> list[str]:
-    """The paths that a misspelt pattern may have meant."""
-    # Of a list of paths, as layerwise_decay makes, the first says enough.
+    """The paths that a misspelt pattern may mean."""
+    # The first path is enough of a list of paths, as layerwise_decay makes them.
     plain = re.sub(r"[^\w/]", "", pattern.split("|")[0])
 
     def likeness(path):

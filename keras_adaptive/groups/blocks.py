@@ -1,17 +1,20 @@
-"""The parts of a model that are one level each: residual blocks, modules of branches, chains of layers between them."""
+"""The parts of a model that are one level each: residual blocks, modules with branches, chains of layers."""
 
 from dataclasses import dataclass
 
 from keras_adaptive.groups.graph import Node, calls, holds_weights, model_in, segments
 
-# A block of the published nets has at most ten kernels. What has more between two cuts is no block.
+# A block of the published nets has at most ten kernels. A part with many more between two cuts is not a block.
 MOST_KERNELS = 16
 
 
 @dataclass(eq=False)
 class Part:
-    """Calls between two cuts of the graph: a "block", one that concatenates to what it was given ("growth"), or a
-    "chain" of single layers are one level; "others" are levels one by one."""
+    """Calls between two cuts of the graph.
+
+    One level: a "block", a block that concatenates to its input ("growth"), a "pair" of blocks, a "chain" of single
+    layers. Each call of the kind "others" may be a level.
+    """
 
     nodes: list[Node]
     kind: str
@@ -21,7 +24,7 @@ class Part:
         return sum(len(node.kernels) for node in self.nodes)
 
     def has(self, word):
-        """Whether the name of the class of one of its layers holds the word."""
+        """Whether the class name of one of its layers contains the word."""
         return any(word in type(node.operation).__name__ for node in self.nodes)
 
 
@@ -39,7 +42,7 @@ def parts_of(model, is_last):
 def _kind(segment):
     part, last = Part(segment, ""), segment[-1]
     entry = {before for node in segment for before in node.before if before.weighted} - {*segment}
-    # What enlarges has come down before: both ways, as in a U-Net, are no block.
+    # A part that enlarges comes after a part that reduces. Both together, as in a U-Net, are not a block.
     enlarges = part.has("UpSampling") or part.has("Transpose")
     starts = any(node.embeds or (node.kernels and not any(n.weighted for n in node.before)) for node in segment)
     if last.merges and entry and 0 < part.kernels <= MOST_KERNELS and not enlarges and not starts:
@@ -51,7 +54,7 @@ def _kind(segment):
 
 
 def _is_plain(node):
-    """Whether it is no model, no embedding and no layer that is made of layers, other than Keras's own."""
+    """Whether it is a single layer: not a model, an embedding, or a layer that is made of layers (except Keras's)."""
     layer = node.layer
     if layer is None or not layer.weights:
         return True
@@ -61,7 +64,7 @@ def _is_plain(node):
 
 
 def _add(parts, part):
-    """Adds a part; one that grows, and the second half of a transformer's block, belong to the part before."""
+    """Adds a part. A "growth" joins a "growth" before it, and the second half of a transformer's block the first."""
     if part.kind == "growth" and parts and parts[-1].kind == "growth":
         parts[-1].nodes += part.nodes
         return
@@ -72,14 +75,14 @@ def _add(parts, part):
         if place >= 0 and parts[place].kind == "block" and parts[place].has("Attention"):
             nodes = [node for between in parts[place:] for node in between.nodes]
             del parts[place:]
-            # A third block is another level.
+            # A third block starts another level.
             parts.append(Part([*nodes, *part.nodes], "pair"))
             return
     parts.append(part)
 
 
 def _chained(parts):
-    """Between blocks the layers of a chain are one level: those of a block without a residual, mostly."""
+    """Makes the layers of a chain between blocks one level; mostly they are a block without a residual."""
     chained: list[Part] = []
     for part in parts:
         single = part.kind in ("chain", "gate")
@@ -91,7 +94,7 @@ def _chained(parts):
 
 
 def _with_output_apart(parts):
-    """The layer that makes the output is a level of its own."""
+    """Makes the layer that computes the output a separate level."""
     for place in reversed(range(len(parts))):
         part = parts[place]
         if part.kernels:

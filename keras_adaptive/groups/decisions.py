@@ -1,4 +1,4 @@
-"""Reads what a config or a manifest says was decided for the variables, which may be damaged.
+"""Reads from a config or a manifest, which may be damaged, what was decided for the variables.
 
 Each function takes a `Part` and returns its value, or raises a ValueError that names the place.
 """
@@ -17,7 +17,7 @@ WHAT = "The optimizer's config"
 
 
 def deserialized(name: str, value: Any, custom_objects: Any) -> Any:
-    """The groups, the schedule or the CowClip of a config; patterns that could be searched for ever are refused."""
+    """The groups, the schedule or the CowClip of a config. Patterns whose search may never end are refused."""
     try:
         found = keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
@@ -31,7 +31,7 @@ def deserialized(name: str, value: Any, custom_objects: Any) -> Any:
 
 
 def decided(value: Any, groups: int) -> list[dict] | None:
-    """The groups of each variable, and whether it is decayed; `groups`: how many there are."""
+    """The groups of each variable, and whether it is decayed. `groups` is the number of groups."""
     part = Part(WHAT, value, "decided")
     return None if value is None else [_decision(one, groups) for one in part.parts()]
 
@@ -62,7 +62,7 @@ def excluded(value: Any) -> dict[str, list[str]]:
 
 
 def known_roles(value: Any) -> Any:
-    """The role of each variable; that of version 0.1.0, or None."""
+    """The role of each variable, or roles.VERSION_0_1, or None."""
     if value is None or value == roles.VERSION_0_1:
         return value
     found = []

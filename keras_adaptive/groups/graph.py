@@ -1,17 +1,17 @@
-"""The calls of layers in a model, in their order, and where the graph can be cut."""
+"""The calls of layers in a model, in order, and where the graph can be cut."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-# An embedding with more uses, such as that of relative positions, stands beside the blocks.
+# An embedding with more uses, such as one of relative positions, stands beside the blocks.
 USES_OF_A_RESIDUAL = 2
 
 
 @dataclass(eq=False)
 class Node:
-    """One call of an operation in a model, and the calls that it takes its inputs from."""
+    """One call of an operation in a model, and the calls that compute its inputs."""
 
     operation: Any
     before: list["Node"] = field(default_factory=list)
@@ -21,7 +21,8 @@ class Node:
         self.layer = self.operation if isinstance(self.operation, keras.Layer) else None
         weights = [] if self.layer is None else self.layer.weights
         self.weighted: bool = bool(weights) or any(node.weighted for node in self.before)
-        # One by its name alone that projects what a kernel made is a step between stages, such as those of SegFormer.
+        # A layer that is an embedding only by its name, and projects the output of a kernel, is a step between stages,
+        # such as those of SegFormer.
         behind = any(node.behind_a_kernel for node in self.before)
         self.embeds = _looks_up(self.layer) or (
             type(self.layer).__name__.endswith("Embedding") and not (behind and holds_weights(self.layer))
@@ -33,17 +34,17 @@ class Node:
 
     @property
     def merges(self):
-        """It has no weights and brings together what several layers with weights made."""
+        """Whether it has no weights and merges the outputs of several layers with weights."""
         return not (self.layer and self.layer.weights) and sum(n.weighted for n in set(self.before)) > 1
 
     @property
     def stands_beside(self):
-        """What it gives need not be over for a cut."""
+        """Whether the graph can be cut although its output is still used later."""
         return not self.weighted or (self.embeds and self.uses > USES_OF_A_RESIDUAL)
 
 
 def calls(model):
-    """The calls in a functional or Sequential model in an order that they can be made in, or the layers of another."""
+    """The calls of a functional or Sequential model in an order in which they can run; else the model's layers."""
     outputs = keras.tree.flatten(getattr(model, "outputs", None) or [])
     if not outputs:
         nodes = [Node(None)]
@@ -73,7 +74,7 @@ def calls(model):
 
 
 def segments(nodes):
-    """The calls between the cuts, where all that comes later rests on one call alone."""
+    """The calls between the cuts. A cut is where all later calls depend on one call alone."""
     last_use = {before: place for place, node in enumerate(nodes) for before in node.before}
     segment: list[Node] = []
     live: set[Node] = set()
@@ -113,5 +114,5 @@ def _looks_up(layer):
 
 
 def holds_weights(layer):
-    """Whether layers that this one is made of have weights."""
+    """Whether layers inside this layer have weights."""
     return any(part.weights for part in layer._flatten_layers(include_self=False))

@@ -21,10 +21,9 @@ class Group:
     """Variables that are trained with other hyperparameters than the rest.
 
     An optimizer takes `groups=[Group(...), ...]`. A variable belongs to every group whose pattern is found in its path
-    (`re.search`). If several of its groups give different arguments, all of them hold. If several give the same
-    argument, the first one in the list wins. Arguments that no group gives are those of the optimizer. All this is
-    decided when the optimizer is built, shown by `optimizer.describe()`, and saved with it. `exclude_from_weight_decay`
-    holds whatever a group says.
+    (`re.search`). The arguments of its groups combine; if two groups give the same argument, the first one in the list
+    wins. Arguments that no group gives are those of the optimizer. All this is decided when the optimizer is built,
+    shown by `optimizer.describe()`, and saved with it. `exclude_from_weight_decay` holds whatever a group says.
 
     Args:
         pattern: a regular expression that is searched in a variable's path, such as "embedding" or "/bias$".

@@ -5,13 +5,13 @@ Each returns the fields of a `Role` (keras_adaptive.groups.roles), or None where
 
 import re
 
-# The kernels of attention that are told apart.
+# The kernels of attention that have a purpose.
 ATTENDS = ("query", "key", "value")
 PURPOSES = (*ATTENDS, "scale", "offset")
 EMBEDDING, OUTPUT, BIAS, NORM, KERNEL, OTHER = KINDS = ("embedding", "output", "bias", "norm", "kernel", "other")
 
-# Layers of KerasHub that compute several projections in one kernel: the class of the layer, the attribute that holds
-# the kernel or the layer with the kernel, and how many parts stand one after the other along the last axis.
+# Layers of KerasHub that compute several projections with one kernel: the class of the layer, the attribute that holds
+# the kernel (or the layer with the kernel), and the number of parts along the last axis.
 FUSED = {
     ("GPTNeoXAttention", "qkv_dense"): 3,
     ("WindowAttention", "qkv"): 3,
@@ -26,25 +26,25 @@ FUSED = {
 
 
 def matrix(inputs, outputs, **others):
-    """A kernel with these axes; a variable without inputs or without outputs is no matrix."""
+    """A kernel with these axes; without inputs or without outputs it is not a matrix."""
     kind = KERNEL if inputs and outputs else OTHER
     return {"kind": kind, "inputs": tuple(inputs), "outputs": tuple(outputs), **others}
 
 
 def complete(role):
-    """The fields of a role, with nothing for those that were not said."""
+    """All fields of a role, with empty values for those that are missing."""
     nothing: dict = dict.fromkeys(("inputs", "outputs", "batch", "apart"), ())
     return nothing | dict.fromkeys(("parts", "heads", "purpose")) | role
 
 
 def of_layer(layer, attribute, shape, variable=None):
-    """The fields of a role, as the layer's class says; None if the class says nothing about this variable.
+    """The fields of a role according to the layer's class; None if the class says nothing about this variable.
 
     Args:
         layer: the layer that owns the variable.
-        attribute: by which the layer holds it, without leading underscores.
+        attribute: the attribute that holds it, without leading underscores.
         shape: of the variable.
-        variable: itself, for layers that have no attribute for it.
+        variable: the variable, for layers that have no attribute for it.
     """
     for cls in type(layer).__mro__:
         if cls.__name__ in RULES and cls.__module__.startswith("keras."):
@@ -76,7 +76,7 @@ def _einsum(layer, attribute, shape, variable):
         return {**matrix(**axes), "source": f"EinsumDense {layer.equation}"}
     if attribute not in ("lora_kernel_a", "lora_kernel_b"):
         return _scale(attribute)
-    # kernel = a b, where b has the kernel's last axis, and a all others: the rank takes the place of what b has.
+    # kernel = a b, where b has the kernel's last axis and a all other axes. In a, the rank replaces the axis of b.
     last = sum(map(len, axes.values())) - 1
     if attribute == "lora_kernel_a":
         return matrix(**axes)
@@ -86,8 +86,8 @@ def _einsum(layer, attribute, shape, variable):
 def equation_axes(equation):
     """Which axes of an EinsumDense's kernel are inputs, outputs and batch.
 
-    A letter of the kernel that the inputs have and the result has not is summed over: an input. One that the result
-    has and the inputs have not is an output. One that all three have is a batch axis: each place has its own matrix.
+    A letter of the kernel that only the inputs share is summed over: an input axis. One that only the result shares is
+    an output axis. One that both share is a batch axis, along which each place has its own matrix.
     """
     factors, result = equation.replace(" ", "").replace("...", "").split("->")
     given, kernel = factors.split(",")
@@ -105,12 +105,12 @@ def _convolution(layer, attribute, shape, variable):
         return matrix((0,), (1,))
     if attribute not in ("kernel", "lora_kernel_a"):
         return None
-    # Each group of filters has inputs of its own.
+    # Each group of filters has its own inputs.
     return _to_the_last(shape, layer.groups if attribute == "kernel" else 1)
 
 
 def _transposed_convolution(layer, attribute, shape, variable):
-    """The matrix from one place of the inputs to the patch of outputs that it adds to."""
+    """The matrix from one place of the inputs to the patch of outputs to which it adds."""
     if attribute == "bias":
         return {"kind": BIAS}
     last = len(shape) - 1
@@ -118,7 +118,7 @@ def _transposed_convolution(layer, attribute, shape, variable):
 
 
 def _depthwise(layer, attribute, shape, variable):
-    """A matrix for each channel, from its patch to its outputs."""
+    """One matrix for each channel, from its patch to its outputs."""
     if attribute == "bias":
         return {"kind": BIAS}
     if attribute == "pointwise_kernel":
@@ -130,7 +130,7 @@ def _depthwise(layer, attribute, shape, variable):
 
 
 def _cell(gates):
-    """The gates of a recurrent cell stand one after the other along the last axis: each is a matrix of its own."""
+    """The gates of a recurrent cell are separate matrices, one after the other along the last axis."""
 
     def rule(layer, attribute, shape, variable):
         if attribute == "bias":
@@ -143,19 +143,19 @@ def _cell(gates):
 
 
 def _to_the_last(shape, parts=1):
-    """From all axes but the last, of which the channels are the last and the others are places of a convolution."""
+    """From all axes but the last, which are the spatial axes of a convolution and then its channels."""
     last = len(shape) - 1
     split = (last, parts) if parts > 1 else None
     return matrix(range(last), (last,), apart=tuple(range(last - 1)), parts=split)
 
 
 def _embedding(layer, attribute, shape, variable):
-    # The untied way back of a ReversibleEmbedding, (width, tokens), is the layer that makes the logits.
+    # The untied output kernel of a ReversibleEmbedding, (width, tokens), makes the logits.
     if attribute == "reverse_embeddings":
         return {**matrix((0,), (1,)), "kind": OUTPUT}
     if attribute == "lora_embeddings_b":
         return matrix((0,), (1,))
-    # A subclass may call its table otherwise.
+    # A subclass may have another name for its table.
     if attribute in ("embeddings", "lora_embeddings_a") or tuple(shape) == (layer.input_dim, layer.output_dim):
         return {**matrix((0,), (1,)), "kind": EMBEDDING}
     return _scale(attribute)
@@ -166,17 +166,17 @@ def _norm(layer, attribute, shape, variable):
 
 
 def of_norm(name):
-    """Whether a norm multiplies by what has this name, or adds it."""
+    """Whether a norm multiplies by the variable with this name ("scale") or adds it ("offset")."""
     return "offset" if name in ("beta", "bias", "offset", "shift") else "scale"
 
 
 def _slopes(layer, attribute, shape, variable):
-    """PReLU has one number for each unit, whatever their shape."""
+    """The slopes of PReLU: one number for each unit, whatever their shape."""
     return {"kind": OTHER}
 
 
 def _experts(layer, attribute, shape):
-    """Kernels of a mixture of experts: (experts, inputs, outputs) of a layer that says how many experts it has."""
+    """Kernels of a mixture of experts: (experts, inputs, outputs) in a layer that has `num_experts`."""
     experts = getattr(layer, "num_experts", None)
     if len(shape) != 3 or isinstance(experts, bool) or not isinstance(experts, int) or shape[0] != experts:
         return None
@@ -186,13 +186,13 @@ def _experts(layer, attribute, shape):
 
 
 def is_embedding(layer):
-    """Whether its own weights are tables: of tokens, positions and the like."""
+    """Whether the weights that it holds directly are tables of tokens, positions and the like."""
     bases = {cls.__name__ for cls in type(layer).__mro__ if cls.__module__.startswith("keras.")}
     return "Embedding" in bases or type(layer).__name__.endswith(("Embedding", "Embeddings"))
 
 
 def _by_class_name(layer, attribute, shape):
-    """Layers of others whose class is called an embedding or a norm: tables of positions, scales and the like."""
+    """Custom layers whose class is called an embedding or a norm: tables of positions, scales and the like."""
     name = type(layer).__name__
     if name.endswith(("Norm", "Normalization")):
         return {"kind": NORM, "purpose": of_norm(attribute), "source": f"class {name}"}
@@ -202,7 +202,7 @@ def _by_class_name(layer, attribute, shape):
 
 
 def _torch(layer, attribute, shape, variable):
-    """A torch module has its outputs first; its class is known by its name, since torch may not be installed."""
+    """A torch module has its outputs first. Its class is found by name, since torch may not be installed."""
     for module in layer.module.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter is variable.value:
@@ -233,7 +233,7 @@ def _of_module(module, name, shape):
     return None
 
 
-# By the names of Keras's classes, some of which have no public name. A user's subclass has one of them as a base.
+# By the names of Keras's classes, since some are not public. A user's subclass has one of them as a base.
 RULES = {
     "EinsumDense": _einsum,
     "Dense": _dense,
@@ -256,7 +256,7 @@ RULES = {
 
 
 def fused(parents, role):
-    """How many projections a parent computes with the kernel of this layer, as (axis, count); or None."""
+    """The number of projections that a parent computes with this layer's kernel, as (axis, count), or None."""
     for parent, attribute in parents:
         count = _fused(parent, attribute)
         if count is not None and role["outputs"]:
@@ -269,8 +269,10 @@ def _fused(layer, attribute):
 
 
 def of_attention(parents, role, shape):
-    """The axis that is the heads of an attention layer, and what it has the kernel for, as the layer says that holds
-    this one; nothing if none does."""
+    """The axis of the heads of attention, and the purpose of the kernel, according to the layer that holds this layer.
+
+    Empty if no parent is an attention layer.
+    """
     found: dict = {}
     for parent, attribute in parents:
         counts = {v for k, v in vars(parent).items() if k.endswith("_heads") and isinstance(v, int)}
@@ -279,7 +281,7 @@ def of_attention(parents, role, shape):
             None,
         )
         if axis is not None:
-            # A layer is in a list of its parent's layers too, which says nothing of its purpose.
+            # A parent also has a list of its layers, which says nothing about the purpose.
             words = attribute.split("_")
             purpose = next((word for word in ATTENDS if word in words), found.get("purpose"))
             found = {"heads": found.get("heads", axis), "purpose": purpose}

@@ -1,4 +1,4 @@
-"""How many levels before its output each variable of a model stands."""
+"""How many levels there are between each variable of a model and the output."""
 
 from collections import defaultdict
 from typing import Any
@@ -8,7 +8,7 @@ from keras_adaptive.groups.graph import is_stack, model_in
 
 
 class Levels:
-    """The variables of a model by their depth: how many levels with a kernel come after theirs."""
+    """The variables of a model by depth: the number of levels with a kernel after theirs."""
 
     def __init__(self, model):
         self.depths: dict[Any, int] = defaultdict(int)
@@ -18,17 +18,17 @@ class Levels:
         deepest = max(self.depths.values(), default=0)
         for variable in [*self.embeddings, *(v for v in model.weights if id(v) not in self.variables)]:
             self._place(variable, deepest)
-        # A shared layer leaves depths without a variable.
+        # A shared layer may leave a depth without a variable.
         order = sorted({self.depths[key] for key in self.variables}, reverse=True)
         self.levels = [[v for key, v in self.variables.items() if self.depths[key] == depth] for depth in order]
 
     def _place(self, variable, depth):
-        """A layer that is called several times is where it is called first."""
+        """Places a variable. One of a layer that is called several times stays at the first call."""
         self.variables[id(variable)] = variable
         self.depths[id(variable)] = max(self.depths[id(variable)], depth)
 
     def _descend(self, model, depth):
-        """Places the variables of a model after which `depth` levels come; returns how many come after its inputs."""
+        """Places the variables of a model that `depth` levels follow; returns how many levels follow its inputs."""
         needs: dict[Any, int] = defaultdict(lambda: depth)
         for part in reversed(parts_of(model, is_last=depth == 0)):
             if part.kind == "others":
@@ -53,7 +53,7 @@ class Levels:
             return before
         self._take(node, after)
         if node.embeds:
-            # Looked up first, it is on the first level; called on what layers made, it is an output layer.
+            # Called on tokens it is on the first level; called on the outputs of layers it is an output layer.
             return after + bool(_projections(node.layer) and any(n.weighted for n in node.before))
         return after + bool(node.kernels)
 
@@ -64,14 +64,14 @@ class Levels:
                 self._place(variable, 0)
             elif node.embeds:
                 self.embeddings.append(variable)
-                # The first level is as deep as that, also where nothing else stands on it.
+                # The first level is at least this deep, even if it holds nothing else.
                 self.depths["embeddings"] = max(self.depths["embeddings"], depth)
             else:
                 self._place(variable, depth)
 
 
 def merged(levels, most):
-    """At most so many levels: neighbours are merged evenly; the last level, the output's, stays alone."""
+    """At most `most` levels: neighbours are merged evenly. The last level, that of the output, stays separate."""
     if most is None or len(levels) <= most:
         return levels
     *earlier, last = levels
@@ -89,6 +89,6 @@ def _pass_on(needs, nodes, depth):
 
 
 def _projections(layer):
-    """The weights of an embedding's output side that are its own."""
+    """The weights of an embedding that only its output side uses."""
     found = [] if layer is None else [getattr(one, "reverse_embeddings", None) for one in layer._flatten_layers()]
     return [variable for variable in found if variable is not None]

@@ -6,7 +6,7 @@ from keras_adaptive.groups.layers import is_embedding
 
 
 def walk(layer, seen=None):
-    """The layer and all that it is made of, in the order in which they were made."""
+    """The layer and all layers inside it, in the order in which they were created."""
     seen = set() if seen is None else seen
     if id(layer) in seen:
         return
@@ -17,7 +17,7 @@ def walk(layer, seen=None):
 
 
 def parts(layer):
-    """The layers that are attributes of this one, or in its lists and dictionaries."""
+    """The layers that are attributes of this layer, or in its lists and dictionaries."""
     found = list(layer.layers) if isinstance(layer, keras.Model) else []
     held = list(vars(layer).values())
     while held:
@@ -41,14 +41,14 @@ def has_kernel(weights):
 
 
 class UnknownOutput(ValueError):
-    """A model, or a layer that makes an output, of which it is not known by which of its layers."""
+    """It is not known which layers of a model, or of a layer that makes an output, compute the output."""
 
 
 def output_layers(layer):
-    """The layers with a kernel that make what this one gives.
+    """The layers with a kernel that compute the output of this layer.
 
     Raises:
-        UnknownOutput: it is made of several layers with kernels, and not functional.
+        UnknownOutput: if it has several layers with kernels and is not functional.
     """
     if getattr(layer, "outputs", None):
         makers = [_maker(output) for output in keras.tree.flatten(layer.outputs)]
@@ -56,7 +56,7 @@ def output_layers(layer):
     within = list(walk(layer))
     if any(getattr(part, "tie_weights", False) for part in within):
         return []
-    # A wrapper's own weights, such as SpectralNormalization's vector, serve the kernel of the layer inside.
+    # The weights of a wrapper, such as SpectralNormalization's vector, belong to the kernel of the layer inside.
     inner = [part for part in within if not is_embedding(part) and not isinstance(part, keras.layers.Wrapper)]
     with_kernel = [part for part in inner if has_kernel(own_weights(part))]
     if len(with_kernel) > 1:
@@ -65,7 +65,7 @@ def output_layers(layer):
 
 
 def _maker(tensor):
-    """The layer with a kernel that a symbolic tensor comes from, through what has one input only."""
+    """The layer with a kernel that a symbolic tensor comes from, through operations with a single input."""
     while True:
         operation, node_index, _ = tensor._keras_history
         if isinstance(operation, keras.Layer) and has_kernel(operation.weights):
@@ -77,13 +77,13 @@ def _maker(tensor):
 
 
 def outputs_of(models, variables):
-    """The places of the variables that belong to the output layers of the model which they are trained in.
+    """The places of the variables that belong to the output layers of the trained model.
 
-    That is the smallest model with all of them; where several are equally small, what is an output of each counts. A
-    model which is not functional does not tell.
+    The trained model is the smallest one that has all variables. If several are equally small, only the outputs that
+    they share count. The outputs of a model that is not functional are unknown.
     """
     wanted = {id(variable) for variable in variables}
-    # A model whose constructor raised may still be there, without what `weights` needs.
+    # A model whose constructor raised may still exist, without what `weights` needs.
     built = [model for model in models if wanted and vars(model).get("built")]
     holding = [(len(model.weights), model) for model in built if wanted <= {id(weight) for weight in model.weights}]
     smallest = min((size for size, _ in holding), default=None)

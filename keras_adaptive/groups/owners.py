@@ -1,7 +1,8 @@
-"""Which layers own a variable, and which layers hold those: found among the objects of the process.
+"""Which layers own a variable, and which layers hold those layers: found among the objects of the process.
 
-Keras gives an optimizer variables and no layers. So one pass is made over what Python's garbage collector tracks, which
-takes about a tenth of a second. It needs nothing from the user in `fit`, in a loop of one's own, or under a strategy.
+Keras gives an optimizer variables and no layers. So one pass goes over all objects that Python's garbage collector
+tracks, which takes about a tenth of a second. It needs nothing from the user in `fit`, in a custom loop, or under a
+strategy.
 """
 
 import gc
@@ -18,8 +19,8 @@ class Owners:
     """What was found.
 
     Attributes:
-        of_variable: by the variable's place among those that were asked about: pairs of a layer and the attribute by
-            which it holds the variable, without leading underscores.
+        of_variable: by the variable's place in the list that was given: pairs of a layer and the attribute that holds
+            the variable, without leading underscores.
         parents: by the id of a layer: pairs of a layer that holds it and the attribute.
         models: all models.
     """
@@ -30,7 +31,7 @@ class Owners:
 
 
 def find(variables, paths) -> Owners:
-    """The owners of these variables, which are Keras's or the backend's own."""
+    """The owners of these variables, which are variables of Keras or of the backend."""
     found = Owners()
     if not any(map(_may_have_an_owner, variables, paths)):
         return found
@@ -54,12 +55,12 @@ def find(variables, paths) -> Owners:
 
 
 def hidden() -> bool:
-    """Whether objects are out of the garbage collector's sight, by `gc.freeze()`, so that owners may be."""
+    """Whether `gc.freeze()` hides objects from the garbage collector, and so may hide owners."""
     return gc.get_freeze_count() > 0
 
 
 def _may_have_an_owner(variable, path):
-    """A layer gives its name to the paths of its variables; TorchModuleWrapper's have a name that Keras made."""
+    """Whether a layer may own it: layers add their name to the path. For TorchModuleWrapper Keras makes up a name."""
     if not isinstance(variable, keras.Variable) or "/" in path:
         return True
     return keras.backend.backend() == "torch" and path.startswith("variable")
@@ -67,7 +68,7 @@ def _may_have_an_owner(variable, path):
 
 def _layers():
     classes, things = _subclasses(keras.layers.Layer), gc.get_objects()
-    # By the type, since reading `__class__` of a proxy may run what it stands for. There may be millions.
+    # By the type, since `__class__` of a proxy may run code of its target. There may be millions of objects.
     return list(itertools.compress(things, map(classes.__contains__, map(type, things))))
 
 
@@ -76,7 +77,7 @@ def _subclasses(cls):
 
 
 def _held(layer):
-    """Attribute and value of all that a layer holds, in lists and dictionaries too; what is only tracked comes last."""
+    """Attribute and value of all that a layer holds, also in lists and dictionaries. Tracking lists come last."""
     for attribute, value in sorted(vars(layer).items(), key=lambda pair: _is_tracked(pair[0])):
         named = value.items() if attribute == "_modules" else [(attribute, value)]
         for name, one in named:
@@ -85,7 +86,7 @@ def _held(layer):
 
 
 def _is_tracked(attribute):
-    """Whether Keras or TensorFlow lists there what a layer holds, by whatever attribute that was set."""
+    """Whether Keras or TensorFlow uses the attribute to list what a layer holds under other attributes."""
     return attribute.startswith("_self_") or attribute in (
         "_trainable_variables",
         "_non_trainable_variables",

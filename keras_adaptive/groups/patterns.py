@@ -1,12 +1,12 @@
-"""Regular expressions from a file: those that could be searched for ever are refused by their form.
+"""Regular expressions from a file: those whose search may never end are refused by their form.
 
-Python's `re` has no time limit. It tries all ways in which repeated parts can share a text, so that (a+)+$ takes twice
-as long for each further letter.
+Python's `re` has no time limit. It tries all ways to split a text among repeated parts, so (a+)+$ takes twice as long
+for each further letter.
 """
 
 import re
 
-# Each takes as many steps as a path is long, times those of the others.
+# Each repeated part multiplies the steps of a search by the length of the path.
 MOST_REPEATS = 3
 QUANTIFIER = re.compile(r"(?:[*+?]|\{\d*(?:,\d*)?\})[?+]?")
 OPENING = re.compile(r"\((\?(P=|\()|\?(P<\w+>|<?[=!]|[a-zA-Z-]*:?|>))?")
@@ -14,11 +14,11 @@ CHARACTERS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 
 
 def from_file(name: str, pattern: str) -> str:
-    """The pattern of a config; the user's own are not limited.
+    """The pattern of a config. Patterns that users write in code are not limited.
 
     Raises:
-        ValueError: a part that may match texts of several lengths is repeated, there are more than MOST_REPEATS parts
-            without a limit, or it refers to what an earlier part matched.
+        ValueError: if a part that may match texts of several lengths is repeated, if more than MOST_REPEATS parts
+            repeat without a limit, or if the pattern refers to what an earlier part matched.
     """
     reason = _reason(pattern)
     if reason:
@@ -32,14 +32,14 @@ def from_file(name: str, pattern: str) -> str:
 
 
 def _found(part: re.Pattern, pattern: str, place: int) -> re.Match:
-    """What is at this place of a pattern that `re` has accepted."""
+    """The match at this place of a pattern that `re` has accepted."""
     found = part.match(pattern, place)
     assert found is not None
     return found
 
 
 def _reason(pattern):
-    """What makes it unsafe, in words, or None. It is known to be a regular expression."""
+    """What makes it unsafe, or None. It is already known to be a regular expression."""
     varies = [False]
     unit_varies, repeats, place = False, 0, 0
     while place < len(pattern):

@@ -1,6 +1,6 @@
-"""What a variable is: the one answer for all that treat embeddings, kernels, biases and norms differently.
+"""What a variable is: one answer for all parts that treat embeddings, kernels, biases and norms differently.
 
-The layer that owns a variable decides, not its name: names are the last resort, and `Role.source` says so.
+The layer that owns a variable decides, not its name. Names are the last resort, and then `Role.source` says so.
 """
 
 import math
@@ -18,7 +18,7 @@ from keras_adaptive.groups.roles_of_0_1_0 import VERSION as VERSION_0_1
 __all__ = ["BIAS", "EMBEDDING", "KERNEL", "KINDS", "NORM", "OTHER", "OUTPUT", "Role", "decide"]
 
 Axes = tuple[int, ...]
-# What is stored of a role with the optimizer; path and shape stand beside it.
+# The fields of a role that are stored with the optimizer, beside path and shape.
 FIELDS = ("kind", "inputs", "outputs", "batch", "apart", "parts", "heads", "purpose", "source")
 
 
@@ -29,17 +29,17 @@ class Role:
     Attributes:
         path, shape: of the variable.
         kind: "embedding", "output" (the kernel of a model's output layer), "bias", "norm" (scales and offsets),
-            "kernel", or "other": what is no matrix, or not known to be one.
-        inputs, outputs: the axes of a layer's inputs and of its outputs, which are the rows and the columns of its
-            matrix. Empty for what is no matrix.
-        batch: axes along which each place has a matrix of its own, such as the experts of a mixture.
-        apart: those of the others that are axes for themselves to optimizers which treat each axis of a tensor by
-            itself, such as the places of a convolution. The other inputs are one axis to them, and the other outputs.
-        parts: an axis and how many matrices stand one after the other along it, such as the gates of an LSTM; or None.
-        heads: the axis that is the heads of attention, or None.
-        purpose: "query", "key" or "value" for a kernel of attention with heads, "scale" or "offset" for what a norm
-            multiplies by or adds; or None.
-        source: what says so, in words.
+            "kernel", or "other" (not a matrix, or not known to be one).
+        inputs, outputs: the axes of a layer's inputs and outputs, which are the rows and columns of its matrix. Empty
+            for variables that are not matrices.
+        batch: axes along which each place has a separate matrix, such as the experts of a mixture.
+        apart: axes that stay separate for optimizers that treat each axis of a tensor separately, such as the spatial
+            axes of a convolution. For them, the other inputs are one axis, and so are the other outputs.
+        parts: an axis, and how many matrices stand one after the other along it, such as the gates of an LSTM; or None.
+        heads: the axis of the heads of attention, or None.
+        purpose: "query", "key" or "value" for a kernel of attention with heads, "scale" or "offset" for a norm's factor
+            or summand; or None.
+        source: where this comes from: a layer, a group, the name or the shape.
     """
 
     path: str
@@ -56,19 +56,19 @@ class Role:
 
     @classmethod
     def of(cls, decision: Mapping[str, Any]) -> "Role":
-        """The role of a variable as it was decided; JSON makes lists of tuples."""
+        """The role of a variable as it was decided. JSON turns tuples into lists, which are turned back here."""
         stored: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in decision["role"].items()}
         return cls(decision["path"], tuple(decision["shape"]), **stored)
 
     @property
     def stored(self) -> dict[str, Any]:
-        """What `decide` returns of it."""
+        """The role as `decide` returns it."""
         return {name: getattr(self, name) for name in FIELDS}
 
     def seen_by(self, *askers: str) -> "Role":
-        """The role for these parts of the package, of which the first that says anything counts.
+        """The role as these parts of the package see it. The first part that has a view of its own counts.
 
-        It is the same for all, but in version 0.1.0 they disagreed.
+        All parts see the same role, except in a state of version 0.1.0, where they disagreed.
         """
         if self.source != roles_of_0_1_0.SOURCE:
             return self
@@ -86,7 +86,7 @@ class Role:
 
     @property
     def matrices(self) -> tuple[int, int, int] | None:
-        """The rows and columns of its matrices, and how many there are; None for what is no matrix."""
+        """The rows, the columns and the number of its matrices; None if it is not a matrix."""
         if not self.is_matrix:
             return None
         rows, columns, count = (self._size(axes) for axes in (self.inputs, self.outputs, self.batch))
@@ -103,9 +103,9 @@ def decide(variables: Sequence[Any], described: Sequence[dict], said: Sequence[d
     Args:
         variables: Keras's variables, or the backend's own.
         described: for each its "path" and "shape".
-        said: for each what its groups say together, of which "role", "inputs", "outputs" and "batch" count here.
-        known: what this function returned before the optimizer was saved, which stands for those variables;
-            VERSION_0_1 for an optimizer that was saved by that version, whose matrices it keeps; or None.
+        said: for each the arguments that its groups give. "role", "inputs", "outputs" and "batch" count here.
+        known: what this function returned before the optimizer was saved, which holds for those variables; VERSION_0_1
+            for an optimizer that was saved by that version, whose matrices stay the same; or None.
 
     Raises:
         ValueError: for axes of a group that do not fit its variable.
@@ -130,14 +130,14 @@ def decide(variables: Sequence[Any], described: Sequence[dict], said: Sequence[d
 
 
 def _inner(owners):
-    """Without the wrappers, such as SpectralNormalization, that hold what the layer inside of them owns."""
+    """The owners without wrappers, such as SpectralNormalization, that hold the variables of the layer inside."""
     layers_inside = {id(layer.layer) for layer, _ in owners if isinstance(layer, keras.layers.Wrapper)}
     inner = [(layer, attribute) for layer, attribute in owners if not isinstance(layer, keras.layers.Wrapper)]
     return inner if any(id(layer) in layers_inside for layer, _ in inner) else owners
 
 
 def _found(found, place, described, outputs, variable):
-    """The role as the owners say, or else the name or the shape."""
+    """The role according to the owners, or else to the name or the shape."""
     path, shape = described["path"], tuple(described["shape"])
     said: dict[tuple, dict] = {}
     for layer, attribute in _inner(found.of_variable.get(place, ())):
@@ -162,7 +162,7 @@ def _found(found, place, described, outputs, variable):
 
 
 def _by_name(path, shape):
-    """Where no layer says anything: by the variable's own name, and then by its shape."""
+    """The role of a variable without a known layer: by its own name, and then by its shape."""
     name = path.split("/")[-1].split(":")[0]
     if name in ("gamma", "beta", "scale"):
         return {"kind": NORM, "purpose": layers.of_norm(name), "source": f"name {name}"}
@@ -183,7 +183,7 @@ def _by_name(path, shape):
 
 
 def _stated(said, described, role):
-    """The role as groups say: its kind, its axes, or both; the axes that they do not name follow from the others."""
+    """The role with the kind and the axes that groups give. Axes that they do not name follow from the others."""
     path, shape = described["path"], tuple(described["shape"])
     if "role" in said:
         role = role | {"kind": said["role"], "source": "group"}
@@ -196,7 +196,7 @@ def _stated(said, described, role):
     inputs: Any = axes.get("inputs")
     outputs: Any = axes.get("outputs")
     if inputs is None and outputs is None:
-        # Only the batch axes were named: the outputs are what they were, or the last axis.
+        # Only the batch axes were named: the outputs stay the same, or are the last axis.
         outputs = tuple(axis for axis in role["outputs"] if axis not in batch) or tuple(rest[-1:])
     if outputs is None:
         outputs = tuple(axis for axis in rest if axis not in inputs)
@@ -212,7 +212,7 @@ def _stated(said, described, role):
 
 
 def _places(name, axes, path, shape):
-    """Axes counted from the start; those below 0 are counted from the end."""
+    """The axes counted from the start; negative ones were counted from the end."""
     if any(not -len(shape) <= axis < len(shape) for axis in axes):
         raise ValueError(
             f"`{name}` of a group must be axes of {path!r}, which has the shape {shape}; correct them. "

@@ -1,6 +1,6 @@
-"""What version 0.1.0 took a variable for: by its name, and each part of the package by a rule of its own.
+"""The roles of version 0.1.0, which went by names, with a different rule in each part of the package.
 
-An optimizer that it saved keeps that: the shapes and dtypes of its slots, and its steps.
+An optimizer that was saved by it keeps these roles, and so the shapes and dtypes of its slots, and its steps.
 """
 
 import re
@@ -14,7 +14,7 @@ SOURCE = f"version {VERSION}"
 
 
 def legacy(path: str, shape: Sequence[int]) -> dict[str, Any]:
-    """The role that optimizers saw, with each axis for itself where axes are treated one by one."""
+    """The role that optimizers saw. Each axis is separate for optimizers that treat axes separately."""
     if _is_vector(path, shape):
         return complete({"kind": BIAS, "apart": tuple(range(len(shape))), "source": SOURCE})
     layer = ["", *path.split("/")][-2]
@@ -24,7 +24,7 @@ def legacy(path: str, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def seen_by(asker: str, path: str, shape: Sequence[int]) -> dict[str, Any]:
-    """What this part of the package saw otherwise, as fields of a `Role`."""
+    """Where this part of the package saw another role: the fields of a `Role` that differ."""
     return _SEEN[asker](path, shape) if asker in _SEEN else {}
 
 
@@ -37,12 +37,12 @@ def _embedding_if(is_embedding):
 
 
 def _tiger(path, shape):
-    """Steps in units of a row's root mean square, but for vectors."""
+    """Steps in units of the root mean square of a row, except for vectors."""
     return {"kind": EMBEDDING} if "embeddings" in path and not _is_vector(path, shape) else {}
 
 
 def _adam_mini(path, shape):
-    """Blocks: a scale as a whole, a row of an embedding, a head of queries and keys, and else an output neuron."""
+    """Blocks: all of a scale, a row of an embedding, a head of queries and keys, else an output neuron."""
     layer, name = ["", *path.lower().split(":")[0].split("/")][-2:]
     ndim, axes = len(shape), tuple(range(len(shape)))
     words = set(re.findall("[a-z]+", f"{layer} {name}")) if ndim == 3 else set()
@@ -61,10 +61,10 @@ def _adam_mini(path, shape):
 _SEEN: dict[str, Callable[[str, Sequence[int]], dict[str, Any]]] = {
     "AdamMini": _adam_mini,
     "Tiger": _tiger,
-    # Which slots were never in eight bits.
+    # Slots of these were never in eight bits.
     "slots": _embedding_if(lambda path: any("embedding" in part.lower() for part in path.split("/")[-2:])),
-    # By the pattern that was its default.
+    # The default pattern of CowClip.
     "CowClip": _embedding_if(lambda path: re.search("embeddings$", path) is not None),
-    # Of which tables it was noted which update each row's slots are of.
+    # Tables that stored the last step of each row.
     "rows": _embedding_if(lambda path: path.split(":")[0].endswith("embeddings")),
 }

@@ -1,6 +1,6 @@
 """Learning rate schedules, for `learning_rate` and for `weight_decay`; `OneCycle` has its own file.
 
-In the equations k is the number of updates done: 0 for the first update.
+In the equations, k is the number of updates before this one: 0 for the first update.
 """
 
 import keras
@@ -20,14 +20,15 @@ class WarmupSchedule(Schedule):
         k >= w, counts "after":  eta = schedule(k - w)
         k >= w, counts "with":   eta = schedule(k)
 
-    "after" is what the TensorFlow implementations of LARS do: the rate goes on from the peak. "with" is BERT's form,
-    and LAMB's for BERT: the schedule counts the warm-up too, so that after it the rate falls at once to schedule(w).
+    "after" is the form of the TensorFlow implementations of LARS: the schedule starts from its peak after the warm-up.
+    "with" is the form of BERT, and of LAMB for BERT: the schedule counts the warm-up too, so after the warm-up the rate
+    falls at once to schedule(w).
 
     Args:
-        schedule: what follows: a real number of at least 0 or a LearningRateSchedule.
-        warmup_steps: w, a whole number of updates of at least 0; 0 is no warm-up.
+        schedule: the schedule after the warm-up: a real number of at least 0 or a LearningRateSchedule.
+        warmup_steps: w, a whole number of updates of at least 0; with 0 there is no warm-up.
         start: s, the rate of the first update, at least 0. Default 0.0.
-        counts: "after" or "with": where the schedule's own count begins. Default "after".
+        counts: "after" or "with": whether the schedule counts updates after the warm-up, or with it. Default "after".
 
     Raises:
         ValueError, TypeError: for an argument out of range or of the wrong kind.
@@ -69,15 +70,15 @@ class PolynomialDecay(Schedule):
 
         eta = end + (learning_rate - end) (1 - min(k, decay_steps) / decay_steps)^power
 
-    LARS decays with power 2 to the end of training, LAMB and BERT with power 1, both after a `WarmupSchedule`. For BERT
-    decay_steps are all updates and `counts="with"`. TensorFlow's LARS has one step more than there are after the
-    warm-up, and ends at 0.0001.
+    LARS decays with power 2 until the end of training, LAMB and BERT with power 1, all after a `WarmupSchedule`. For
+    BERT, decay_steps is the number of all updates, with `counts="with"`. TensorFlow's LARS has one decay step more than
+    there are updates after the warm-up, and ends at 0.0001.
 
     Args:
-        learning_rate: at k = 0: a real number of at least 0.
+        learning_rate: the rate at k = 0: a real number of at least 0.
         decay_steps: a whole number of updates of at least 1, after which the rate is `end`.
         end: the last rate, at least 0. Default 0.0.
-        power: above 0. Default 1.0.
+        power: the exponent, above 0. Default 1.0.
 
     Raises:
         ValueError, TypeError: for an argument out of range or of the wrong kind.
@@ -117,7 +118,7 @@ class WarmupStableDecay(Schedule):
                  eta = end + (learning_rate - end) (1 - sqrt(p))      shape "1-sqrt"
 
     Args:
-        learning_rate: of the stable phase: a real number of at least 0.
+        learning_rate: the rate of the stable phase: a real number of at least 0.
         warmup_steps: a whole number of updates of at least 0.
         stable_steps: a whole number of updates of at least 0.
         decay_steps: a whole number of updates of at least 1, after which the rate is `end`.
@@ -169,13 +170,13 @@ class WarmupStableDecay(Schedule):
 class InverseSquareRoot(Schedule):
     """A rate that falls with the root of the number of updates, and has no end.
 
-    With t = k + 1, the number of the update from 1, and w = warmup_steps:
+    With t = k + 1, the number of the update counted from 1, and w = warmup_steps:
 
         t < w:   eta = learning_rate t / w           warmup "linear"
                  eta = learning_rate                 warmup "constant"
         t >= w:  eta = learning_rate sqrt(w / t)
 
-    The Transformer's is `InverseSquareRoot((d * w) ** -0.5, w)` for models of width d. T5's is
+    The Transformer's schedule is `InverseSquareRoot((d * w) ** -0.5, w)` for models of width d. T5's is
     `InverseSquareRoot(0.01, 10000, "constant")`. With w = 1 it is the alpha / sqrt(t) of the proofs for Adam and
     AMSGrad.
 

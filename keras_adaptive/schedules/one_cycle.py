@@ -1,4 +1,4 @@
-"""The schedule of one cycle over the whole training."""
+"""The schedule with one cycle over the full training."""
 
 import itertools
 import math
@@ -21,18 +21,18 @@ class OneCycle(Schedule):
         to low / final_divisor at k = total_steps - 1                                       phases 2
         to low at k = 2 a, to low / final_divisor at k = total_steps - 1                    phases 3
 
-    and stays there. From u to v, while p goes from 0 to 1, it is v + (u - v) (1 - p) with shape "linear" and
-    v + (u - v) (1 + cos(pi p)) / 2 with shape "cosine". The paper's own is `phases=3, shape="linear"`; fastai
-    made the other form, and torch's OneCycleLR has both, with these numbers. The momentum, which they move the other
-    way, stays.
+    and stays there. From a rate u to a rate v, while p goes from 0 to 1, the rate is v + (u - v) (1 - p) with shape
+    "linear", and v + (u - v) (1 + cos(pi p)) / 2 with shape "cosine". The paper's form is `phases=3, shape="linear"`.
+    fastai made the other form, and torch's OneCycleLR has both, with these numbers. They also move the momentum the
+    other way; here it stays constant.
 
     Args:
         learning_rate: the largest rate: a real number of at least 0.
-        total_steps: the updates of the training: a whole number of at least 1.
-        warmup_fraction: which part of them goes up, above 0 and at most 1. Every phase must take some of the way.
-            Default 0.3.
-        initial_divisor: how many times smaller the first rate is, above 0. Default 25.0.
-        final_divisor: how many times smaller than the first the last rate is, above 0. Default 10000.0.
+        total_steps: the number of updates of the training: a whole number of at least 1.
+        warmup_fraction: the fraction of the updates in which the rate rises, above 0 and at most 1. It must leave
+            updates for every phase. Default 0.3.
+        initial_divisor: learning_rate divided by the first rate, above 0. Default 25.0.
+        final_divisor: the first rate divided by the last rate, above 0. Default 10000.0.
         shape: "cosine" or "linear". Default "cosine".
         phases: 2 or 3. Default 2.
 
@@ -86,7 +86,7 @@ class OneCycle(Schedule):
             )
 
     def _knots(self):
-        """Between which rates it goes, and at which k it is there."""
+        """The rates between which it moves, each with its k."""
         low, top = self.learning_rate / self.initial_divisor, self.warmup_fraction * self.total_steps - 1
         between = [(2 * top, low)] if self.phases == 3 else []
         return [(0, low), (top, self.learning_rate), *between, (self.total_steps - 1, low / self.final_divisor)]

@@ -39,7 +39,7 @@ def _rows(table, *names):
     return lambda batch: dict(zip(names, table[batch], strict=True)) if batch in table else None
 
 
-# What each is published for, and the recipe of a batch.
+# The batches that each recipe is published for, and a function that returns the recipe of a batch.
 _RECIPES = {
     "resnet50-lars-tpu": ("up to 16384, 32768 and above", _lars_on_tpu),
     "resnet50-lars-mlperf": (
@@ -67,18 +67,18 @@ def recipe(name: str, batch: int) -> dict[str, Any]:
 
             "resnet50-lars-tpu": TensorFlow's ResNet-50 for TPU, LARS. Decay with power 2.
             "resnet50-lars-mlperf": MLPerf's reference points for ResNet-50 and LARS. Decay with power 2.
-            "bert-lamb-mlperf": MLPerf's reference points for BERT-Large and LAMB without warm-up, which go on from a
-                checkpoint. Linear decay, epsilon 1e-6.
+            "bert-lamb-mlperf": MLPerf's reference points for BERT-Large and LAMB, starting from a checkpoint and
+                without warm-up. Linear decay, epsilon 1e-6.
             "albert-lamb": ALBERT's pretraining.
 
-        batch: the examples of an update, for which there is a recipe.
+        batch: the number of examples per update, one that there is a recipe for.
 
     Returns:
-        A dictionary with "learning_rate" (the peak), "warmup_epochs" or "warmup_steps" where there is a warm-up, and
-        what else is published.
+        A dictionary with "learning_rate" (the peak), "warmup_epochs" or "warmup_steps" if there is a warm-up, and the
+        other published hyperparameters.
 
     Raises:
-        ValueError, TypeError: for a name that is unknown or a batch that the recipe is not published for.
+        ValueError, TypeError: for an unknown name, or a batch that the recipe is not published for.
 
     Source: tensorflow/tpu, models/official/resnet/lars_util.py; mlcommons/logging, reference convergence points of
     training 2.0 and 2.1; Lan et al., ICLR 2020.
@@ -108,8 +108,8 @@ def scale_learning_rate(base, base_batch, batch, rule="linear"):
 
     Args:
         base: the learning rate that was tuned: a finite real number above 0.
-        base_batch: the examples of an update that it was tuned for, at least 1.
-        batch: the examples of an update now, at least 1.
+        base_batch: the number of examples per update that it was tuned for, at least 1.
+        batch: the number of examples per update now, at least 1.
         rule: "linear" or "sqrt". Default "linear".
 
     Returns:
@@ -131,7 +131,7 @@ def scale_learning_rate(base, base_batch, batch, rule="linear"):
 
 
 class Warmup(NamedTuple):
-    """What `legw` returns: the peak, and the warm-up in updates and in epochs."""
+    """The result of `legw`: the peak, and the warm-up in updates and in epochs."""
 
     learning_rate: float
     warmup_steps: int
@@ -140,21 +140,21 @@ class Warmup(NamedTuple):
 
 @backends.opaque
 def legw(learning_rate, warmup_epochs, base_batch, batch, examples):
-    """Linear-epoch gradual warm-up: what a larger batch needs, from a small batch that was tuned.
+    """Linear-epoch gradual warm-up: the hyperparameters of a larger batch from those of a small, tuned batch.
 
     With s = batch / base_batch:
 
         learning rate = learning_rate sqrt(s),   warm-up epochs = warmup_epochs s
 
-    An epoch has s times fewer updates, so the updates of the warm-up stay as many as they were. The decay is that of
-    the small batch, in epochs.
+    An epoch has s times fewer updates, so the warm-up has as many updates as before. The decay stays that of the small
+    batch, counted in epochs.
 
     Args:
         learning_rate: the peak that was tuned: a finite real number above 0.
         warmup_epochs: the warm-up that was tuned, in epochs, at least 0.
-        base_batch: the examples of an update that they were tuned for, at least 1.
-        batch: the examples of an update now, at least 1.
-        examples: the examples of an epoch, at least 1.
+        base_batch: the number of examples per update that they were tuned for, at least 1.
+        batch: the number of examples per update now, at least 1.
+        examples: the number of examples per epoch, at least 1.
 
     Returns:
         A named tuple: learning_rate, warmup_steps, warmup_epochs.

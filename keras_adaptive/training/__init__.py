@@ -1,1 +1,1 @@
-"""What stands around an optimizer: one tool a file."""
+"""Tools around an optimizer, one per file."""

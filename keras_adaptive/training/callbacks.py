@@ -10,20 +10,22 @@ from keras_adaptive.core.step import monitor
 class OptimizerMonitor(keras.callbacks.Callback):
     """Puts what the optimizer did into the logs of `fit`: the progress bar, History, CSVLogger and TensorBoard show it.
 
-    The optimizer must be made with `monitor=True`; it may be inside of Keras's LossScaleOptimizer, whose loss scale is
-    shown then and whose left-out updates are not counted. `AdaptiveOptimizer.metrics` says what the numbers are; each
-    is that of the last update. Callbacks of your own that read them must come after this one in the list.
+    The optimizer must be made with `monitor=True`. It may be inside Keras's LossScaleOptimizer: then the logs also have
+    its loss scale, and updates that it skips are not counted. `AdaptiveOptimizer.metrics` says what the numbers are;
+    each is that of the last update. Callbacks of your own that read them must come after this one in the list.
 
     Args:
-        per_layer: also the gradient_norm, update_norm and weight_norm of every variable, by its path. Default False.
-        prefix: of the names in the logs. Default "optimizer/".
-        frequency: None, or after every how many calls of `on_train_batch_end` the logs of that batch get the numbers
-            too. To read them, the program waits for the device, and on JAX `fit` has to put its whole state back into
-            the variables: with 1 at every step. Default None: at the end of an epoch only, which costs next to nothing.
+        per_layer: whether to log the gradient_norm, update_norm and weight_norm of every variable too, by its path.
+            Default False.
+        prefix: the prefix of the names in the logs. Default "optimizer/".
+        frequency: the number of calls of `on_train_batch_end` after which the logs of that batch get the numbers too.
+            Reading them makes the program wait for the device, and on JAX makes `fit` put its full state back into the
+            variables; with 1 that happens at every step. Default None: only at the end of an epoch, which costs next to
+            nothing.
 
     Raises:
-        ValueError, TypeError: for an argument of the wrong kind; and when the training begins, if the model's optimizer
-            is not one of this package or has no `monitor=True`.
+        ValueError, TypeError: for an argument of the wrong kind. When training begins: if the model's optimizer is not
+            one of this package, or was made without `monitor=True`.
 
     Example:
 
@@ -40,7 +42,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
         self.per_layer = checks.flag("per_layer", per_layer)
         self.prefix = prefix if prefix == "" else checks.text("prefix", prefix)
         self.frequency = checks.optional(checks.count)("frequency", frequency)
-        # Keras lets a step begin before the callbacks of the last one are done, if they say that it may.
+        # Keras starts a step before the callbacks of the last one have ended, if all callbacks allow it.
         self.async_safe = self.frequency is None
         self._calls = 0
 
@@ -69,7 +71,7 @@ class OptimizerMonitor(keras.callbacks.Callback):
         self._write(logs)
 
     def _write(self, logs):
-        # On JAX it is `self.model` that puts the state of the running epoch into the variables.
+        # On JAX, reading `self.model` puts the state of the running epoch into the variables.
         outer = self.model.optimizer
         optimizer = wrappers.unwrapped(outer)
         numbers = optimizer.metrics
@@ -85,20 +87,24 @@ class OptimizerMonitor(keras.callbacks.Callback):
 class EvaluationWeights(keras.callbacks.Callback):
     """Evaluates, predicts and saves with the evaluation weights of the optimizer, and trains on with the others.
 
-    For an optimizer whose evaluation weights are not those that it trains: Schedule-Free, DoG, DoWG, and any with
-    `use_ema=True`. During `validation_data`, `evaluate` and `predict` (which take `callbacks` too) the model holds the
-    evaluation weights, and from the end of an epoch to the beginning of the next: callbacks that come after this one in
-    the list, such as `ModelCheckpoint` and `EarlyStopping`, save those. `BackupAndRestore` comes before it, and saves
-    the training weights; so does a `ModelCheckpoint` that saves in the middle of an epoch. After `fit` the model holds
-    the evaluation weights, with this callback or without. When `fit` begins with them, the training weights come back
-    where the optimizer can tell them (Schedule-Free); otherwise training goes on from the evaluation weights.
+    It is for optimizers whose evaluation weights differ from the weights that they train: Schedule-Free, DoG, DoWG, and
+    any optimizer with `use_ema=True`. The model holds the evaluation weights
 
-    Meanwhile the training weights are set aside, in their own memory, so the optimizer's state is never another than
-    it says, and a model that is saved goes on as the one that was not. After an error or an interrupt, the next `fit`
-    with this callback, or with another of its kind, goes on from the training weights.
+    - during `validation_data`, `evaluate` and `predict` (which also take `callbacks`);
+    - from the end of an epoch to the beginning of the next. So callbacks that come after this one in the list, such as
+      `ModelCheckpoint` and `EarlyStopping`, save the evaluation weights. Put `BackupAndRestore` before this one: it
+      saves the training weights. So does a `ModelCheckpoint` that saves in the middle of an epoch;
+    - after `fit`, with or without this callback.
+
+    If `fit` begins with the evaluation weights, the training weights come back where the optimizer can compute them
+    (Schedule-Free). Otherwise training goes on from the evaluation weights.
+
+    While the model holds the evaluation weights, the training weights are stored separately, in additional memory. So
+    the optimizer's state is always consistent, and a model that is saved continues like one that is not. After an error
+    or an interrupt, the next `fit` with such a callback goes on from the training weights.
 
     Raises:
-        ValueError: when training, evaluation or prediction begins, if no optimizer of the model has evaluation weights.
+        ValueError: if no optimizer of the model has evaluation weights, when training, evaluation or prediction begins.
 
     Example:
 
@@ -113,7 +119,7 @@ class EvaluationWeights(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        # How many reasons there are to hold the evaluation weights.
+        # The number of reasons to hold the evaluation weights.
         self._reasons = 0
 
     def on_train_begin(self, logs=None):
@@ -155,7 +161,7 @@ class EvaluationWeights(keras.callbacks.Callback):
                 evaluation.put_back(optimizer)
 
     def _optimizers(self):
-        """Those with evaluation weights that are built, also inside of Keras's wrappers."""
+        """The built optimizers with evaluation weights, also inside Keras's wrappers."""
         known = [
             optimizer
             for optimizer in wrappers.parts(self.model.optimizer)
