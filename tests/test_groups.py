@@ -448,7 +448,7 @@ def test_the_table(case):
 def test_groups_of_another_model_are_refused_beside_one_that_matches(case):
     one, other = (model_of(name) for name in ("one", "other"))
     groups = [no_decay_on_vectors(), *layerwise_decay(other, 0.1)]
-    with pytest.raises(ValueError, match=r"made for a model; the nearest paths are.*one.*Received"):
+    with pytest.raises(ValueError, match=r"made for a model must match too. The nearest paths are.*one.*Received"):
         case.make(groups=groups, weight_decay=0.1).build(one.trainable_variables)
 
 

@@ -1,11 +1,11 @@
-"""Times of calls that alternate, so that what disturbs the machine disturbs all of them."""
+"""Times of alternating calls, so that a disturbance of the machine affects all of them."""
 
 import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
-# After the first call, which compiles.
+# Rounds that are not measured, after the first call, which compiles.
 WARM_UP = 2
 
 
@@ -17,7 +17,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def rounds(calls: Sequence[Callable[[], object]], repeats: int, tick: Callable[[], object]) -> list[list[float]]:
-    """For each call its seconds in each round; a round makes every call once, in turns from the first and the last."""
+    """The seconds of each call in each round. A round makes every call once; every second round goes backwards."""
     times: list[list[float]] = [[] for _ in calls]
     order = list(range(len(calls)))
     was_enabled = gc.isenabled()
@@ -38,5 +38,5 @@ def rounds(calls: Sequence[Callable[[], object]], repeats: int, tick: Callable[[
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """The median over the rounds of how many times as long the one takes as the other."""
+    """The median over the rounds of the ratio of the two times."""
     return statistics.median(a / b for a, b in zip(times, others, strict=True))

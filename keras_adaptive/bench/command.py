@@ -12,10 +12,10 @@ from keras_adaptive.bench import environment, first_step, picture, report, speci
 from keras_adaptive.bench.progress import progress
 
 DESCRIPTION = """
-Measures one update of each optimizer, as `fit` runs it on this device, in turns with Keras's own class and with optax
-or torch.optim. The floor is the time that the bytes which an update must move need at the bandwidth of a triad
-(a + s b) in the same rounds. Times are medians. On TensorFlow the embedding's gradient holds rows, and its floor is
-that of these rows.
+Measures one update of each optimizer, as `fit` runs it on this device, alternating with Keras's class and with optax
+or torch.optim. The floor is the time to move the bytes that an update must move, at the bandwidth of a triad (a + s b)
+in the same rounds. Times are medians. On TensorFlow the gradient of the embedding holds rows only, and the floor counts
+only these rows.
 """
 
 
@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optimizers", default="SGD,RMSprop,Adam", help="such as Adam,SGD:momentum=0.9, or all (default: %(default)s)")
     add("--workloads", default="", help=f"some of: {','.join(workloads.WORKLOADS)} (default: all)")
     add("--options", default="", help="arguments of all of them, such as slot_dtype=bfloat16,skip_nonfinite=True")
-    add("--repeats", type=_count, default=15, help="rounds, of which the median is taken (default: %(default)s)")
-    add("--size", type=_size, default=1.0, help="of the workloads; below 1 to try the command (default: %(default)s)")
+    add("--repeats", type=_count, default=15, help="number of rounds for the median (default: %(default)s)")
+    add("--size", type=_size, default=1.0, help="of the workloads; below 1 for a quick try (default: %(default)s)")
     add("--markdown", action="store_true", help="print the table as markdown")
     add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
     add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
-    add("--first-step", action="store_true", help="instead, the time and the highest memory of the first step of fit")
-    add("--picture", type=_picture, metavar="bench.png", help="draw them, which needs matplotlib")
+    add("--first-step", action="store_true", help="instead, measure time and peak memory of the first step of fit")
+    add("--picture", type=_picture, metavar="bench.png", help="draw the figures (needs matplotlib)")
 
 
 def _count(text):
@@ -51,7 +51,7 @@ def _size(text):
 
 
 def _file(text):
-    # Now, and not when all is measured.
+    # Checked now, and not after all measurements.
     path, folder = Path(text), Path(text).absolute().parent
     if path.is_dir() or not folder.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in a folder that exists. Received: {text!r}")
@@ -68,14 +68,12 @@ def _picture(text):
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
-    """Does what was asked for; the exit status: 1 if one of our updates failed, 130 if it was interrupted.
-
-    Wrong arguments end it with 2.
+    """Runs the command. Exit status: 1 if one of our updates failed, 130 after an interrupt, 2 for wrong arguments.
 
     Args:
-        parser: says what is wrong.
-        given: what it made of the arguments.
-        arguments: the same as they were given, for a process with another environment.
+        parser: reports errors.
+        given: the parsed arguments.
+        arguments: the arguments as they were given, for a process with another environment.
     """
     try:
         chosen = _chosen(tpu.WORKLOADS if given.tpu_compile else workloads.WORKLOADS, given)
@@ -95,9 +93,9 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: l
 
 
 def _enter_environment(given, arguments):
-    """Begins this process anew with the TPU compiler's environment: Keras, and its backend, was imported without it.
+    """Restarts this process with the TPU compiler's environment, since Keras and its backend were imported without it.
 
-    No variable has been made yet: that would look for a TPU.
+    No variable may exist yet, because creating one would search for a TPU.
     """
     backend, reason = keras.backend.backend(), environment.missing()
     if backend not in ("tensorflow", "jax"):
@@ -111,7 +109,7 @@ def _enter_environment(given, arguments):
 
 
 def _chosen(known, given):
-    """The workloads that were asked for, in that size."""
+    """The chosen workloads, in the chosen size."""
     names = [name.strip() for name in given.workloads.split(",")] if given.workloads else list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -161,13 +159,13 @@ def _say(about, chosen, dense):
 
 
 def _until_interrupted(rows):
-    """All of them, or those that there were when the user had enough; and whether that was so."""
+    """The rows, up to an interrupt by the user; and whether there was one."""
     found = []
     try:
         for row in rows:
             found.append(row)
     except KeyboardInterrupt:
-        print("\ninterrupted: this is what there was until then", file=sys.stderr)
+        print("\ninterrupted: these are the results so far", file=sys.stderr)
         return found, True
     return found, False
 
@@ -182,6 +180,6 @@ def _report(about, rows, table, drawn, given):
         if row.error:
             print(f"{row.optimizer} by {row.by}, {row.workload}: {row.error}", file=sys.stderr)
     if about["interrupted"]:
-        # What a shell says of a command that Ctrl-C ended.
+        # The status of a command that Ctrl-C ended.
         return 130
     return int(any(row.failed for row in rows if row.by == report.OURS))

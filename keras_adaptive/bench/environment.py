@@ -1,11 +1,11 @@
-"""What the TPU compiler needs of its process; imports nothing of Keras, before which this must be known."""
+"""The environment of the TPU compiler's process. It imports nothing of Keras, since it must be set before that."""
 
 import importlib.util
 import platform
 import sys
 
-# What a process is started with. Without the last three the compiler looks for a TPU on the network, locks out every
-# other process that loads it, and writes logs beside the system's temporary files.
+# Variables of the process's environment. Without the last three the compiler searches the network for a TPU, locks out
+# all other processes that load it, and writes logs to the system's temporary folder.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -19,6 +19,6 @@ ENVIRONMENT = {
 def missing() -> str | None:
     """Why the TPU compiler cannot run on this machine, or None."""
     if platform.system() != "Linux":
-        return f"the TPU compiler exists for Linux only, and this is {sys.platform}"
+        return f"the TPU compiler exists only for Linux, and this is {sys.platform}"
     absent = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
     return f"{absent[0]} is not installed" if absent else None

@@ -1,6 +1,6 @@
-"""What the first step of `fit` takes: its time and its highest memory, each in a process of its own.
+"""Time and peak memory of the first step of `fit`, each measured in a separate process.
 
-The model has four dense layers of 50 million parameters together; the optimizer is built in the step, as `fit` does it.
+The model has four dense layers with 50 million parameters in total. The optimizer is built in the step, as in `fit`.
 """
 
 import json
@@ -24,14 +24,14 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class FirstStep:
-    """One row: an optimizer of the package, or Keras's own class.
+    """One row: an optimizer of the package, or Keras's class.
 
     Attributes:
         optimizer: the optimizer of the package, with its arguments.
         by: "keras_adaptive" or "Keras".
-        parameters: how many the model has.
-        peak_bytes: how far the memory of the process rose above what it was before the step, at most.
-        seconds: of the first step.
+        parameters: the number of the model's parameters.
+        peak_bytes: the rise of the process's memory during the step, at its peak.
+        seconds: the time of the first step.
         error: why there are no numbers.
         workload: what was measured, for the picture.
     """
@@ -50,12 +50,12 @@ class FirstStep:
 
 
 def missing() -> str:
-    """Why the memory of a process cannot be read here, or nothing."""
-    return "" if STATUS.exists() else "the memory of a process is read from /proc, which is Linux's"
+    """Why the memory of a process cannot be read here, or an empty string."""
+    return "" if STATUS.exists() else "the memory of a process is read from /proc, which only Linux has"
 
 
 def measured(specifications, size, tick):
-    """A row for each optimizer, and for Keras's own; `tick` is called with what was measured."""
+    """A row for each optimizer and for Keras's. `tick` is called with the name of what was measured."""
     for specification in specifications:
         for by in (OURS, "Keras"):
             if by == OURS or peers.class_of_keras(specification.name) is not None:
@@ -73,14 +73,14 @@ def _in_a_process(specification, by, size):
 
 
 def step(specification, by, size):
-    """The numbers of one row, as this process takes them."""
+    """The numbers of one row, measured in this process."""
     (chosen,) = parse(specification, {})
     optimizer = chosen.make() if by == OURS else peers.of_keras(chosen)
     inputs, *units = (max(1, int(n * size**0.5)) for n in (INPUTS, *UNITS))
     model = keras.Sequential([keras.Input((inputs,)), *[keras.layers.Dense(n) for n in units]])
     model.compile(optimizer, "mse")
     x, y = np.ones((8, inputs), "float32"), np.ones((8, units[-1]), "float32")
-    # The highest memory so far begins anew.
+    # Resets the peak of the memory.
     Path("/proc/self/clear_refs").write_text("5")
     before, start = _memory("VmRSS"), time.perf_counter()
     model.train_on_batch(x, y)
@@ -89,7 +89,7 @@ def step(specification, by, size):
 
 
 def _memory(name):
-    """Bytes by the name that Linux has for them: VmRSS is now, VmHWM the highest."""
+    """The memory in bytes by Linux's names: VmRSS is the current one, VmHWM the peak."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 

@@ -1,4 +1,4 @@
-"""The measurement: optimizers of the package and their peers, update by update in turns, on each workload."""
+"""The measurement: alternating updates by optimizers of the package and by their peers, on each workload."""
 
 import functools
 import gc
@@ -16,20 +16,20 @@ from keras_adaptive.bench.workloads import Workload
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.describe import stored_bytes
 
-# It reads two arrays and writes one.
+# A triad reads two arrays and writes one.
 TRIAD_BYTES = 12
 
 
 @dataclass
 class Contender:
-    """Something that updates the variables of a workload, and what was measured of it.
+    """Something that updates the variables of a workload, and its measurements.
 
     Attributes:
         label: whose it is, and how it runs.
         update: takes one step.
-        state_bytes: a function to what it keeps between steps, once there was one.
+        state_bytes: a function that returns the bytes stored between steps; it needs a first step.
         compile_seconds: how much longer the first step took than a later one.
-        extra_bytes: what a step takes besides weights, gradients and state; None where that is not known.
+        extra_bytes: the memory of a step in addition to weights, gradients and state; None if unknown.
         times: the seconds of each round.
         error: why there are no times.
     """
@@ -51,16 +51,16 @@ class Measurement:
     Attributes:
         workload: its name.
         optimizer: the optimizer of the package, with its arguments.
-        by: "keras_adaptive", or whose update of that name it is.
-        milliseconds: the median of an update.
-        gigabytes_per_second: of a triad in the same rounds, on two arrays as large as the variables together, and of a
-            gigabyte at least on an accelerator.
-        floor_bytes: what the update must move at least.
-        floor_ratio: how many times as long as moving them takes it took, the median over the rounds.
-        ours_ratio: how many times as long as this one ours takes, the median over the rounds; None for ours.
-        state_bytes: what is kept between updates.
+        by: "keras_adaptive", or the library of a peer.
+        milliseconds: the median time of an update.
+        gigabytes_per_second: the bandwidth of a triad in the same rounds, on two arrays as large as all variables
+            together; on an accelerator, on arrays of at least a gigabyte.
+        floor_bytes: the fewest bytes that the update must move.
+        floor_ratio: the time of an update divided by the time to move these bytes, median over the rounds.
+        ours_ratio: the time of our update divided by this one's, median over the rounds; None for ours.
+        state_bytes: the bytes stored between updates.
         compile_seconds: how much longer the first update took.
-        extra_bytes: memory of an update besides weights, gradients and state; None where that is not known.
+        extra_bytes: the memory of an update in addition to weights, gradients and state; None if unknown.
         times: the seconds of each round.
         error: why there is nothing else.
     """
@@ -85,7 +85,7 @@ class Measurement:
 
 
 def steps(specifications: list[Specification], workloads: list[Workload], repeats: int) -> int:
-    """How often `measured` says that it is further."""
+    """How often `measured` calls `tick`."""
     return len(workloads) * len(_groups(specifications)) * (1 + clock.WARM_UP + repeats)
 
 
@@ -93,17 +93,17 @@ def measured(specifications, workloads, repeats, tick: Callable[[str], object]):
     """Measurements of the optimizers, and of their peers, on the workloads.
 
     Args:
-        specifications: the optimizers; those of one class that follow each other are measured in the same rounds.
+        specifications: the optimizers. Consecutive ones of the same class are measured in the same rounds.
         workloads: the workloads.
-        repeats: how many rounds.
-        tick: called, with what is being measured, whenever a round is done.
+        repeats: the number of rounds.
+        tick: called after each round with the name of what is measured.
     """
     for workload in workloads:
         gradients = functools.cache(workload.gradients)
         for group in _groups(specifications):
             try:
                 rows = list(_group(group, workload, gradients(), repeats, tick))
-            # What all of them need, such as the memory for the gradients: the other groups go on.
+            # Something that all of the group need has failed, such as memory for the gradients. Other groups go on.
             except Exception as error:
                 rows = [Measurement(workload.name, str(one), OURS, error=explained(error)) for one in group]
             yield from rows
@@ -141,7 +141,7 @@ def _group(specifications, workload, gradients, repeats, tick):
 
 
 def _contenders(specification, workload, gradients, known):
-    """Labels and contenders: ours, then its peers. Those in `known` are there already; new ones are added."""
+    """Labels and contenders: ours, then its peers. Those in `known` are reused, and new ones are added to it."""
 
     def contender(label, key, make):
         if key not in known:
@@ -176,14 +176,14 @@ def _contenders(specification, workload, gradients, known):
 
 
 def _triad_elements(workload):
-    # An accelerator moves less in about the time that it takes to start.
+    # An accelerator moves fewer bytes in about the time that a launch takes.
     return max(workload.parameters, 2**28) if backends.is_accelerated() else workload.parameters
 
 
 def _tried(contender, call):
     try:
         return call()
-    # Whatever one contender, or the compiler of its backend, raises: it is a row of the table, and the others go on.
+    # Any error of a contender, or of its backend's compiler, becomes a row of the table, and the others go on.
     except Exception as error:
         contender.error = explained(error)
         return None
@@ -195,8 +195,8 @@ def explained(error: Exception) -> str:
 
 
 def state_bytes(optimizer) -> int:
-    """What a Keras optimizer keeps besides its learning rate and the number of updates."""
-    # Keras's property `iterations` computes with a value that is gone under JAX where gradients are accumulated.
+    """The bytes that a Keras optimizer stores, without the learning rate and the number of updates."""
+    # With accumulated gradients under JAX, Keras's property `iterations` would use a value that no longer exists.
     apart = {id(optimizer._iterations), id(optimizer._learning_rate)}
     return sum(stored_bytes(variable) for variable in optimizer.variables if id(variable) not in apart)
 

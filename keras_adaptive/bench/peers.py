@@ -1,4 +1,4 @@
-"""What other libraries have for an optimizer of the package, with the same learning rate and the same momenta."""
+"""The peers of an optimizer in other libraries, with the same learning rate and the same momenta."""
 
 import inspect
 
@@ -7,24 +7,24 @@ from keras import ops
 
 from keras_adaptive.core.options import OF_KERAS
 
-# What is under another name in Keras, or does other work by default.
+# Optimizers with another name in Keras, or with defaults that do different work.
 _KERAS = {"Amsgrad": ("Adam", {"amsgrad": True}), "Muon": ("Muon", {"exclude_embeddings": False})}
-# These make a difference in time; the others do not.
+# Only these arguments change the time.
 _MATCHED = ("beta_1", "beta_2", "rho", "momentum", "nesterov", "centered")
-# These say how ours stores or runs an update; a peer does it in its own way.
+# These arguments say how our update is stored or run. They have no meaning for a peer.
 _OWN = ("slot_dtype", "sparse", "jit_update", "stochastic_rounding", "seed", "skip_nonfinite", "monitor")
 
 
 def class_of_keras(name):
-    """Keras's own class for the optimizer of that name, or None."""
+    """Keras's class for the optimizer of that name, or None."""
     return getattr(keras.optimizers, _KERAS.get(name, (name, {}))[0], None)
 
 
 def of_keras(specification):
-    """Keras's own optimizer of that name, or None.
+    """Keras's optimizer of that name, or None.
 
-    Options of Keras (clipping, decay and the like) are passed on where the user gave them; else Keras has its defaults,
-    so its Lamb does not decay.
+    Options of Keras (clipping, decay and the like) are passed on if the user gave them. Otherwise Keras has its own
+    defaults, so its Lamb does not decay.
     """
     cls, (_, besides) = class_of_keras(specification.name), _KERAS.get(specification.name, ("", {}))
     if cls is None:
@@ -36,7 +36,7 @@ def of_keras(specification):
 
 
 def settings(specification):
-    """What an optimizer of another library is made with; None where the user asked for more than such a one does."""
+    """The arguments for an optimizer of another library; None if the user gave an argument that it does not have."""
     ours = specification.make()
     known = {*ours.hyperparameters, *_OWN, "learning_rate", "weight_decay"}
     if not known.issuperset(specification.arguments):

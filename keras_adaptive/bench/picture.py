@@ -6,16 +6,16 @@ FORMATS = (".png", ".pdf", ".svg")
 
 
 def draw(path: Path, title: str, rows, quantity: str, unit: str) -> None:
-    """For each workload a panel, in it for each optimizer the quantity for ours and for its peers.
+    """Draws a panel for each workload, with the quantity for our optimizers and for their peers.
 
     Args:
-        path: where to write it, in one of `FORMATS`.
+        path: the file to write, in one of `FORMATS`.
         title: the machine.
-        rows: what was measured.
+        rows: the measurements.
         quantity: the attribute of the rows that is drawn, where it is not None.
-        unit: what is written under it.
+        unit: the label under it.
     """
-    # The figure alone, without pyplot, neither needs nor changes a display.
+    # A figure without pyplot neither needs nor changes a display.
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if getattr(row, quantity) is not None]

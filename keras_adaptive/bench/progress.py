@@ -1,4 +1,4 @@
-"""How far a measurement is: Keras's progress bar, on stderr, so that what is printed stays a clean table."""
+"""Keras's progress bar for a measurement. It goes to stderr, so that stdout has only the table."""
 
 import contextlib
 import sys
@@ -8,10 +8,10 @@ import keras
 
 @contextlib.contextmanager
 def progress(total: int):
-    """A function to call after each step, with what was measured in it.
+    """A function to call after each step with the name of what was measured.
 
     Args:
-        total: how often it will be called; fewer calls end the bar where it is.
+        total: the number of calls. After fewer calls the bar ends early.
     """
     bar = keras.utils.Progbar(total)
     done = 0
@@ -19,7 +19,7 @@ def progress(total: int):
     def tick(what: str) -> None:
         nonlocal done
         done += 1
-        # Its metrics are numbers alone. This shows as theirs do: "2s/step - Adam, large".
+        # The bar shows only numbers as metrics. This text looks like one: "2s/step - Adam, large".
         bar.unit_name = f"step - {what}"
         with contextlib.redirect_stdout(sys.stderr):
             bar.add(1)

@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a picture."""
+"""The measurements as a table and as JSON."""
 
 import importlib.metadata
 import importlib.util
@@ -22,7 +22,7 @@ _LIBRARIES = {
 
 
 def machine(device: str) -> dict:
-    """Where it was measured: the device in words, the cores, the system, and the versions of what ran."""
+    """The machine: the name of the device, the number of cores, the system and the versions of the libraries."""
     backend = keras.backend.backend()
     found = {name: importlib.metadata.version(name) for name in _LIBRARIES[backend] if importlib.util.find_spec(name)}
     return {
@@ -43,7 +43,7 @@ def heading(machine: dict) -> str:
 
 
 def table(head, lines, markdown: bool = False) -> str:
-    """Lines of texts under a head, in columns or as markdown."""
+    """A table with this head and these lines, in columns or as markdown."""
     return "\n".join(tables.markdown(head, lines) if markdown else tables.columns([head, *lines]))
 
 
@@ -68,6 +68,6 @@ def line(row) -> list[str]:
 
 
 def write_json(path: Path, about: dict, rows) -> None:
-    """What was measured, and where and how."""
+    """Writes the measurements, the machine and the settings."""
     content = {**about, "results": [asdict(row) for row in rows]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class Specification:
-    """A class of the package and what it is made with."""
+    """A class of the package and its arguments."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -32,14 +32,14 @@ class Specification:
 
 
 def parse(text: str, options: Mapping[str, Any]) -> list[Specification]:
-    """The optimizers of a list with commas, or all of them for "all".
+    """The optimizers of a comma-separated list, or all optimizers for "all".
 
     Args:
         text: the list.
-        options: arguments of each of them, unless it has its own.
+        options: arguments of each optimizer that does not give its own value.
 
     Raises:
-        ValueError: for a name that is unknown or arguments that the class refuses.
+        ValueError: for an unknown name, or arguments that the class refuses.
     """
     items = sorted([*CLASSES, "SGD:momentum=0.9"], key=str.lower) if text == "all" else text.split(",")
     return [_one(item.strip(), options) for item in items]
@@ -61,7 +61,7 @@ def _one(item, options):
 
 
 def arguments(pairs) -> dict[str, Any]:
-    """Arguments by name from texts such as "momentum=0.9"; what is no Python literal is a string."""
+    """Arguments by name from texts such as "momentum=0.9". A value that is not a Python literal is a string."""
     found = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""What the TPU compiler says of updates, with no TPU at hand."""
+"""What the TPU compiler reports about updates, without a TPU."""
 
 import gc
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from keras_adaptive.bench.workloads import Workload, mixed, scaled
 
 
 def larger_than_vmem(size: float) -> Workload:
-    """A variable that the chip cannot hold beside its memory, as it does with small ones between two passes."""
+    """A variable that is too large for the memory on the chip, where small ones stay between two passes."""
     return Workload("large", "one variable", {"kernel": (scaled(16384, size), 8192)})
 
 
@@ -23,16 +23,16 @@ WORKLOADS: dict[str, Callable[[float], Workload]] = {"large": larger_than_vmem, 
 
 @dataclass(frozen=True)
 class Compiled:
-    """One row: an optimizer of the package on a workload, or Keras's own class.
+    """One row: an optimizer of the package on a workload, or Keras's class.
 
     Attributes:
         workload: its name.
         optimizer: the optimizer of the package, with its arguments.
         by: "keras_adaptive" or "Keras".
-        hbm_bytes: what the program moves between HBM and the chip for each parameter; None where a loop hides it.
-        floor_bytes: what it must move at least for each parameter: it reads gradients, weights and state, and writes
+        hbm_bytes: the bytes per parameter that the program moves between HBM and the chip; None if a loop hides them.
+        floor_bytes: the fewest bytes per parameter that it must move: it reads gradients, weights and state, and writes
             weights and state.
-        temporary_bytes: memory besides what the program is given and gives back.
+        temporary_bytes: the memory in addition to the program's inputs and outputs.
         compile_seconds: how long the compiler took.
         error: why there is nothing else, or why the bytes are not counted.
     """
@@ -52,12 +52,12 @@ class Compiled:
 
 
 def steps(specifications, workloads) -> int:
-    """How often `compiled` says that it is further."""
+    """How often `compiled` calls `tick`."""
     return len(specifications) * len(workloads)
 
 
 def compiled(specifications, workloads, tick: Callable[[str], object]):
-    """A row for each optimizer, and for Keras's own, on each workload; `tick` is called with what was compiled."""
+    """A row for each optimizer and for Keras's, on each workload. `tick` is called with what was compiled."""
     for workload in workloads:
         for specification in specifications:
             for by, made in ((OURS, specification.make()), ("Keras", peers.of_keras(specification))):
@@ -70,7 +70,7 @@ def compiled(specifications, workloads, tick: Callable[[str], object]):
 
 def program(optimizer, variables, **given):
     """The Program of one update, as `keras_adaptive.bench.compilers` says."""
-    # Not above: the names of the workloads are asked for where the compiler is not installed.
+    # Imported here, since the names of the workloads are needed also where the compiler is not installed.
     from keras_adaptive.bench.compilers import running as tpu
 
     return tpu.program(optimizer, variables, **given)
@@ -79,7 +79,7 @@ def program(optimizer, variables, **given):
 def _row(workload, specification, by, optimizer):
     try:
         made = program(optimizer, workload.variables(keras.initializers.Zeros()))
-    # Whatever the compiler says: it is a row of the table, and the others go on.
+    # Any error of the compiler becomes a row of the table, and the others go on.
     except Exception as error:
         return Compiled(workload.name, specification, by, error=explained(error))
     try:

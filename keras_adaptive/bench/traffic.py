@@ -1,25 +1,25 @@
-"""How many bytes a compiled program moves between HBM and the chip, read from its text."""
+"""The bytes that a compiled program moves between HBM and the chip, computed from its text."""
 
 import math
 import re
 
-# These name, select or await what another instruction has made.
+# These name, select or await the result of another instruction.
 _MOVES_NOTHING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id"}
-# These read no more than they make.
+# These read no more than they write.
 _SLICES = {"slice", "slice-start", "dynamic-slice"}
 
 
 def hbm_bytes(text):
-    """What the instructions read and write, unless the layout names a memory of the chip itself (S(1) is VMEM).
+    """The bytes that the instructions read and write, except in memory on the chip (layout S(1) is VMEM).
 
-    Of a conditional the branch that moves most counts. An instruction that touches only a part of an array counts all
-    of it, slices excepted, so the figure of a program that picks rows is an upper bound.
+    For a conditional, the branch that moves most counts. An instruction that uses only part of an array counts the full
+    array, except for slices. So for a program that picks rows the result is an upper bound.
 
     Args:
-        text: of the compiled program, as it is scheduled.
+        text: the text of the scheduled program.
 
     Raises:
-        NotImplementedError: for a loop, or a transfer of a kind that is not known here.
+        NotImplementedError: for a loop, or an unknown kind of transfer.
     """
     found = re.findall(r"^(ENTRY )?%([\w.-]+) \(.*\{\n((?:  .*\n)+)\}", text, re.MULTILINE)
     (entry,) = (name for is_entry, name, _ in found if is_entry)
@@ -45,7 +45,7 @@ def _moved(computations, name):
             # Its result is (destination, source, flag).
             total += written[0] + read[0][0]
         elif opcode == "while" or opcode.endswith("-start"):
-            raise NotImplementedError(f"How often, or how much, does this move? {line}")
+            raise NotImplementedError(f"The bytes that this instruction moves are unknown: {line}")
         else:
             total += sum(written) + sum(map(sum, read))
     return total
@@ -83,7 +83,7 @@ def _sizes(shape):
 
 
 def _in_hbm(shape):
-    """The same, but none for an array whose layout names another memory."""
+    """The bytes of each array of a shape; 0 for an array whose layout names another memory."""
     layouts = [layout for _, _, layout in _ARRAY.findall(shape)]
     return [0 if "S(" in layout else size for size, layout in zip(_sizes(shape), layouts, strict=True)]
 

@@ -1,4 +1,4 @@
-"""What is updated: shapes of variables such as models have."""
+"""The workloads: variables with the shapes of typical models."""
 
 import math
 from collections.abc import Callable
@@ -18,10 +18,10 @@ class Workload:
     """Float32 variables and their gradients.
 
     Attributes:
-        name: by which it is asked for.
-        what: the same in words.
-        shapes: of the variables, by name.
-        ids: the rows at which the one variable was looked up, some of them more than once; None for dense gradients.
+        name: its name on the command line.
+        what: a description.
+        shapes: the shapes of the variables, by name.
+        ids: the rows of the only variable that were looked up, some of them more than once; None for dense gradients.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Workload:
         return sum(map(math.prod, self.shapes.values()))
 
     def variables(self, initializer=None):
-        """New variables, by the initializer, or else with the same normal numbers at every call."""
+        """New variables from the initializer; without one, with the same normal numbers at every call."""
         return [
             keras.Variable(initializer or keras.initializers.RandomNormal(0.0, 0.02, seed), shape=shape, name=name)
             for seed, (name, shape) in enumerate(self.shapes.items())
@@ -47,9 +47,9 @@ class Workload:
         return [backend.gradient_of_rows(shape, self.ids, seed=0)]
 
     def floor_bytes(self, gradients, state_bytes) -> int:
-        """What an update must move at least: it reads gradients, weights and state, and writes weights and state.
+        """The fewest bytes that an update moves: it reads gradients, weights and state, and writes weights and state.
 
-        Where gradients hold rows of a table, these rows of it.
+        If a gradient holds rows of a table, only these rows count.
         """
         if self.ids is not None and any(map(backends.is_sparse, gradients)):
             (table,) = self.shapes.values()
@@ -95,14 +95,14 @@ def small(size: float) -> Workload:
 
 def embedding(size: float) -> Workload:
     rows, looked_up = scaled(1_000_000, size), scaled(4096, size)
-    # Half of the lookups go to few rows, as those of words do.
+    # Half of the lookups go to few rows, as with words.
     of_all, often = np.random.default_rng(0).random((2, looked_up))
     ids = (of_all * np.where(often < 0.5, max(rows // 500, 1), rows)).astype("int32")
     return Workload("embedding", f"an embedding table, looked up at {looked_up:,} ids", {"embeddings": (rows, 64)}, ids)
 
 
 def scaled(length, size, least=1) -> int:
-    """The length in a workload of that size."""
+    """The length in a workload of this size."""
     return max(round(length * size), least)
 
 

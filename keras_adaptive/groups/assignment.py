@@ -137,9 +137,9 @@ def _refuse_all(groups, variables):
     paths = [v["path"] for v in variables]
     near = list(dict.fromkeys(path for group in groups[-3:] for path in nearest(group.pattern, paths, 1)))
     raise ValueError(
-        "`groups` must match at least one variable, even if each group is optional. So must all groups that were made "
-        f"for one model. The nearest paths are {near}. Correct the patterns, or make the groups from the model that is "
-        "trained, such as layerwise_decay(model, rate). "
+        "`groups` must match at least one variable, even if each group is optional. At least one of the groups that "
+        f"were made for a model must match too. The nearest paths are {near}. Correct the patterns, or make the groups "
+        "from the model that is trained, such as layerwise_decay(model, rate). "
         f"Received: patterns {[_short(group.pattern) for group in groups[-3:]]} of {len(groups)} groups"
     )
 

@@ -35,9 +35,9 @@ class Group:
             limit.
         optional: whether the group may match nothing. If False, that is an error, since the pattern is probably
             misspelt. If no group of the list matches anything, that is always an error. Default False.
-        slot_dtype: the dtype in which the slots of these variables are stored, including embeddings and small
-            variables: "float32", "bfloat16" or "int8". Default None: not set by this group; if no group sets it, the
-            optimizer's `slot_dtype`.
+        slot_dtype: the dtype in which the slots of these variables are stored, also of embeddings and small variables;
+            "float32", "bfloat16" or "int8". Default None: not set by this group; if no group sets it, the optimizer's
+            `slot_dtype`.
         exclusive: whether its variables belong to no later group of the list. Default False.
         role: what these variables are: "embedding", "output", "bias", "norm", "kernel" or "other". Default None: the
             layers that own them decide.

@@ -1,11 +1,11 @@
-"""What a measurement of updates needs of a backend.
+"""What a measurement of updates needs from a backend.
 
-Each module of this package offers the same names (`Bench`); that of the running Keras backend is imported, no other.
+Each module of this package offers the same names (`Bench`). Only the module of the running Keras backend is imported.
 
-An Update owns the variables that it was given: under JAX their values are gone after the first step. It is called to
-take one step and returns when the step is done. Its `extra_bytes()` takes one more step and says
-how much memory that takes besides weights, gradients and state, or None where that is not known. The Update of another
-library has `state_bytes`.
+An Update owns the variables that it was given: under JAX their values are gone after the first step. Calling it takes
+one step and returns when the step is done. Its `extra_bytes()` takes one more step and returns the memory which that
+needs in addition to weights, gradients and state, or None if that is unknown. The Update of another library has
+`state_bytes`.
 """
 
 from typing import Any, Protocol
@@ -17,28 +17,28 @@ class Bench(Protocol):
     """What each module of this package offers."""
 
     FORMS: dict[str, bool]
-    """By name, the ways to run a Keras optimizer's update: whether the caller compiles it; the first is Keras's."""
+    """The ways to run a Keras optimizer's update, by name: whether the caller compiles it. The first is Keras's way."""
 
     def device(self) -> str:
-        """What updates run on, in words."""
+        """The name of the device on which updates run."""
 
     def gradient(self, shape, seed) -> Any:
-        """A dense gradient of normal numbers."""
+        """A dense gradient of normally distributed numbers."""
 
     def gradient_of_rows(self, shape, ids, seed) -> Any:
-        """The gradient of an embedding table that was looked up at these ids."""
+        """The gradient of an embedding table after a lookup of these ids."""
 
     def update(self, optimizer, variables, gradients, jit_compile) -> Any:
-        """An Update: of the variables by a Keras optimizer that is built."""
+        """An Update of the variables by a Keras optimizer that is built."""
 
     def other_library(self, name) -> str | None:
-        """Which other library has an optimizer of that name; None if none is there."""
+        """The installed library that also has an optimizer of this name, or None."""
 
     def other(self, name, settings, variables, gradients) -> Any:
         """An Update by the other library's optimizer."""
 
     def triad(self, elements) -> Any:
-        """An Update that makes a + s b of two float32 arrays, in place of a."""
+        """An Update that replaces a by a + s b, for two float32 arrays."""
 
 
 def _running() -> Bench:

@@ -1,4 +1,4 @@
-"""Updates under JAX: compiled, and with what they replace donated to them."""
+"""Updates under JAX: compiled, with the arrays that they replace donated."""
 
 import importlib.util
 from typing import Any
@@ -11,7 +11,7 @@ FORMS = {"in fit": True}
 
 
 class Update:
-    """Keeps what one step leaves to the next."""
+    """Passes the result of one step to the next."""
 
     def __init__(self, step, kept, given):
         self.step, self.stored, self.given = step, kept, given
@@ -28,7 +28,7 @@ class Update:
         return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
     def extra_bytes(self):
-        # As planned by the compiler: a device's own peak cannot begin anew.
+        # As planned by the compiler, since the peak that a device reports cannot be reset.
         planned: Any = self.executable.memory_analysis()
         return planned.temp_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes
 
@@ -71,7 +71,7 @@ def other(name, settings, variables, gradients):
         return state, optax.apply_updates(weights, updates)
 
     weights = [v.value for v in variables]
-    # A state that begins as the weights would be donated with them.
+    # A state that shares its arrays with the weights would be donated twice.
     state = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), transformation.init(weights))
     return Update(step, (state, weights), gradients)
 
@@ -81,7 +81,7 @@ def triad(elements):
     return Update(lambda kept, b: ((), kept[1] + 0.5 * b), ((), a), b)
 
 
-# By the class's name here, a function of the module and of what the class was made with.
+# By the name of our class: a function of the optax module and of the arguments of our class.
 _OPTAX = {
     "AdaBelief": lambda o, learning_rate, beta_1, beta_2, **_: o.adabelief(learning_rate, beta_1, beta_2),
     "Adadelta": lambda o, learning_rate, rho, **_: o.adadelta(learning_rate, rho),

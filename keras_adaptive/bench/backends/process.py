@@ -1,4 +1,4 @@
-"""The memory of this process, and the name of its processor, where the system tells them."""
+"""The memory of this process and the name of its processor, where the system reports them."""
 
 import ctypes
 import platform
@@ -9,15 +9,15 @@ _SYSTEM = Path("/proc/self")
 
 
 def extra_bytes(call):
-    """How much more memory the process has at some time of the call than before it; None where no system says so."""
+    """The rise of the process's memory during the call, at its peak; None if the system does not report it."""
     if not (_SYSTEM / "clear_refs").exists():
         return None
-    # What the allocator holds back would hide what the call takes.
+    # Free memory that the allocator holds would hide what the call takes.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
     try:
-        # The peak begins anew.
+        # Resets the peak.
         (_SYSTEM / "clear_refs").write_text("5")
     except PermissionError:
         return None

@@ -7,7 +7,7 @@ from keras_adaptive.bench.backends import process
 from keras_adaptive.core.backends.tensorflow import is_accelerated
 
 _GPUS = tf.config.list_physical_devices("GPU")
-# By default Keras asks for XLA where there is any device but CPUs.
+# By default Keras uses XLA if there is any device other than CPUs.
 FORMS = {"in fit": True} if is_accelerated() else {"in fit": False, "in one XLA function": True}
 
 
@@ -28,12 +28,12 @@ class Update:
             tf.test.experimental.sync_devices()
 
     def extra_bytes(self):
-        # Its allocator keeps what is given back, so the process itself would not show what a step takes.
+        # TensorFlow's allocator holds freed memory, so the process would not show what a step takes.
         device = "GPU:0" if _GPUS else "CPU:0"
         try:
             tf.config.experimental.reset_memory_stats(device)
         except ValueError:
-            # A TensorFlow that does not count on CPUs.
+            # Some versions of TensorFlow have no memory statistics for CPUs.
             return process.extra_bytes(self)
         before = tf.config.experimental.get_memory_info(device)["current"]
         self()

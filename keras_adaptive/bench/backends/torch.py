@@ -1,4 +1,4 @@
-"""Updates under torch, which runs them as they come."""
+"""Updates under torch, which runs them eagerly."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from keras_adaptive.bench.backends import process
 
 FORMS = {"in fit": False}
-# As Keras chooses its device.
+# The device that Keras chooses.
 _CUDA = torch.cuda.is_available()
 _DEVICE = "cuda" if _CUDA else "cpu"
 
@@ -60,7 +60,7 @@ def other_library(name):
 
 
 def _is_fused(cls):
-    # Adagrad's is written for CPUs alone.
+    # The fused Adagrad exists for CPUs only.
     return "fused" in inspect.signature(cls).parameters and not (_CUDA and cls is torch.optim.Adagrad)
 
 
@@ -86,7 +86,7 @@ def _momentum(learning_rate, momentum, nesterov, **_):
     return {"lr": learning_rate, "momentum": momentum, "nesterov": nesterov}
 
 
-# By the class's name here, the other's class and its arguments from what the class was made with.
+# By the name of our class: torch's class, and a function from the arguments of our class to those of torch's.
 _TORCH: dict[str, tuple[type, Callable]] = {
     "Adadelta": (torch.optim.Adadelta, lambda learning_rate, rho, **_: {"lr": learning_rate, "rho": rho}),
     "Adagrad": (torch.optim.Adagrad, lambda learning_rate, **_: {"lr": learning_rate}),
@@ -107,7 +107,7 @@ _TORCH: dict[str, tuple[type, Callable]] = {
     ),
     "SGD": (torch.optim.SGD, _momentum),
 }
-# These came later than the others.
+# Older versions of torch do not have these.
 if hasattr(torch.optim, "Adafactor"):
     _TORCH["Adafactor"] = (torch.optim.Adafactor, lambda learning_rate, **_: {"lr": learning_rate})
 if hasattr(torch.optim, "Muon"):

@@ -1,8 +1,8 @@
 """The TPU compiler without a TPU: an optimizer's update as the program that one chip of a v5e would run.
 
-The package libtpu holds the real compiler and needs no device. Two programs of an update are compiled: the one that
-JAX traces from `stateless_apply`, and the one that TensorFlow's XLA bridge makes of the graph of `apply`. Imported in a
-process with the `environment` of `keras_adaptive.bench` alone.
+The package libtpu contains the real compiler and needs no device. Two programs of an update are compiled: the one that
+JAX traces from `stateless_apply`, and the one that TensorFlow's XLA bridge makes from the graph of `apply`. Import this
+package only in a process with the `environment` of `keras_adaptive.bench`.
 """
 
 from typing import Any, Protocol
@@ -14,11 +14,11 @@ class Compiler(Protocol):
     """What each module of this package offers."""
 
     def program(self, optimizer, variables, rows=None) -> Any:
-        """A Program: one update of the Keras variables, with which it builds the optimizer.
+        """Builds the optimizer with these Keras variables and returns the Program of one update.
 
         Args:
-            rows: for each variable whose gradient is sparse, by its place, how many rows that has. Which ones is not
-                known to the compiler, so they may repeat.
+            rows: by the place of each variable with a sparse gradient, the number of rows of that gradient. The
+                compiler does not know which rows they are, so they may repeat.
         """
 
 

@@ -1,4 +1,4 @@
-"""The compiler itself, which JAX brings, and the program of JAX's update."""
+"""The compiler, which is used through JAX, and the program of JAX's update."""
 
 import functools
 import time
@@ -15,11 +15,11 @@ __all__ = ["Program", "program"]
 
 @dataclass(frozen=True)
 class Program:
-    """What the compiler made.
+    """The result of the compiler.
 
     Attributes:
-        text: the program as it is scheduled.
-        temporary_bytes: of memory that it needs besides what it is given and gives back.
+        text: the scheduled program.
+        temporary_bytes: the memory that it needs in addition to its inputs and outputs.
         seconds: how long the compiler took.
     """
 
@@ -30,14 +30,14 @@ class Program:
 
 @functools.cache
 def device():
-    """One chip of a v5e, of which only the compiler exists."""
+    """One chip of a v5e, for the compiler only."""
     # Without the bounds the smallest v5e is a host of four chips.
     return topologies.get_topology_desc("v5e:1x1", platform="tpu", chips_per_host_bounds=(1, 1, 1)).devices[0]
 
 
 def program(optimizer, variables, rows=None):
     if rows:
-        raise ValueError(f"A JAX gradient has no rows of its own. Received: rows={rows!r}")
+        raise ValueError(f"`rows` must be empty: gradients of JAX are dense. Received: rows={rows!r}")
     sharding = jax.sharding.SingleDeviceSharding(device())
 
     def described(variables):
@@ -48,8 +48,8 @@ def program(optimizer, variables, rows=None):
     def step(thetas, kept, grads):
         return optimizer.stateless_apply(kept, grads, thetas)
 
-    # Given back in the order in which they are donated, as Keras's trainer does: the compiler is told that each result
-    # takes the first buffer of its size, and where that is another variable's it needs a copy.
+    # The results are in the order of the donated arguments, as in Keras's trainer. The compiler gives each result the
+    # first donated buffer of its size; if that belonged to another variable, it would need a copy.
     given = (described(variables), described(optimizer.variables), described(variables))
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*given)
     begun = time.perf_counter()
@@ -59,11 +59,11 @@ def program(optimizer, variables, rows=None):
 
 
 def compile_stablehlo(stablehlo):
-    """The Program of a module in StableHLO, as TensorFlow's bridge writes it."""
+    """The Program of a StableHLO module from TensorFlow's bridge."""
     with mlir.make_ir_context() as context:
         context.allow_unregistered_dialects = True
         module = mlir.ir.Module.parse(stablehlo)
-        # The bridge writes an operation that JAX's dialects do not have, and that changes no value.
+        # The bridge writes an operation that JAX's dialects do not have. It changes no value.
         copies = []
 
         def collect(operation):

@@ -28,6 +28,6 @@ def program(optimizer, variables, rows=None):
         each = iter(given)
         optimizer.apply([gradient(place, each) for place in range(len(variables))], variables)
 
-    # The bridge refuses variables when it is asked for a TPU's program; before any optimisation a CPU's is the same.
+    # For a TPU the bridge refuses variables. Before any optimization, the program for a CPU is the same.
     compiled = tf.function(step, jit_compile=True, autograph=False)
     return compile_stablehlo(compiled.experimental_get_compiler_ir(*described)(stage="stablehlo", platform_name="CPU"))
