@@ -134,7 +134,9 @@ def test_a_pattern_that_matches_nothing_names_the_nearest(case):
         optimizer.build(variables)
     assert not optimizer.built
     assert len(optimizer.variables) == len(case.make().variables)
-    with pytest.raises(ValueError, match=r"earlier groups say otherwise for \['decoder_bias'\]"):
+    with pytest.raises(
+        ValueError, match=r"earlier groups give other values for all that it matches, \['decoder_bias'\]"
+    ):
         case.make(groups=[Group("coder", 0.5), Group("bias", 0.1)]).build(variables)
     with pytest.raises(ValueError, match="earlier groups"):
         case.make(groups=[Group("coder", exclusive=True), Group("bias", 0.1)]).build(variables)

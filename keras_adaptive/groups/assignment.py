@@ -123,7 +123,7 @@ def _has_effect(groups, index, variable):
 def _refuse(group, variables):
     taken = [v["path"] for v in variables if group.matches(v["path"], len(v["shape"]))]
     if taken:
-        why = f"earlier groups say otherwise for {_some(taken)}, all that it matches; put this group before them"
+        why = f"earlier groups give other values for all that it matches, {_some(taken)}; put this group before them"
     else:
         paths = nearest(group.pattern, [v["path"] for v in variables])
         why = f"the nearest paths are {paths}; correct the pattern, or pass optional=True"

@@ -53,8 +53,8 @@ class Group:
     Raises:
         ValueError, TypeError: for an argument that is out of range, of the wrong kind or misspelt. When the optimizer
             is made: for a hyperparameter that its algorithm does not have, or a value that it does not accept. When it
-            is built: for a group that has no variable, or without effect because earlier groups give the same
-            arguments, and for hyperparameters that are wrong together.
+            is built: for a group that has no variable, or no effect because earlier groups give the same arguments; for
+            hyperparameters that are wrong together.
 
     Example:
 

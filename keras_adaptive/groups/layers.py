@@ -64,7 +64,7 @@ def _dense(layer, attribute, shape, variable):
 
 
 def _scale(attribute):
-    """The scales, zeros and histories of quantized layers belong to no matrix."""
+    """The scales, zero points and histories of quantized layers are not part of a matrix."""
     return {"kind": OTHER} if re.search("scale|zero|amax_history", attribute) else None
 
 

@@ -17,8 +17,8 @@ def from_file(name: str, pattern: str) -> str:
     """The pattern of a config. Patterns that users write in code are not limited.
 
     Raises:
-        ValueError: if a part that may match texts of several lengths is repeated, if more than MOST_REPEATS parts
-            repeat without a limit, or if the pattern refers to what an earlier part matched.
+        ValueError: if a repeated part may match texts of several lengths, if more than MOST_REPEATS parts repeat
+            without a limit, or if the pattern refers to the text of an earlier part.
     """
     reason = _reason(pattern)
     if reason:

@@ -66,7 +66,7 @@ class Role:
         return {name: getattr(self, name) for name in FIELDS}
 
     def seen_by(self, *askers: str) -> "Role":
-        """The role as these parts of the package see it. The first part that has a view of its own counts.
+        """The role as these parts of the package see it. The first part with a different view counts.
 
         All parts see the same role, except in a state of version 0.1.0, where they disagreed.
         """

@@ -23,9 +23,8 @@ class DoWG(AdaptiveOptimizer):
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
 
     Norms are over all variables. R is the squared distance. Without an initial_distance it begins at epsilon, as in the
-    authors' code. The paper leaves out eta, which is 1. The model should be evaluated and used at the average a; `DoG`
-    says how to set the weights to it, and how training goes on. The weight decay lambda is an L2 penalty, part of the
-    rule.
+    authors' code. The paper leaves out eta, which is 1. Evaluate and use the model at the average a; `DoG` says how to
+    set the weights to a, and how training goes on. The weight decay lambda is an L2 penalty, part of the rule.
 
     Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic. For all variables together the
     numbers R and V.

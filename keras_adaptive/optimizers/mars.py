@@ -46,7 +46,7 @@ class Mars(AdaptiveOptimizer):
     beta_2 = fraction(0.99, "decay rate of the moving average of the squared gradient")
     gamma = nonnegative(0.025, "weight of the change that is added to the gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    variant = one_of(("adamw", "lion"), "adamw", "algorithm that the corrected gradient goes to")
+    variant = one_of(("adamw", "lion"), "adamw", "algorithm for the corrected gradient of a matrix")
     vector_learning_rate_multiplier = nonnegative(
         1.0, "multiplier of eta for variables that are not matrices", static=True
     )

@@ -37,8 +37,8 @@ class Muon(AdaptiveOptimizer):
     - experts, the gates of an LSTM or a GRU, the groups of a convolution: each has its own matrix.
 
     `describe()` shows the matrices of each variable. The scale is computed from the matrix; the authors' code computes
-    it from the last two axes of a convolution before that is flattened. The matrix products have full float32
-    precision; the authors' have bfloat16 precision. On a TPU, TensorFlow's products have it only after
+    it from the last two axes of a convolution, before flattening. The matrix products have full float32 precision; the
+    authors' have bfloat16 precision. On a TPU, TensorFlow's products have full precision only after
     `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with more than
     two axes to AdamW, and treats the output layer as a matrix.
 

@@ -21,9 +21,9 @@ class RMSprop(AdaptiveOptimizer):
         b_t = momentum b_{t-1} + u_t                                          b_0 = 0
         theta_t = theta_{t-1} - eta_t b_t
 
-    Without momentum, b_t is u_t. The averages are not corrected for their start at zero, so the first step is eta /
-    sqrt(1 - rho). Momentum is torch's form, with eta outside of the velocity. Keras has it inside, which is the same
-    only while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho of 0.99. The
+    Without momentum, b_t is u_t. The averages are not corrected for their start at zero: the first step is eta / sqrt(1
+    - rho). Momentum is torch's form, with eta outside of the velocity. Keras has it inside, which is the same only
+    while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho of 0.99. The
     positive part guards a difference that rounding can make negative.
 
     Slots: v; m if centered; b with momentum; each of the variable's shape.

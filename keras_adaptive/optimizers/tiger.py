@@ -16,7 +16,7 @@ class Tiger(AdaptiveOptimizer):
         eta'_t = eta_t RMS(theta_{t-1})  with parameter_scale, else  eta_t
         theta_t = theta_{t-1} - eta'_t (sign(m_t) + weight_decay theta_{t-1})
 
-    With parameter_scale there are two exceptions, and the layer that owns a variable decides which applies:
+    With parameter_scale there are two exceptions. The layer that owns a variable decides which one applies:
 
     - An embedding has the root mean square of each row (over the last axis).
     - A variable of at most one axis, a bias, or a norm's scale or offset has eta'_t = eta_t / 2 and no decay.

@@ -21,10 +21,10 @@ class OneCycle(Schedule):
         to low / final_divisor at k = total_steps - 1                                       phases 2
         to low at k = 2 a, to low / final_divisor at k = total_steps - 1                    phases 3
 
-    and stays there. From a rate u to a rate v, while p goes from 0 to 1, the rate is v + (u - v) (1 - p) with shape
-    "linear", and v + (u - v) (1 + cos(pi p)) / 2 with shape "cosine". The paper's form is `phases=3, shape="linear"`.
-    fastai made the other form, and torch's OneCycleLR has both, with these numbers. They also move the momentum the
-    other way; here it stays constant.
+    and stays there. From a rate u to a rate v, while p goes from 0 to 1, shape "linear" is v + (u - v) (1 - p), and
+    shape "cosine" is v + (u - v) (1 + cos(pi p)) / 2. The paper's form is `phases=3, shape="linear"`. fastai made the
+    other form, and torch's OneCycleLR has both, with these numbers. They also move the momentum the other way; here it
+    stays constant.
 
     Args:
         learning_rate: the largest rate: a real number of at least 0.
