@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from cases import CASE, each, rows
 from keras import ops
-from support import Problem, a_weight, difference, state, values
+from support import Problem, a_weight, difference, state, value, values
 
 from keras_adaptive import CowClip, Group
+from keras_adaptive.core.fields import flag, rate
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
+from keras_adaptive.core.step.stage import Place, Stage
 from keras_adaptive.optimizers.adam import Adam
 from keras_adaptive.optimizers.nadam import Nadam
 from keras_adaptive.optimizers.shampoo import Shampoo
@@ -104,6 +106,37 @@ def compare_with_loops(case, options, tolerance):
         assert jit_update is True or not loops
     assert difference(*ends) <= tolerance
     return sum(not isinstance(loop, str) for loop in loops), len(loops)
+
+
+class Noise(Stage):
+    """Adds random bits to the gradient."""
+
+    place, option, takes_noise, needs_full_gradient = Place.GRADIENT, "noise", True, True
+
+    @classmethod
+    def of(cls, optimizer):
+        return cls()
+
+    def on_gradient(self, step, theta, g):
+        return g + ops.cast(step.noise("noise", g.shape), g.dtype)
+
+
+class Noisy(AdaptiveOptimizer):
+    """SGD with that stage."""
+
+    learning_rate = rate(1.0)
+    noise = flag(True, "add random bits", stages=(Noise,))
+    elementwise = True
+
+    def rule(self, h, theta, g):
+        return h.eta * g, ()
+
+
+@pytest.mark.parametrize("jit_update", ["auto", True])
+def test_a_stage_that_takes_noise_gives_each_variable_its_own(jit_update):
+    variables = [a_weight(np.zeros(5), "float32") for _ in range(3)]
+    Noisy(jit_update=jit_update).apply([ops.zeros(5)] * 3, variables)
+    assert len({tuple(value(variable)) for variable in variables}) == 3
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")

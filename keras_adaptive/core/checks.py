@@ -57,6 +57,10 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 10**40:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
+    if is_schedule(value) and text.startswith("<"):
+        # Keras's own say nothing but their address.
+        arguments = ", ".join(f"{name}={one!r}" for name, one in value.get_config().items() if one is not None)
+        text = f"{type(value).__name__}({arguments})"
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

@@ -153,6 +153,8 @@ def _notes(optimizer, eta, now, rows):
     if eta == 0.0:
         updates = int(ops.convert_to_numpy(optimizer.iterations))
         yield f"The learning rate is 0 after {updates} updates, as its schedule or the user says: nothing moves."
+    if optimizer.weight_decay_mode != "decoupled":
+        yield f"weight_decay_mode: {optimizer.weight_decay_mode}"
     for name, number in now.items():
         if optimizer.plan.scheduled[name].argument != "weight_decay":
             yield f"{name} has a schedule: {float(ops.convert_to_numpy(number)):.6g} in the next update"

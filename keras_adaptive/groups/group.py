@@ -141,8 +141,9 @@ class Group:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self):
-        given = [f"{name}={value!r}" for name, value in self.get_config().items() if name != "pattern"]
-        return f"Group({self.pattern!r}, {', '.join(given)})"
+        flags = {name: getattr(self, name) for name in ("max_ndim", "optional", "exclusive")}
+        given = self.says | {name: value for name, value in flags.items() if value not in (None, False)}
+        return f"Group({', '.join([repr(self.pattern), *(f'{k}={checks.shown(v)}' for k, v in given.items())])})"
 
 
 @backends.opaque

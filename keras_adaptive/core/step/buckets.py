@@ -96,7 +96,9 @@ def _kind(state, rounds) -> Kind:
     return Kind(
         same,
         shape=None if state.elementwise and in_parts and not has_scalars else state.shape,
-        noisy=bool({*dtypes.values()} - {state.compute_dtype}) or (rounds and state.dtype == "bfloat16"),
+        noisy=any(stage.takes_noise for stage in state.stages)
+        or bool({*dtypes.values()} - {state.compute_dtype})
+        or (rounds and state.dtype == "bfloat16"),
         scaled=any(len(of_slot) > 1 for of_slot in parts.values()),
     )
 

@@ -65,6 +65,7 @@ class Stage:
         needs_all_rows: an update of some rows alone would leave out what it does to the others.
         passes_again: it passes over the whole variable before its result can be used.
         needs_full_gradient: its on_gradient cannot be given some rows of a dense gradient.
+        takes_noise: it takes random bits, by `step.noise(role, shape)`.
         clips: what it changes of the gradient counts as clipped, in the metrics.
         roles: the names of all that it may store, which no slot may have.
         scalars: what it may store for all variables together, by name, which no scalar of an algorithm may have.
@@ -79,6 +80,7 @@ class Stage:
     needs_all_rows: ClassVar[bool] = False
     passes_again: ClassVar[bool] = False
     needs_full_gradient: ClassVar[bool] = False
+    takes_noise: ClassVar[bool] = False
     clips: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ()
     scalars: ClassVar[Mapping[str, Stored]] = {}
