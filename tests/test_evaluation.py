@@ -279,6 +279,9 @@ KERAS_ON_JAX = pytest.param(
             callback,
             marks=[]
             if (name, place, callback) in (("ema", "on_train_batch_end", False), ("ema", "on_test_batch_end", True))
+            # The others of their kind stand for these two.
+            else pytest.mark.variant
+            if name in ("schedule-free-adamw", "dowg")
             else pytest.mark.full,
         )
         for name in OPTIMIZERS
