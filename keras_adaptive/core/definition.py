@@ -38,7 +38,10 @@ def complete(cls) -> None:
     if "learning_rate" in body:
         cls.positional = list(taken.values()).index(KW_ONLY) if KW_ONLY in taken.values() else 1
     cls.slots = as_slots(cls.slots)
-    own = cls.own_fields | {name: _schedulable(cls, name, one) for name, one in body.items()}
+    own = {name: _schedulable(cls, name, one) for name, one in body.items()}
+    # A class that declares its learning rate declares the order too: what it inherits comes after its own.
+    order = own if "learning_rate" in own else {}
+    own = order | cls.own_fields | own
     cls.own_fields = own
     cls.fields = own | {name: one for name, one in OPTIONS.items() if name not in own}
     cls.hyperparameters = {

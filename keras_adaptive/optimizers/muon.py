@@ -3,14 +3,13 @@
 import keras
 
 from keras_adaptive.core.fields import flag, fraction, rate
-from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
-from keras_adaptive.optimizers import _companions as companions
 from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers._companions import WithCompanions, adam
 
 
 @keras.saving.register_keras_serializable(package="keras_adaptive")
-class Muon(AdaptiveOptimizer):
+class Muon(WithCompanions):
     """Muon: the momentum of a matrix, made nearly orthogonal; AdamW for the variables that are its companions.
 
         m_t = momentum m_{t-1} + (1 - momentum) g_t                           m_0 = 0
@@ -60,22 +59,11 @@ class Muon(AdaptiveOptimizer):
     learning_rate = rate(0.02, 'With scale "moonlight" it is that of AdamW')
     momentum = fraction(0.95, "decay rate of the moving average of the gradient")
     nesterov = flag(True, "use Nesterov's look-ahead along the new average")
-    steps = companions.STEPS
-    scale = companions.SCALE
-    companion_learning_rate_multiplier = companions.LEARNING_RATE_MULTIPLIER
-    companion_beta_1 = companions.BETA_1
-    companion_beta_2 = companions.BETA_2
-    companion_epsilon = companions.EPSILON
-    companion = companions.COMPANION
-    output_axes = companions.OUTPUT_AXES
     slots = ("m", Slot("v", when="variable.companion", nonnegative=True))
-
-    def about(self, role, h):
-        return companions.about(role, h)
 
     def rule(self, h, theta, g, m, v):
         if h.variable.companion:
-            return companions.adam(h, g, m, v)
+            return adam(h, g, m, v)
         m = h.momentum * m + (1 - h.momentum) * g
         u = h.momentum * m + (1 - h.momentum) * g if h.nesterov else m
         o = matrices.newton_schulz(h.variable.view.of(u), h.steps)
