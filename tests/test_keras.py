@@ -291,7 +291,7 @@ def test_update_step_is_the_step_of_one_variable(case):
     alone, whole = (case.make(learning_rate=0.3, weight_decay=0.1, clipnorm=0.1) for _ in range(2))
     alone.build([one])
     if alone.scalars:
-        with pytest.raises(ValueError, match=r"has no update of a single variable, because .* call `apply`"):
+        with pytest.raises(ValueError, match=r"cannot update a single variable, because .* call `apply`"):
             alone.update_step(gradient, one, 0.3)
         assert difference(values([one]), values([same])) == 0.0
         return

@@ -179,7 +179,7 @@ def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
 )
 def test_lazy_is_refused_beside_what_reads_all_rows(option, value):
     """When the optimizer is made, and when the option is set."""
-    refused = pytest.raises(ValueError, match=rf"`sparse` must be 'exact' beside `{option}`.*{option}={value}")
+    refused = pytest.raises(ValueError, match=rf"`sparse` must be 'exact' with `{option}`.*{option}={value}")
     with refused:
         CASES[0].make(sparse="lazy", **{option: value})
     lazy = CASES[0].make(sparse="lazy")

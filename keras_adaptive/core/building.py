@@ -1,4 +1,4 @@
-"""What is decided and made when an optimizer is built, and when the variables that it trains change."""
+"""What is decided and made when an optimizer is built, and when its trained variables change."""
 
 from keras_adaptive.core.state import states
 from keras_adaptive.core.state.states import path
@@ -22,9 +22,9 @@ def build(optimizer, variables):
 
 
 def adopt(optimizer, made, stages):
-    """Makes the states those of the optimizer, in this order."""
+    """Sets the optimizer's states to these, in this order."""
     variables = [state.variable for state in made]
-    # By these names Keras's own methods and SwapEMAWeights find them. Not by setattr, which would track the model's
+    # Keras's own methods and SwapEMAWeights find them by these names. Not by setattr, which would track the model's
     # variables as the optimizer's.
     vars(optimizer).update(
         _trainable_variables=variables,
@@ -37,11 +37,11 @@ def adopt(optimizer, made, stages):
 
 
 def decided(optimizer, variables, before=None, known=None, apart=()):
-    """For each variable its groups, whether it is decayed, and what it is; the optimizer has that afterwards.
+    """For each variable its groups, whether it is decayed, and its role; also stored in the optimizer.
 
     Args:
-        before, known: what was decided of these variables before, and their roles; by default, what the optimizer has.
-        apart: what is left out of training, for which a group may be meant that has no variable now.
+        before, known: what was decided for these variables before, and their roles; default: those of the optimizer.
+        apart: what is left out of training: a group without variables now may be meant for it.
     """
     before, known = optimizer._decided if before is None else before, optimizer._roles if known is None else known
     apart = [one.decision for one in apart]
@@ -60,7 +60,7 @@ def decided(optimizer, variables, before=None, known=None, apart=()):
 
 
 def counter(optimizer, name, dtype, initializer="zeros"):
-    """A variable that belongs to no trained one."""
+    """A scalar variable of the optimizer that does not belong to one trained variable."""
     return optimizer.add_variable(
         shape=(), dtype=dtype, initializer=initializer, aggregation="only_first_replica", name=name
     )
@@ -71,7 +71,7 @@ def _is_decayed(optimizer, variable):
 
 
 def _add_scalars(optimizer, made):
-    """The numbers that the algorithm has for all variables together, in the widest dtype of their arithmetic."""
+    """Adds the algorithm's scalars for all variables together, in the widest dtype of their arithmetic."""
     dtype = "float64" if any(state.compute_dtype == "float64" for state in made) else "float32"
     common = {}
     for scalar in optimizer.scalars:

@@ -1,4 +1,4 @@
-"""What an argument may be: one check per kind, applied wherever the argument is set."""
+"""Checks of arguments: one per kind, applied wherever the argument is set."""
 
 import math
 import numbers
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
-# The smallest and the largest normal float32: compilers take what is below for zero, and what is above is infinite.
+# The smallest and the largest normal float32: compilers treat smaller numbers as zero, and larger ones are infinite.
 SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 # Updates and micro-batches are counted in int32.
 MOST = 2**31 - 1
@@ -18,14 +18,14 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Check:
-    """Converts a value of the right kind and refuses every other with an error that says what is accepted.
+    """Converts a value of the right kind, and refuses any other with an error that says what is accepted.
 
     Attributes:
-        accepted: what it accepts, in words.
+        accepted: text that says what it accepts.
         convert: makes the value that is stored; raises a TypeError for another kind.
         holds: whether the converted value is in range.
         type: the type for signatures and type checkers.
-        takes_schedules: it accepts a LearningRateSchedule too.
+        takes_schedules: it also accepts a LearningRateSchedule.
     """
 
     accepted: str
@@ -53,7 +53,7 @@ class Check:
 
 def shown(value: Any) -> str:
     """The value as an error shows it."""
-    # Python refuses to write down an integer of thousands of digits.
+    # Python refuses to print an integer of thousands of digits.
     if isinstance(value, int) and abs(value) >= 10**40:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
@@ -65,7 +65,7 @@ def shown(value: Any) -> str:
 
 
 def _rounded(value: Any) -> str:
-    """What a number is in float32, where that is why it is refused."""
+    """The number in float32, if it is refused because of that."""
     if not isinstance(value, float) or not math.isfinite(value):
         return ""
     with np.errstate(all="ignore"):
@@ -76,7 +76,7 @@ def _rounded(value: Any) -> str:
 
 
 def in_float32(x: float) -> bool:
-    """Whether float32, in which the updates of all but float64 weights are computed, holds the number."""
+    """Whether float32 holds the number: updates are computed in float32, except for float64 weights."""
     return x == 0.0 or SMALLEST <= abs(x) <= LARGEST
 
 
@@ -125,7 +125,7 @@ def _number_or_schedule(value):
 
 
 def _rate(value):
-    # A class is callable too, and what it makes is no learning rate.
+    # A class is callable too, but its instances are not learning rates.
     is_callable = callable(value) and not isinstance(value, type)
     return value if is_schedule(value) or is_callable else real(value)
 
@@ -175,7 +175,7 @@ def instance(kind: type) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """The same check, which lets None pass."""
+    """The same check, which also accepts None."""
     return Check(
         f"None or {check.accepted}",
         lambda value: None if value is None else check.convert(value),
@@ -185,7 +185,7 @@ def optional(check: Check) -> Check:
 
 
 def scheduled(check: Check) -> Check:
-    """The same check of a number, which lets a LearningRateSchedule pass."""
+    """The same check of a number, which also accepts a LearningRateSchedule."""
     return Check(
         f"{check.accepted}, or a LearningRateSchedule",
         lambda value: value if is_schedule(value) else check.convert(value),
@@ -196,7 +196,7 @@ def scheduled(check: Check) -> Check:
 
 
 def auto_or(check: Check) -> Check:
-    """The same check, which lets "auto" pass."""
+    """The same check, which also accepts "auto"."""
     return Check(
         f'"auto" or {check.accepted}',
         lambda value: value if isinstance(value, str) and value == "auto" else check.convert(value),

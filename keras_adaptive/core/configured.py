@@ -15,7 +15,7 @@ from keras_adaptive.core.state import states
 from keras_adaptive.core.step import loss_scale, stage
 from keras_adaptive.groups import assignment, decisions, roles
 
-# First in every config, for the error that Keras raises where this package was not imported.
+# First in every config, to appear in the error that Keras raises if this package was not imported.
 TO_LOAD = {"to_load": "import keras_adaptive before the file is loaded"}
 
 
@@ -33,7 +33,7 @@ def arguments(optimizer, args, given) -> dict[str, Any]:
 
 
 def shown(optimizer):
-    """The arguments that are not the defaults."""
+    """`repr`: the arguments that differ from their defaults."""
     default = {name: one.default for name, one in optimizer.fields.items()}
     default |= optimizer.implied(default)
     given = {name: getattr(optimizer, name, default[name]) for name in default if name not in ("learning_rate", "name")}
@@ -47,15 +47,15 @@ def shown(optimizer):
 
 
 def _number_or_schedule(optimizer):
-    """The learning rate as it is written down: a number, or the schedule or callable that was given.
+    """The learning rate as a number, or the schedule or callable that was given.
 
-    While a step is traced the number is not known, and this is its variable.
+    While a step is traced the number is not known; then it is the variable.
     """
     rate = optimizer._learning_rate
     if not isinstance(rate, keras.Variable):
         return rate
     value = backends.read(rate)
-    # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
+    # The shortest decimal number that rounds to this value: 0.001, not 0.0010000000474974513.
     return rate if backends.is_symbolic(value) else float(str(ops.convert_to_numpy(value)))
 
 
@@ -103,7 +103,7 @@ def _check_lazy(optimizer):
         of_some_rows = not (one.needs_all_rows or one.couples_elements)
         if not of_some_rows and type(one).applies_to is stage.Stage.applies_to:
             raise ValueError(
-                f"`sparse` must be 'exact' beside `{one.option}`, which is about all rows of a table; leave one of "
+                f"`sparse` must be 'exact' with `{one.option}`, which concerns all rows of a table; leave one of "
                 f"them out. Received: sparse='lazy', {one.option}={getattr(optimizer, one.option)!r}"
             )
 
@@ -111,8 +111,8 @@ def _check_lazy(optimizer):
 def learning_rate(optimizer):
     """The learning rate of the next update.
 
-    A number may be set to another one at any time. A schedule or a callable may take the place of a number, or the
-    other way round, until a step was compiled, which holds what it was compiled with; then it is an error.
+    A number may be set to another number at any time. A schedule or a callable may replace a number, or the other way
+    round, until a step was compiled; then it is an error, because the compiled step holds what it was compiled with.
     """
     return optimizer._get_current_learning_rate()
 
@@ -156,14 +156,14 @@ def eta(optimizer):
 
 
 def _is_traced(optimizer):
-    """Whether a step is recorded here, to be compiled. Notes it, because a recorded step does not change."""
+    """Whether a step is being traced. Notes it, because a traced step does not change."""
     is_traced = backends.is_symbolic(backends.read(optimizer._iterations))
     vars(optimizer).update(_was_traced=optimizer._was_traced or is_traced)
     return is_traced
 
 
 def get_config(optimizer):
-    """All arguments, for `from_config`, and what was decided by them for the variables."""
+    """All arguments, for `from_config`, and what they decided for the variables."""
     config = TO_LOAD | keras.optimizers.Optimizer.get_config(optimizer)
     if isinstance(optimizer._learning_rate, keras.Variable):
         config["learning_rate"] = _number_or_schedule(optimizer)
@@ -175,7 +175,7 @@ def get_config(optimizer):
         config["cowclip"] = keras.saving.serialize_keras_object(optimizer.cowclip)
     decided, known = optimizer._decided, optimizer._roles
     if isinstance(decided, list) and isinstance(known, list):
-        # What is left out of training counts too: a group may have no other variables.
+        # Variables left out of training count too: a group may have no others.
         apart = [one.decision for one in optimizer.left_out]
         names = ("path", "shape", "groups", "decays")
         decided = decided + [{name: one[name] for name in names} for one in apart if "groups" in one]
@@ -186,14 +186,14 @@ def get_config(optimizer):
 
 
 def _of_this_version(cls, config):
-    """A config of version 0.1.0 with the names that its arguments have now, in its groups too."""
+    """A config of version 0.1.0 with the new names of its arguments, also in its groups."""
     if not any(name in config and name not in cls.fields for name in cls.renamed):
         return config
     old = {name: config[name] for name in cls.renamed if name in config}
 
     def converted(one):
         said = {name: value for name, value in one.items() if name not in cls.renamed}
-        # A group that speaks of one of them says them all: what it did not say was that of the optimizer.
+        # A group that sets one of them sets all: in 0.1.0 the others had the values of the optimizer.
         speaks = any(name in one for name in old)
         return said | {cls.renamed[name]: one.get(name, value) for name, value in old.items() if speaks}
 
@@ -208,7 +208,7 @@ def _of_this_version(cls, config):
 
 
 def from_config(cls, config, custom_objects=None):
-    """The optimizer with these arguments; for variables that were decided on before, that decision stands."""
+    """The optimizer with these arguments; what was decided for variables before stays so."""
     config = _of_this_version(cls, {name: value for name, value in config.items() if name not in TO_LOAD})
     # Version 0.1.0 decided by names, and wrote nothing about roles.
     known = decisions.known_roles(config.pop("roles", roles.VERSION_0_1 if "decided" in config else None))

@@ -1,4 +1,4 @@
-"""What is made of an algorithm's class when it is defined: its arguments, its signature, its docstring."""
+"""Completes the class of an algorithm when it is defined: its arguments, its signature, its docstring."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,7 @@ from keras_adaptive.core.state.slots import as_slots
 from keras_adaptive.core.step.clock import Hyperparameters
 from keras_adaptive.core.step.scheduled import DEBIAS
 
-# What the core stores for a variable beside the slots, and for all of them.
+# What the core stores for one variable in addition to the slots, and for all variables together.
 OF_VARIABLE = {
     "theta",
     "last_step",
@@ -22,15 +22,15 @@ OF_VARIABLE = {
     *(role for stage in STAGES for role in stage.roles),
 }
 OF_ALL = {*OF_CORE, *(name for stage in STAGES for name in stage.scalars)}
-# What the `h` of a rule has besides hyperparameters.
+# What the `h` of a rule has in addition to hyperparameters.
 OF_RULE = {"counts", "eta", "t", "variable", *(name for name in vars(Hyperparameters) if not name.startswith("__"))}
 
 
 def complete(cls) -> None:
-    """Takes the fields out of the class, and gives it what follows from them.
+    """Takes the fields out of the class, and adds what follows from them.
 
     Raises:
-        TypeError: it is written as for version 0.1.0, or has a name that the core uses.
+        TypeError: the class has the form of version 0.1.0, or uses a name of the core.
     """
     _refuse_old_form(cls)
     taken = fields.taken_from(cls)
@@ -53,14 +53,14 @@ def complete(cls) -> None:
     cls.__signature__ = (
         fields.signature(cls.fields, cls.positional) if is_made_of_fields else _without_self(maker.__init__)
     )
-    # Without docstrings, as python -OO has it, there is nothing to add to.
+    # With python -OO there are no docstrings to complete.
     if is_made_of_fields and vars(cls).get("__doc__"):
         options = {name: one for name, one in cls.fields.items() if name not in own}
         cls.__doc__ = fields.documented(cls.__doc__, own, options, full=cls is maker)
 
 
 def _schedulable(cls, name, field):
-    """The field of a number that may change from update to update, which then may be a schedule as well."""
+    """The field; if its number may change from update to update, it also accepts a schedule."""
     begins = {one.initial for one in (*cls.slots, *cls.scalars) if isinstance(one.initial, str)}
     if name in OPTIONS or name in begins or not field.may_be_scheduled:
         return field
@@ -77,7 +77,7 @@ def _refuse_old_form(cls):
     if "hyperparameters" in vars(cls) and not is_base:
         raise TypeError(
             f"`hyperparameters` of {cls.__name__} must be fields since version 0.2.0: write each argument in the body "
-            "of the class, such as `beta_1 = fraction(0.9, 'weight of the last average')` from "
+            "of the class, such as `beta_1 = fraction(0.9, 'decay rate of the average')` from "
             "keras_adaptive.core.fields, and leave out `__init__`. Received: "
             f"hyperparameters={list(vars(cls)['hyperparameters'])}"
         )
@@ -100,7 +100,7 @@ def _refuse_old_methods(cls):
 
 
 def _refuse_names(cls):
-    """Refuses what would take the place of something that the core has under the same name."""
+    """Refuses names that the core already uses."""
     of_optimizer = set(dir(keras.optimizers.Optimizer)) | OF_RULE
     slots, scalars = [slot.name for slot in cls.slots], [scalar.name for scalar in cls.scalars]
     taken = {

@@ -1,4 +1,4 @@
-"""A table of what was decided for each variable and what is stored for it."""
+"""`describe()`: a table of what was decided for each variable and what is stored for it."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.step import scheduled
 
 WIDTH = 120
-# Columns by the fields of a Row. One whose entries are all the same is told below the table.
+# Columns by the fields of a Row. A column whose entries are all the same becomes a line below the table.
 COLUMNS = {
     "path": "path",
     "shape": "shape",
@@ -36,16 +36,16 @@ class Row:
 
     Attributes:
         path, shape, dtype: of the variable.
-        role: what it is: "embedding", "output", "bias", "norm", "kernel" or "other".
-        matrices: the rows and columns of its matrix and how many it has; None for what is no matrix.
-        source: what says so: a layer, a group, or only its name or shape.
-        group: the number of each of its groups, from 0, and its pattern; or "".
+        role: "embedding", "output", "bias", "norm", "kernel" or "other".
+        matrices: the rows and columns of its matrix, and the number of matrices; None if it is not a matrix.
+        source: where the role comes from: a layer, a group, or only the name or shape.
+        group: the number of each of its groups, from 0, and the group's pattern; or "".
         learning_rate: of the next update, with the group's multiplier.
         weight_decay: of the next update, or 0.0.
         slots: the names of what is stored for it.
         state_bytes: how many bytes that takes.
-        not_compiled: why it is updated operation by operation although `jit_update=True` asks to compile that; "" if it
-            is not, or no step was done yet.
+        not_compiled: why it is updated operation by operation in spite of `jit_update=True`; "" if it is compiled, or
+            before the first step.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Table:
     @classmethod
     def of(cls, optimizer):
         """The table of an optimizer that is built."""
-        # The shortest number that is stored as this value: 0.001, not 0.0010000000474974513.
+        # The shortest decimal number that rounds to this value: 0.001, not 0.0010000000474974513.
         eta = float(str(ops.convert_to_numpy(optimizer.eta())))
         now = scheduled.asked(optimizer.plan.scheduled, optimizer.iterations)
         not_compiled = backends.not_compiled(optimizer.plan.update)
@@ -108,7 +108,7 @@ class Table:
 
     @property
     def state_bytes(self) -> int:
-        """What is stored for all variables together."""
+        """The bytes that are stored for all variables together."""
         return sum(row.state_bytes for row in self.rows)
 
     def __len__(self):
@@ -134,7 +134,7 @@ class Table:
 
 
 def _aligned(lines, shown):
-    """The lines as columns; where that is too wide, each path stands on a line of its own."""
+    """The lines as columns; if that is too wide, each path is on a separate line."""
     right = [place for place, name in enumerate(shown) if name in NUMBERS]
     joined = tables.columns(lines, right)
     if max(map(len, joined)) <= WIDTH:
@@ -144,7 +144,7 @@ def _aligned(lines, shown):
 
 
 def _now(weight_decay, scheduled):
-    """The decay rate of the next update."""
+    """The weight decay of the next update."""
     return float(ops.convert_to_numpy(scheduled)) if checks.is_schedule(weight_decay) else weight_decay or 0.0
 
 
@@ -152,7 +152,7 @@ def _notes(optimizer, eta, now, rows):
     """What the columns cannot say."""
     if eta == 0.0:
         updates = int(ops.convert_to_numpy(optimizer.iterations))
-        yield f"The learning rate is 0 after {updates} updates, as its schedule or the user says: nothing moves."
+        yield f"The learning rate is 0 after {updates} updates, by its schedule or the user: no variable moves."
     if optimizer.weight_decay_mode != "decoupled":
         yield f"weight_decay_mode: {optimizer.weight_decay_mode}"
     for name, number in now.items():
@@ -180,13 +180,13 @@ def _notes(optimizer, eta, now, rows):
 
 
 def _some(paths):
-    """The first of them."""
+    """The first three paths."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return f"{', '.join(paths[:3])}{more}"
 
 
 def _wrapped(note):
-    """A note in lines that are not too long; a pattern may be broken behind each |."""
+    """A note, wrapped; a pattern may be broken after each |."""
     lines = textwrap.wrap(note.replace("|", "| "), WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     return [line.replace("| ", "|") for line in lines]
 

@@ -1,4 +1,4 @@
-"""Which weights a model is evaluated and used with, where they are others than it is trained with."""
+"""Evaluation weights: the weights to evaluate and use a model with, where they differ from the training weights."""
 
 import inspect
 import sys
@@ -14,9 +14,9 @@ from keras_adaptive.core.step import scheduled
 def evaluation_weights(optimizer) -> dict[str, np.ndarray]:
     """The weights to evaluate and to use the model with, by the path of the variable.
 
-    They are those of the algorithm (x of Schedule-Free, the average of DoG) or the moving average of `use_ema`; the
-    weights themselves for other algorithms, and before the first update. Of variables that share a path, each gets
-    a number.
+    They are the average that the algorithm stores (x of Schedule-Free, the average of DoG) or the moving average of
+    `use_ema`. For other algorithms, and before the first update, they are the weights themselves. If variables share a
+    path, a number is added to each.
 
     Raises:
         ValueError: the optimizer is not built.
@@ -31,10 +31,10 @@ def evaluation_weights(optimizer) -> dict[str, np.ndarray]:
 
 
 def finalize_variable_values(optimizer, var_list):
-    """Sets the variables to their evaluation weights, if those are others; `fit` calls it after the last epoch.
+    """Sets the variables to their evaluation weights, if these differ; `fit` calls it after the last epoch.
 
-    On JAX `fit` calls it too when it is left by an error or an interrupt: the variables hold their training weights
-    then, so that a later `fit` goes on as if nothing had happened.
+    On JAX `fit` also calls it after an error or an interrupt. Then the variables get their training weights, so that a
+    later `fit` goes on as if nothing had happened.
     """
     if _fit_is_interrupted():
         put_back(optimizer)
@@ -45,7 +45,7 @@ def finalize_variable_values(optimizer, var_list):
 
 
 def has_evaluation_weights(optimizer) -> bool:
-    """Whether the weights to evaluate at are others than those that are trained."""
+    """Whether the evaluation weights differ from the training weights."""
     return _role(optimizer) is not None
 
 
@@ -54,17 +54,17 @@ def _role(optimizer) -> str | None:
 
 
 def check(optimizer):
-    """The rule knows the weights to evaluate at, so nothing may change the step behind it."""
+    """Refuses options that change the step after a rule that computes the evaluation weights."""
     for option in ("use_ema", "cautious") if optimizer.evaluation_slot else ():
         if getattr(optimizer, option, False):
             raise ValueError(
-                f"`{option}` must be False for {type(optimizer).__name__}, which stores an average of the weights by "
-                f"its own rule, as `{optimizer.evaluation_slot}`. Received: {option}=True"
+                f"`{option}` must be False for {type(optimizer).__name__}, because its rule stores an average of the "
+                f"weights, `{optimizer.evaluation_slot}`. Received: {option}=True"
             )
 
 
 def has(optimizer, state) -> bool:
-    """Whether the variable has evaluation weights of its own by now; what is stored of them begins with its updates."""
+    """Whether the variable has evaluation weights by now: they begin with its first update."""
     if _role(optimizer) not in state.stored:
         return False
     added_at = state.stored.get("added_at")
@@ -72,7 +72,7 @@ def has(optimizer, state) -> bool:
 
 
 def value(optimizer, state):
-    """One variable's evaluation weights: a tensor in the dtype that they are stored in."""
+    """One variable's evaluation weights: a tensor in the dtype in which they are stored."""
     if not has(optimizer, state):
         return backends.snapshot(state.variable)
     weights = backends.snapshot(state.stored[_role(optimizer)])
@@ -88,8 +88,8 @@ def put(optimizer, state):
 
 
 def exchange(optimizer):
-    """Sets all variables to their evaluation weights, and the training weights aside."""
-    # After an interrupt they may be aside already.
+    """Sets all variables to their evaluation weights, and sets their training weights aside."""
+    # After an interrupt they may already be set aside.
     before = {id(state): weights for state, weights in _still_aside(optimizer)}
     states = [state for state in optimizer.plan.states if has(optimizer, state)]
     aside = tuple((state, before.get(id(state), backends.snapshot(state.variable))) for state in states)
@@ -106,9 +106,9 @@ def put_back(optimizer):
 
 
 def restore(optimizer):
-    """Sets to its training weights every variable that holds its evaluation weights, where they are known.
+    """Sets each variable that holds its evaluation weights to its training weights, where these are known.
 
-    They are if they were set aside before an interrupt, or if the slots tell them.
+    They are known if they were set aside before an interrupt, or if the algorithm can compute them from the slots.
     """
     vars(optimizer).update(set_aside=_still_aside(optimizer))
     put_back(optimizer)
@@ -130,14 +130,14 @@ def _holds_evaluation_weights(optimizer, state):
 
 
 def _still_aside(optimizer):
-    """What was set aside of variables that nobody has set since, such as by loading weights."""
+    """What was set aside, without variables that were set since, for example by loading weights."""
     return tuple((state, w) for state, w in optimizer.set_aside if _holds_evaluation_weights(optimizer, state))
 
 
 def _fit_is_interrupted():
-    """Whether an error is leaving the function that finalizes the variables, which then is in its `finally`.
+    """Whether an error is leaving the function that finalizes the variables, which is then in its `finally`.
 
-    An error that a caller further up handles meanwhile began its traceback there.
+    If instead a caller further up is handling an error, the traceback begins at that caller.
     """
     error, frame = sys.exc_info()[1], inspect.currentframe()
     while frame is not None and frame.f_code.co_name in ("_fit_is_interrupted", "finalize_variable_values"):
@@ -150,7 +150,7 @@ def _snapshots(state, roles):
 
 
 def _projection(optimizer, state):
-    """The slot of an algorithm is an average of what no constraint has projected."""
+    """The constraint, if the evaluation weights come from a slot: no constraint has projected that average."""
     return state.constraint if optimizer.evaluation_slot else None
 
 

@@ -6,10 +6,10 @@
         _ = KW_ONLY
         ...
 
-A field says the default, what the argument is and, by its kind, what it may be. From the fields come the constructor,
-its signature, the list of arguments in the docstring, the config and the type stubs. `learning_rate` is the first
-field. What stands before `KW_ONLY` may be given by position: the arguments that Keras's class of that name has, in its
-order. Without `KW_ONLY` only the learning rate may.
+A field has the default of an argument and says what the argument is; its kind says which values are accepted. The
+fields give the constructor, its signature, the list of arguments in the docstring, the config and the type stubs.
+`learning_rate` is the first field. Fields before `KW_ONLY` may be given by position: these are the arguments of
+Keras's class of that name, in its order. Without `KW_ONLY` only the learning rate may be given by position.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from keras_adaptive.core import checks
 from keras_adaptive.core.checks import Check
 from keras_adaptive.core.step.stage import Stage
 
-# What the arguments are called elsewhere.
+# Names of the arguments in other libraries.
 ALSO_CALLED = {
     "lr": "learning_rate",
     "decay": "weight_decay",
@@ -46,12 +46,12 @@ class Field:
     """One argument of an optimizer.
 
     Attributes:
-        check: what it may be.
-        default: its value where it is not given.
-        help: what it is, in a few words.
-        more: what there is to say besides; for options, where all of them are described.
+        check: converts and checks its value.
+        default: its value if it is not given.
+        help: what it is, as a short noun phrase.
+        more: further sentences; those of options appear only in the docstring of AdaptiveOptimizer.
         stages: what the option adds to a step (core/step/stage.py).
-        static: it is read when the optimizer is built, and so a number that stays.
+        static: it is read when the optimizer is built, so it cannot be a schedule.
     """
 
     check: Check
@@ -63,11 +63,11 @@ class Field:
 
     @property
     def may_be_scheduled(self) -> bool:
-        """Whether a schedule could stand for it."""
+        """Whether a schedule may take its place."""
         return self.check.type in (float, float | None) and not self.static
 
     def described(self, name: str, full: bool = True) -> str:
-        """Its entry in a docstring; `full`: with what there is to say besides."""
+        """Its entry in a docstring; `full`: with `more`."""
         default = json.dumps(self.default) if isinstance(self.default, str) else self.default
         said = [self.help, self.check.accepted, f"default {default}", *([self.more] if full and self.more else [])]
         text = ". ".join(part[0].upper() + part[1:].rstrip(".") for part in said)
@@ -111,17 +111,17 @@ def rate(default: float, more: str = "") -> Any:
 
 
 def decay_rate(default: float | None) -> Any:
-    """The field of a weight decay, where the algorithm has a default of its own."""
+    """The field of a weight decay, for an algorithm with another default."""
     return Field(checks.weight_decay, default, "lambda, the weight decay")
 
 
 def one_of(names: tuple[str, ...], default: Any, help: str, **more: Any) -> Any:
-    """A field that takes one of these strings."""
+    """A field that accepts one of these strings."""
     return kind(checks.one_of(*names))(default, help, **more)
 
 
 def only(value: Any, help: str) -> Any:
-    """A field that exists for code that passes this value, which is the only one that has a meaning here."""
+    """A field that accepts only this value, for code that passes it because Keras has the argument."""
 
     def convert(given):
         if type(given) is not type(value):
@@ -132,7 +132,7 @@ def only(value: Any, help: str) -> Any:
 
 
 def taken_from(cls: type) -> dict[str, Field | Any]:
-    """The fields in the body of a class, by name and in order, which it then has no more; `KW_ONLY` among them."""
+    """Removes the fields from the body of a class; returns them by name and in order, with `KW_ONLY` among them."""
     found = {name: value for name, value in vars(cls).items() if isinstance(value, Field) or value is KW_ONLY}
     for name in found:
         delattr(cls, name)
@@ -140,7 +140,7 @@ def taken_from(cls: type) -> dict[str, Field | Any]:
 
 
 def signature(fields: Mapping[str, Field], positional: int) -> inspect.Signature:
-    """Of a constructor with these arguments, of which so many may be given by position."""
+    """The signature of a constructor with these arguments; `positional`: how many may be given by position."""
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [
@@ -151,7 +151,7 @@ def signature(fields: Mapping[str, Field], positional: int) -> inspect.Signature
 
 
 def bound(cls, args: tuple, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of the class's constructor by name, those that are not given with their defaults; unchecked.
+    """All arguments of the class's constructor by name, with defaults for those that are not given; unchecked.
 
     Raises:
         TypeError: an argument that the class does not have, one that is given twice, or too many by position.
@@ -174,7 +174,7 @@ def bound(cls, args: tuple, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown(cls, name: str) -> str:
-    """What an error says of an argument that the class does not have."""
+    """The error message for an argument that the class does not have."""
     if name in cls.renamed:
         return f"{cls.__name__} has no argument `{name}`: since version 0.2.0 it is `{cls.renamed[name]}`."
     if ALSO_CALLED.get(name, "").split("`")[0] in cls.fields:
@@ -186,26 +186,26 @@ def unknown(cls, name: str) -> str:
 
 
 def documented(text: str, own: Mapping[str, Field], options: Mapping[str, Field], full: bool = False) -> str:
-    """The docstring of a class with the list of its arguments and what they raise, before its other sections.
+    """The docstring of a class, with the sections Args and Raises before its other sections.
 
     Args:
-        text: the docstring as it is written.
+        text: the docstring in the source file.
         own: the arguments of the class itself.
-        options: those that every optimizer has.
+        options: the arguments that every optimizer has.
         full: describe the options at length.
     """
     text = inspect.cleandoc(text)
     places = [text.find(f"\n{section}:") for section in ("Slots", "Source", "Example")]
     place = min([place for place in places if place >= 0], default=len(text))
-    more = "" if full else "`help(keras_adaptive.AdaptiveOptimizer)` says more of the options."
+    more = "" if full else "`help(keras_adaptive.AdaptiveOptimizer)` says more about the options."
     lists = [
         *(one.described(name) for name, one in own.items()),
         *(one.described(name, full) for name, one in options.items()),
     ]
     arguments = textwrap.indent("\n".join(lists), "    ")
     raises = (
-        "Raises:\n    ValueError, TypeError: for an argument that is unknown, of the wrong kind or out of range, or "
-        "that\n        is wrong together with another one.\n"
+        "Raises:\n    ValueError, TypeError: an argument is unknown, of the wrong kind, out of range, or does not fit "
+        "another\n        argument.\n"
     )
     head = "\n\n".join(filter(None, [text[:place].rstrip(), more, f"Args:\n{arguments}", raises]))
     return head + text[place:]

@@ -1,4 +1,4 @@
-"""The variables that an optimizer is given: checked before anything is made for them."""
+"""Checks the variables that an optimizer is given, before anything is made for them."""
 
 import keras
 from keras import backend
@@ -13,13 +13,13 @@ def variables(name, values) -> list:
     """The values as a list, if they are variables that can be trained.
 
     Args:
-        name: of the argument that they were given as.
+        name: the name of their argument.
         values: what was given.
 
     Raises:
-        TypeError: they are no list, or one of them is no variable of Keras (or TensorFlow), or not of real numbers.
+        TypeError: not a list, or an element that is not a variable of Keras (or TensorFlow), or not of real numbers.
     """
-    # A variable, an array and a string give something else when they are iterated, on JAX without an end.
+    # Iterating a variable, an array or a string gives something else, on JAX without an end.
     if is_one(values) or not hasattr(values, "__iter__"):
         raise TypeError(f"`{name}` must be a list of Keras variables. {_WHAT_TO_DO}. Received: {name}={shown(values)}")
     given = list(values)
@@ -39,12 +39,12 @@ def variables(name, values) -> list:
 
 
 def is_one(values):
-    """Whether it is a single thing that Python can iterate over, and not a list."""
+    """Whether it is a single object over which Python can iterate, and not a list."""
     return isinstance(values, str | bytes | dict | keras.Variable | keras.Layer) or hasattr(values, "shape")
 
 
 def shown(value):
-    """The class, and the value where that is short."""
+    """The class, and the value if that is short."""
     cls = type(value)
     text = repr(value) if value is None or isinstance(value, str | int | float) else ""
     return f"{text[:40]} of class {cls.__module__}.{cls.__name__}" if text else f"a {cls.__module__}.{cls.__name__}"

@@ -1,4 +1,4 @@
-"""AdaptiveOptimizer: the face that every algorithm of the package shows to Keras."""
+"""AdaptiveOptimizer: the interface that every algorithm of the package has for Keras."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -23,32 +23,32 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
         rule(h, theta, g, *slots) -> (delta, new_slots)          theta <- theta - delta
 
-    a pure function of float32 (float64 for float64 weights) tensors, g the clipped gradient of the step. `h` has every
-    hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1) and
-    `debias(beta)` = 1 - beta^t. Where an algorithm needs more:
+    It is a pure function of float32 tensors (float64 for float64 weights). g is the clipped gradient of the step. `h`
+    has every hyperparameter by name, `eta` (the scheduled learning rate), `t` (the number of the update, from 1) and
+    `debias(beta)` = 1 - beta^t. For algorithms that need more:
 
-    - `about` tells the rule what it has to know of one variable: `h.variable.NAME`;
-    - `scalars`, `local_sums` and `update_scalars` are numbers that depend on all variables, and
-      `common_hyperparameters` names those that no group can change;
-    - `elementwise = True` says that each element's step depends on its own gradients alone, so that some rows of a
-      table can be updated alone, or the elements of several variables as one row;
+    - `about` returns what the rule needs to know about one variable, which it reads as `h.variable.NAME`;
+    - `scalars`, `local_sums` and `update_scalars` are for numbers that depend on all variables;
+    - `common_hyperparameters` names the hyperparameters that no group can change;
+    - `elementwise = True` says that the step of each element depends only on the gradients of that element. Then some
+      rows of a table can be updated alone, and the elements of several variables as one row;
     - `decay = "rule"` says that the rule applies `h.weight_decay` itself;
-    - `evaluation_slot` names the slot with the weights that a model is evaluated at, and `training_weights` gives those
-      that it is trained at from the slots, where it can;
-    - `first_average` is the update with which moving averages begin.
+    - `evaluation_slot` names the slot with the weights that a model is evaluated at;
+    - `training_weights` computes the training weights from the slots, where that is possible;
+    - `first_average` is the update at which moving averages begin.
 
-    An argument that is changed after the optimizer is built raises a ValueError: what was compiled holds the old one.
-    The learning rate may change at any time. `build` raises one for `shard_state` on another backend than JAX or
-    without a distribution that has a data-parallel axis.
+    A change of an argument after the optimizer is built raises a ValueError, because compiled code holds the old value.
+    The learning rate may change at any time. `build` raises a ValueError for `shard_state` on a backend other than JAX,
+    or without a distribution that has a data-parallel axis.
 
     Example:
 
-    An algorithm of your own.
+    A custom algorithm.
 
     >>> from keras_adaptive.core.fields import fraction, rate
     >>> class Momentum(AdaptiveOptimizer):
     ...     learning_rate = rate(0.1)
-    ...     beta = fraction(0.9, "weight of the last average of the gradient")
+    ...     beta = fraction(0.9, "decay rate of the moving average of the gradient")
     ...     slots = ("m",)
     ...
     ...     def rule(self, h, theta, g, m):
@@ -68,22 +68,22 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     decay: ClassVar[str] = "core"
     evaluation_slot: ClassVar[str | None] = None
     first_average: ClassVar[int] = 1
-    # Arguments of version 0.1.0 that have another name now.
+    # Arguments of version 0.1.0 that have another name now, by their old names.
     renamed: ClassVar[Mapping[str, str]] = {}
 
-    # What is made of its fields: all arguments, those that are no options, how many may be given by position, and what
-    # the algorithm's own may be.
+    # Made from its fields: all arguments, those that are not options, how many may be given by position, and the
+    # checks of the algorithm's hyperparameters.
     fields: ClassVar[Mapping[str, Field]] = {}
     own_fields: ClassVar[Mapping[str, Field]] = {"learning_rate": rate(0.001)}
     positional: ClassVar[int] = 1
     hyperparameters: ClassVar[Mapping[str, checks.Check]] = {}
 
-    # What the last call that restored a state found; what is stored of variables that `train_only` left out.
+    # The report of the last call that restored a state, and the state of variables that `train_only` left out.
     restored: checkpoint.Restored | None = None
     left_out: tuple[LeftOut, ...] = ()
     # A state that was loaded before the optimizer was built.
     _waiting: checkpoint.Saved | None = None
-    # Pairs of a state and the training weights of its variable, while that holds its evaluation weights.
+    # Pairs of a state and the training weights of its variable, while the variable holds its evaluation weights.
     set_aside: tuple[tuple[Any, Any], ...] = ()
 
     def __init_subclass__(cls, **kwargs):
@@ -93,7 +93,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     def __init__(self, *args, **given):
         arguments = configured.arguments(self, args, given)
         of_keras = {name: arguments.pop(name) for name in ("learning_rate", *OF_KERAS)}
-        # Keras refuses 1, which is what a user who tries several numbers begins with.
+        # Keras refuses 1, with which a user who tries several numbers begins.
         accumulation_steps = of_keras.pop("gradient_accumulation_steps")
         super().__init__(**of_keras)
         self.gradient_accumulation_steps = accumulation_steps
@@ -126,12 +126,12 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     train_only = stateful.train_only
     continue_from = stateful.continue_from
 
-    # The weights that a model is evaluated at (core/evaluation.py)
+    # Evaluation weights (core/evaluation.py)
     evaluation_weights = evaluation.evaluation_weights
     finalize_variable_values = evaluation.finalize_variable_values
     has_evaluation_weights = property(evaluation.has_evaluation_weights)
 
-    # The loss scale, and what was left out (core/step/loss_scale.py)
+    # The loss scale, and what was skipped (core/step/loss_scale.py)
     skips_nonfinite = property(loss_scale.skips_nonfinite)
     skipped_elements = property(loss_scale.skipped_elements)
     dynamic_scale = property(loss_scale.dynamic_scale)
@@ -143,10 +143,10 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     @property
     def iterations(self):
-        """How many updates were done; at most 2^31 - 1.
+        """The number of updates done; at most 2^31 - 1.
 
-        The next step then raises a ValueError where the number is in the host's memory (step by step on a CPU); in a
-        compiled step, or on an accelerator, this number stays as it is and so do bias corrections and schedules.
+        At that number, the next step raises a ValueError if the number is in the host's memory (eager steps on a CPU).
+        In a compiled step, or on an accelerator, the number no longer changes; nor do bias corrections and schedules.
         """
         return self._iterations
 
@@ -162,39 +162,41 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         raise NotImplementedError(f"{type(self).__name__} defines no rule")
 
     def about(self, role, h):
-        """What the rule has to know about one variable, by name: it reads that as `h.variable.NAME`.
+        """What the rule needs to know about one variable, by name; the rule reads it as `h.variable.NAME`.
 
         `role` is a `keras_adaptive.groups.roles.Role`: the variable's path, shape, kind and matrix. `h` has the
-        hyperparameters that the variable's groups give it.
-        A "learning_rate_multiplier" multiplies its eta; "elementwise" is the class's attribute for this variable, or
-        "rows" if each row's step depends on its own gradients.
+        variable's hyperparameters, which depend on its groups. Two names have a meaning for the core:
+
+        - "learning_rate_multiplier" multiplies the variable's eta;
+        - "elementwise" replaces the class's attribute for this variable; "rows" says that the step of each row depends
+          only on the gradients of that row.
         """
         return {}
 
     def local_sums(self, h, theta, g, *slots):
-        """One variable's share in sums over all of them, by name: scalars."""
+        """The contribution of one variable to the sums over all variables: scalars by name."""
         return {}
 
     def update_scalars(self, h, sums, *args: Any, **scalars: Any):
-        """The new `scalars` by name, from the sums over all variables and the old ones; the rule reads them from h."""
-        raise NotImplementedError(f"{type(self).__name__} has scalars and does not update_scalars them")
+        """The new `scalars` by name, from the sums over all variables and the old scalars; the rule finds them in h."""
+        raise NotImplementedError(f"{type(self).__name__} has scalars and must define `update_scalars`")
 
     def training_weights(self, h, *slots):
-        """The weights that training goes on from, by one variable's hyperparameters and slots; None: those it finds."""
+        """The training weights, from one variable's hyperparameters and slots; None if the slots do not tell them."""
         return None
 
     def check_together(self, *args: Any, **hyperparameters: Any) -> None:
-        """Raises for hyperparameters that are right one by one and wrong together.
+        """Raises for hyperparameters that are valid one by one but not together.
 
-        It is asked for every combination of groups that a variable has.
+        It is called for every combination of groups that a variable has.
         """
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What arguments say about others: the values of those.
+        """The values of arguments that follow from other arguments, by name.
 
         Args:
-            given: all arguments of the constructor, or what a group says.
+            given: all arguments of the constructor, or those of a group.
         """
         return {}
 
@@ -202,14 +204,14 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     @backends.opaque
     def build(self, variables):
-        """Makes the slots for the variables that will be trained; a second call with the same ones does nothing."""
+        """Makes the slots of the variables to train; a second call with the same variables does nothing."""
         variables = given.variables("variables", variables)
         if self.built:
             if [self._var_key(v) for v in variables] == [self._var_key(v) for v in self._trainable_variables]:
                 return
             raise ValueError(
                 f"The optimizer is already built with {paths(self._trainable_variables)}; call `extend` to train "
-                "others besides, `train_only` to train others instead, or make a new optimizer. "
+                "more variables, `train_only` to train other variables instead, or make a new optimizer. "
                 f"Received: variables={paths(variables)}"
             )
         with atomic.uninterrupted(), atomic.nothing_if_raised(self), backends.building():
@@ -218,7 +220,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     @backends.opaque
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        """Keras's method: variables, or regular expressions of their names, that are not decayed; before build."""
+        """Keras's method: excludes variables, or regular expressions of names, from weight decay; before `build`."""
         if self.built:
             raise ValueError(
                 "`exclude_from_weight_decay` must be called before the optimizer is built, because `build` decides "
@@ -229,7 +231,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         self.__dict__.update(_excluded={"paths": paths(var_list or []), "names": list(var_names or [])})
 
     def describe(self):
-        """A table of the trained variables, which prints well: what was decided for each, and what is stored for it."""
+        """A table of the trained variables, to read or to print: what was decided for each, and what is stored."""
         if not self.built:
             raise ValueError("`describe` needs an optimizer that is built: call `build(variables)` first.")
         return describe.Table.of(self)
@@ -238,7 +240,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     @backends.opaque
     def apply_gradients(self, grads_and_vars):
-        """`apply` for pairs of a gradient and its variable; returns `iterations`."""
+        """`apply` for pairs (gradient, variable); returns `iterations`."""
         self.apply(*gradients.pairs(grads_and_vars))
         return self._iterations
 
@@ -247,21 +249,21 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         """Takes one step, or one micro-batch of it.
 
         Args:
-            grads: list of gradients, dense, tf.IndexedSlices (TensorFlow) or JAX's sparse arrays, which are made dense;
-                None for a variable without one. Under a distribution strategy each replica gives its own, and their sum
-                over the replicas counts.
-            trainable_variables: the variables that they belong to; by default those the optimizer was built with, in
-                that order. The first call builds the optimizer.
-            counts: with `cowclip`, for each variable that it clips and whose gradient is no tf.IndexedSlices, by its
-                path: how often each row was looked up in the batch; under a distribution strategy by the replica.
+            grads: list of gradients, None for a variable without one. A gradient is dense, a tf.IndexedSlices
+                (TensorFlow), or one of JAX's sparse arrays, which are made dense. Under a distribution strategy each
+                replica passes its own gradients, and the update uses their sum over the replicas.
+            trainable_variables: the variables of the gradients. The default is the variables that the optimizer was
+                built with, in that order. The first call builds the optimizer.
+            counts: with `cowclip`, how often each row was looked up in the batch, by the path of the variable. It is
+                needed for each clipped variable whose gradient is not a tf.IndexedSlices. Under a distribution
+                strategy each replica passes its own counts.
 
         Raises:
-            TypeError: what is given as a variable is none of Keras, or not of real numbers; or a gradient is no tensor,
-                or not of real numbers.
+            TypeError: a variable that is not a Keras variable, a gradient that is not a tensor, or one of either that
+                is not of real numbers.
             ValueError: no gradients, a variable that is unknown or given twice, a gradient of another shape than its
-                variable's, counts that are missing or do not fit, `iterations` beyond its limit, a call from outside
-                the strategy, or a dynamic loss scale that no loss was multiplied by.
-                Nothing has changed then.
+                variable, counts that are missing or do not fit, `iterations` beyond its limit, a call from outside
+                the strategy, or a dynamic loss scale by which no loss was multiplied. Nothing has changed then.
         """
         self._apply(gradients.listed(grads), trainable_variables, counts)
 
@@ -292,24 +294,24 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     @backends.opaque
     def stateless_apply(self, optimizer_variables, grads, trainable_variables, counts=None, hyperparameters=None):
-        """Keras's method: `apply` to values, which are returned; takes `counts` as `apply` does.
+        """Keras's method: `apply` for values instead of variables; returns the new values.
 
         Args:
             optimizer_variables, trainable_variables: the values of `optimizer.variables` and of the variables that the
                 optimizer was built with, in their order.
             grads, counts: see `apply`.
-            hyperparameters: by name, numbers or scalar tensors that take the place of the optimizer's own in this step,
-                traced ones too, so that one compiled step serves a sweep. What a group says stays. Give the same at
-                every step: bias corrections take them as constants, and slots are made for the optimizer's own. For
-                what changes pass a LearningRateSchedule to the constructor.
+            hyperparameters: numbers or scalar tensors, by name, that replace the optimizer's own in this step. They may
+                be traced, so that one compiled step serves a sweep. Values of a group are not replaced. Pass the same
+                values at every step: bias corrections take them as constants, and slots are made for the optimizer's
+                own values. For a value that changes pass a LearningRateSchedule to the constructor.
 
         Returns:
             The new trainable variables, and the new optimizer variables.
 
         Raises:
-            ValueError: the optimizer is not built, or the values are not those of its variables: of another number or
-                shape, or those of a model that trains other ones; or a hyperparameter has a value that it may not have.
-            TypeError: a hyperparameter that there is not, or that no step can change.
+            ValueError: the optimizer is not built; the values do not fit its variables in number or shape, or belong
+                to a model that trains other variables; or a hyperparameter is out of range.
+            TypeError: a hyperparameter that does not exist, or that no step can change.
         """
         if not self.built:
             raise ValueError(
@@ -329,11 +331,11 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         """The update of one variable, for callers that do the rest of a step themselves.
 
-        Clips, applies the rule, decays and assigns. It neither unscales, sums over replicas or accumulates, nor counts.
+        It clips, applies the rule, decays and assigns. It does not unscale, sum over replicas, accumulate or count.
         """
         if self.scalars:
             raise ValueError(
-                f"{type(self).__name__} has no update of a single variable, because its step depends on all of them: "
+                f"{type(self).__name__} cannot update a single variable, because its step depends on all variables: "
                 "call `apply`."
             )
         state = self.plan.states[self._get_variable_index(variable)]

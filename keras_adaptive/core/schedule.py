@@ -1,4 +1,4 @@
-"""What all schedules have in common."""
+"""The base class of all schedules, and what they share."""
 
 import math
 import numbers
@@ -22,7 +22,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     @backends.opaque
     def __call__(self, step):
-        """The number for the update after `step` updates: an integer tensor in, a tensor of floatx out."""
+        """The value for the update after `step` updates: an integer tensor in, a tensor of floatx out."""
         return self.at(ops.convert_to_tensor(step))
 
     def at(self, k):
@@ -44,7 +44,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def serialized(value):
-    """A number or None as it is, a schedule as Keras writes it down."""
+    """A schedule as Keras serializes it; a number or None unchanged."""
     return keras.saving.serialize_keras_object(value) if checks.is_schedule(value) else value
 
 
@@ -56,12 +56,12 @@ def floating(number):
 
 
 def passed(k, begin, length):
-    """Which part of the `length` updates from `begin` on is over: 0 before them, 1 after them."""
+    """The fraction of the `length` updates from `begin` that is over: 0 before them, 1 after them."""
     whole = math.floor(begin)
     part = (floating(k - whole) - (begin - whole)) / length
     return numerics.minimum(numerics.maximum(part, 0.0), ops.ones_like(part))
 
 
 def warmed_up(k, steps, start, peak, then):
-    """From `start` to `peak` in a line, then `then`."""
+    """Linear from `start` to `peak`, then `then`."""
     return ops.where(k < steps, start + (peak - start) * passed(k, 0, max(steps, 1)), then)

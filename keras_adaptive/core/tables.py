@@ -1,17 +1,17 @@
-"""Tables as plain text, in columns or as Markdown: all that the package, its tests and its examples print."""
+"""Tables as plain text, in columns or as Markdown, for the package, its tests and its examples."""
 
 from collections.abc import Collection, Iterable, Sequence
 
-# A | that ends no cell.
+# A | inside a cell.
 ESCAPED = r"\|"
 
 
 def columns(lines: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """A text for each line, in which the cells of one column are equally wide.
+    """A text for each line; the cells of a column are equally wide.
 
     Args:
-        lines: of cells; the head is one of them.
-        right: which columns are aligned at their right, from 0.
+        lines: lists of cells; the head is one of them.
+        right: the columns that are aligned to the right, from 0.
     """
     lines = list(lines)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -25,12 +25,12 @@ def columns(lines: Iterable[Sequence[str]], right: Collection[int] = ()) -> list
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], centered: Collection[int] = ()) -> list[str]:
-    """A text for each line, the first two of which are the head.
+    """A text for each line; the first two are the head.
 
     Args:
         head: names of the columns.
-        lines: of cells.
-        centered: which columns are centered, from 0.
+        lines: lists of cells.
+        centered: the columns that are centered, from 0.
     """
     rule = "".join(":-:|" if place in centered else "---|" for place in range(len(head)))
     return [markdown_line(head), f"|{rule}", *map(markdown_line, lines)]

@@ -1,16 +1,16 @@
-"""Keras's optimizers that hold others: LossScaleOptimizer, which `compile` puts around any under the policy
-mixed_float16, and MultiOptimizer.
+"""Keras's optimizers that wrap others: LossScaleOptimizer and MultiOptimizer.
 
-They pass on what Keras knows of an optimizer and nothing of what ours have besides, so our tools look inside.
+Under the policy mixed_float16 `compile` wraps every optimizer in a LossScaleOptimizer. Wrappers pass on only the
+methods and attributes of Keras's optimizers, so our tools look inside.
 """
 
 
 def unwrapped(optimizer):
-    """The optimizer inside of a LossScaleOptimizer, or the one that is given."""
+    """The optimizer inside a LossScaleOptimizer, or the given optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def parts(optimizer) -> list:
-    """The optimizers that this one consists of, also inside of a LossScaleOptimizer; itself, if it is one alone."""
+    """The optimizers of a MultiOptimizer, also inside a LossScaleOptimizer; else a list of the one optimizer."""
     inner = unwrapped(optimizer)
     return list(getattr(inner, "optimizers", [inner]))

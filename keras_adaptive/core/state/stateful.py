@@ -1,13 +1,16 @@
 """What an optimizer can do with its state: save, restore, extend to other variables, take over from Keras's own.
 
-State is stored by the path of the variable, not by position, so a `.keras` or `.weights.h5` file, BackupAndRestore and
-ModelCheckpoint restore what they can into a model with a new head, with other layers frozen, or with other automatic
-names; `optimizer.restored` says afterwards what was matched and how, and so does the log "keras_adaptive". Inside
-keras.optimizers.LossScaleOptimizer the wrapper's own state (the loss scale) goes by position: into a model with other
-variables it is left out by Keras with a warning, while this optimizer's is restored by name. tf.train.Checkpoint goes
-by the order of the optimizer's variables, so it restores into the same model. It refuses the state of another class
-before it changes anything, and, once the optimizer is built, other slots, shapes or dtypes. Checkpoints of version
-0.1.0 restore without that check, and `assert_consumed` finds no description in them.
+State is stored by the path of the variable, not by position. So `.keras` and `.weights.h5` files, BackupAndRestore and
+ModelCheckpoint restore what they can into a changed model: with a new head, other frozen layers or other automatic
+names. `optimizer.restored` then says what was matched and how, and so does the logger "keras_adaptive".
+
+keras.optimizers.LossScaleOptimizer stores its own state (the loss scale) by position. In a model with other variables
+Keras skips that state with a warning; the state of the optimizer inside is restored by path.
+
+tf.train.Checkpoint stores by the order of the optimizer's variables, so it restores into the same model only. It
+refuses the state of another class before it changes anything. Once the optimizer is built, it also refuses other
+slots, shapes or dtypes. Checkpoints of version 0.1.0 restore without that check, and `assert_consumed` finds no
+description in them.
 """
 
 from typing import Any
@@ -23,15 +26,15 @@ from keras_adaptive.core.step import scheduled
 
 
 def get_state(optimizer) -> dict[str, np.ndarray]:
-    """Every variable of the optimizer as an array under a flat key, and what is what as "manifest".
+    """Every variable of the optimizer as an array under a flat key, and a "manifest" that describes the arrays.
 
-    What `numpy.savez(path, **optimizer.get_state())` writes, `optimizer.set_state(numpy.load(path))` restores.
+    `numpy.savez(path, **optimizer.get_state())` saves it; `optimizer.set_state(numpy.load(path))` restores it.
     """
     return {key: np.array(array) for key, array in _to_save(optimizer).items()}
 
 
 def _to_save(optimizer):
-    """The arrays, which may be the memory of the variables themselves."""
+    """The arrays, which may share memory with the variables."""
     return checkpoint.state_of(optimizer) if optimizer._waiting is None else optimizer._waiting.store
 
 
@@ -39,16 +42,16 @@ def set_state(optimizer, state: Any) -> Restored:
     """Restores what `get_state` returned, by the paths of the variables.
 
     Args:
-        state: a mapping of arrays. An optimizer that is not built keeps it until it is.
+        state: a mapping of arrays. If the optimizer is not built, `build` restores it.
 
     Returns:
-        A `Restored`, also stored as `optimizer.restored` and logged: what was matched how, and what was not.
+        A `Restored`, also stored as `optimizer.restored` and logged: what was matched and how, and what was not.
 
     Raises:
-        ValueError: the state is cut off or damaged, has a shape, dtype or value that what it belongs to cannot have
-            (the count of updates from 0 to 2^31 - 2, a finite learning rate of at least 0, no v below 0), is of
-            another algorithm or of Keras's own, or has no variable in common with the model.
-        TypeError: it is no mapping. In each case the optimizer is unchanged.
+        ValueError: the state is truncated or damaged, belongs to another algorithm or an optimizer of Keras, or has
+            no variable in common with the model. Also if an array has a shape, dtype or value that its variable cannot
+            have; for example a negative v, or a count of updates outside of 0 to 2^31 - 2.
+        TypeError: the state is not a mapping. In each case the optimizer is unchanged.
     """
     return _restore(optimizer, checkpoint.read(state))
 
@@ -78,17 +81,17 @@ def save_own_variables(optimizer, store):
 
 
 def load_own_variables(optimizer, store):
-    """`set_state` from Keras's store; of a file that was saved without an optimizer, nothing.
+    """`set_state` from Keras's store; does nothing for a file that was saved without an optimizer.
 
     Raises:
-        ValueError: as `set_state`; and if the file has a place for the optimizer's state and nothing in it.
+        ValueError: as `set_state`; also if the file has a place for the optimizer's state but nothing in it.
     """
     if len(store.keys()):
         optimizer.set_state(store)
     elif checkpoint.is_cut_off(store):
         raise ValueError(
             "The optimizer's state is missing: the file has a place for it and nothing in it. The file is cut off "
-            "or damaged; load an earlier one, or load a .keras file with compile=False for the weights alone."
+            "or damaged; load an earlier one, or load a .keras file with compile=False for the weights only."
         )
     else:
         vars(optimizer).update(restored=Restored("none"))
@@ -99,8 +102,8 @@ def set_weights(optimizer, weights):
     """Sets all of `optimizer.variables` by position.
 
     Raises:
-        ValueError: not one array of its shape for each variable, or a value that it cannot have. Nothing has
-            changed then.
+        ValueError: the number or shapes of the arrays do not fit the variables, or a variable cannot have such a
+            value. Nothing has changed then.
     """
     weights = list(weights)
     if not optimizer.built:
@@ -113,7 +116,7 @@ def set_weights(optimizer, weights):
             if tuple(variable.shape) != shape
         ]
         raise ValueError(
-            f"`weights` must have one array of its shape for each of the {len(expected)} variables; {wrong[:3]} "
+            f"`weights` must have an array for each of the {len(expected)} variables, of its shape; {wrong[:3]} "
             f"do not fit. Received: {len(given)} arrays"
         )
     owners = {
@@ -135,19 +138,19 @@ def set_weights(optimizer, weights):
 def extend(optimizer, variables):
     """Adds state for variables that will be trained from now on, such as those of a layer that was unfrozen.
 
-    The known variables keep their state. The new ones begin at this update: bias corrections and moving averages
-    count from here for them, while the learning rate goes on. In the middle of a window of micro-batches, those
-    that are past count as zero for the new variables. Compile the model again afterwards, with this optimizer;
-    under a distribution strategy, call it inside the strategy's scope.
+    Known variables keep their state. New variables start at this update: their bias corrections and moving averages
+    count from here, while the learning rate goes on. In the middle of a window of micro-batches, past micro-batches
+    count as zero for the new variables. Afterwards compile the model again with this optimizer. Under a distribution
+    strategy, call it inside the strategy's scope.
 
     Args:
         variables: all variables that will be trained from now on, in the model's order:
             `model.trainable_variables`.
 
     Raises:
-        TypeError: what is given as a variable is none of Keras, or not of real numbers.
-        ValueError: a variable that the optimizer knows is missing (`train_only` leaves it out), or one is given
-            twice. Nothing has changed then.
+        TypeError: a variable that is not a Keras variable, or not of real numbers.
+        ValueError: a variable that the optimizer knows is missing (use `train_only` to leave it out), or a variable
+            is given twice. Nothing has changed then.
 
     Example:
 
@@ -176,20 +179,22 @@ def extend(optimizer, variables):
 def train_only(optimizer, variables):
     """Trains these variables and no others from now on, for a model in which layers were frozen or unfrozen.
 
-    Variables that are trained already keep their state. What is stored of those that are left out stays: in arrays
-    beside the model, in files and in `get_state` (not in a tf.train.Checkpoint, which holds variables alone). It
-    comes back when they are given again, and their bias corrections then go on from the updates that they have seen
-    themselves. New variables begin anew, as with `extend`. Compile the model again afterwards, with this optimizer;
-    under a distribution strategy, call it inside the strategy's scope. `describe` shows what is left out.
+    Variables that are already trained keep their state. The state of variables that are left out is stored in arrays,
+    in files and in `get_state`, but not in a tf.train.Checkpoint, which holds only variables. It returns when they are
+    given again; their bias corrections then continue from the updates that they have seen. New variables start from
+    scratch, as with `extend`. `describe` shows what is left out.
+
+    Afterwards compile the model again with this optimizer. Under a distribution strategy, call it inside the
+    strategy's scope.
 
     Args:
         variables: all variables that will be trained from now on, in the model's order:
             `model.trainable_variables`.
 
     Raises:
-        TypeError: what is given as a variable is none of Keras, or not of real numbers.
-        ValueError: a variable is given twice, or what is stored of one does not fit the optimizer's arguments.
-            Nothing has changed then.
+        TypeError: a variable that is not a Keras variable, or not of real numbers.
+        ValueError: a variable is given twice, or its stored state does not fit the optimizer's arguments. Nothing has
+            changed then.
 
     Example:
 
@@ -209,7 +214,7 @@ def train_only(optimizer, variables):
 
 
 def _train(optimizer, variables):
-    """Trains these variables alone; all of it or nothing."""
+    """Trains only these variables; if it raises, nothing has changed."""
     keys = [optimizer._var_key(variable) for variable in variables]
     if len(set(keys)) != len(keys):
         raise ValueError(f"A variable is given twice. Received: variables={[v.path for v in variables]}")
@@ -230,7 +235,7 @@ def _train(optimizer, variables):
 
 
 def _made(optimizer, variables, keys, current, stored, apart):
-    """The states of the variables: those that there are, and new ones with what is stored."""
+    """The states of the variables: the current ones, and new ones with what is stored for them."""
     before, decided_before = [id(v) for v in optimizer.variables], (optimizer._decided, optimizer._roles)
     iterations = int(keras.ops.convert_to_numpy(optimizer.iterations))
     made, assignments = [], []
@@ -258,7 +263,7 @@ def _made(optimizer, variables, keys, current, stored, apart):
 
 
 def _known(optimizer, keys, current, stored):
-    """What was decided of the variables before: their groups, and their roles."""
+    """What was decided before for the variables: their groups, and their roles."""
     decided, known = [], []
     for key in keys:
         if key in current:
@@ -272,20 +277,20 @@ def _known(optimizer, keys, current, stored):
 
 
 def continue_from(optimizer, other) -> list[str]:
-    """Goes on with a training that Keras's own Adam, AdamW, RMSprop, Adagrad or SGD began.
+    """Continues a training that Keras's own Adam, AdamW, RMSprop, Adagrad or SGD began.
 
-    Iterations, learning rate (a schedule too), moments, velocities and averaged weights are taken over. A velocity
-    with eta inside is divided by that of the next update, so that the next step is the one that Keras would take.
-    The hyperparameters stay this optimizer's own: what differs is returned.
+    Iterations, learning rate (also a schedule), moments, velocities and averaged weights are taken over. Velocities
+    that contain eta are divided by the eta of the next update, so that the next step is the one that Keras would take.
+    Hyperparameters are not taken over; the differences are returned.
 
     Args:
-        other: the optimizer of Keras, built; if this one is built, with the same variables.
+        other: a built optimizer of Keras; if this optimizer is built, with the same variables.
 
     Returns:
-        What differs in form or value between the two, a line each; logged as well.
+        The differences in form or value between the two, one line each; they are also logged.
 
     Raises:
-        TypeError: `other` is of a class that this one cannot follow.
+        TypeError: this optimizer cannot continue the class of `other`.
         ValueError: `other` is not built or has other variables, or the next learning rate is 0 while there are
             velocities. The optimizer is unchanged then.
 
