@@ -1,4 +1,4 @@
-"""What a checkpoint says that knows variables by their position alone, as tf.train.Checkpoint does."""
+"""What is checked in a checkpoint that stores variables by position, as tf.train.Checkpoint does."""
 
 import json
 
@@ -9,9 +9,9 @@ from keras_adaptive.core.state.reading import Part
 
 
 def description(optimizer) -> bytes:
-    """What a checkpoint by position says of the optimizer.
+    """The description of the optimizer that is stored in a checkpoint by position.
 
-    Its classes, the arguments that decide which variables it has, and of each variable name, shape and dtype.
+    It has the classes, the arguments that decide which variables there are, and each variable's name, shape and dtype.
     """
     classes, arguments = class_names(optimizer), _arguments(optimizer)
     return json.dumps({"classes": classes, "arguments": arguments, "variables": _layout(optimizer)}).encode()
@@ -56,18 +56,18 @@ def check_description(optimizer, saved: bytes):
     if here and layout and here != layout:
         there = next(((a, b) for a, b in zip(layout, here, strict=False) if a != b), (len(layout), len(here)))
         raise ValueError(
-            "A checkpoint goes by the order of the optimizer's variables, which must be those of the optimizer that "
+            "A checkpoint stores the optimizer's variables by order, so they must be those of the optimizer that "
             f"was saved. Received: {there[0]} in the checkpoint and {there[1]} in the optimizer. Make it with the same "
-            "arguments and variables, or use `get_state` and `set_state`, which go by name."
+            "arguments and variables, or use `get_state` and `set_state`, which store by name."
         )
 
 
 def _check_arguments(here, there):
-    """Where the variables cannot be compared: TensorFlow gives each its value as `build` makes it."""
+    """Used where variables cannot be compared: TensorFlow restores each value when `build` makes its variable."""
     others = [name for name in here if name in there and there[name].value != here[name]]
     if others:
         raise ValueError(
-            "A checkpoint goes by the order of the optimizer's variables, so the arguments that decide which variables "
+            "A checkpoint stores the optimizer's variables by order, so the arguments that decide which variables "
             f"there are must be those of the optimizer that was saved: {others}. Make it with the same arguments. "
             f"Received: {[here[name] for name in others]}; in the checkpoint {[there[name].value for name in others]}"
         )

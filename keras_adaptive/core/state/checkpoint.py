@@ -1,4 +1,4 @@
-"""The optimizer's state by name, as arrays: written, and read again."""
+"""Writes and reads the optimizer's state as arrays by name."""
 
 import json
 import logging
@@ -24,14 +24,14 @@ class Restored:
     """What a call that restored the optimizer's state found; prints as a few lines.
 
     Attributes:
-        rule: how variables were matched: "path", "order" or "name" (`keras_adaptive.core.matching.match`); "none" where
-            the file has no state of the optimizer; "build" where it waits until the optimizer is built.
+        rule: how variables were matched: "path", "order" or "name" (`keras_adaptive.core.state.matching.match`).
+            "none": the file has no state of the optimizer. "build": the state is restored when the optimizer is built.
         restored: paths of the variables whose state was restored.
-        not_in_file: paths of the model's variables whose state begins anew.
+        not_in_file: paths of the model's variables whose state starts from scratch.
         not_in_model: paths in the file whose state was left out.
-        notes: what else was left out, in words.
-        not_finite: what was restored with an infinity or a NaN in it: the training had diverged.
-        iterations: how many updates the state has seen.
+        notes: texts that say what else was left out.
+        not_finite: what was restored with an infinity or a NaN: the training had diverged.
+        iterations: the number of updates that the state has seen.
     """
 
     rule: str
@@ -49,7 +49,7 @@ class Restored:
 
     def __str__(self):
         if self.rule == "none":
-            return "The saved file holds no state of the optimizer, which begins anew."
+            return "The saved file holds no state of the optimizer, which starts from scratch."
         if self.rule == "build":
             return f"The optimizer's state after {self.iterations} updates is restored when the optimizer is built."
         number = len(self.restored) + len(self.not_in_file)
@@ -58,7 +58,7 @@ class Restored:
             f"variables, matched by {self.rule}."
         ]
         if self.not_in_file:
-            lines.append(f"Not in the saved state, begins anew: {', '.join(self.not_in_file)}")
+            lines.append(f"Not in the saved state, starts from scratch: {', '.join(self.not_in_file)}")
         if self.not_in_model:
             lines.append(f"Not in the model, left out: {', '.join(self.not_in_model)}")
         if self.not_finite:
@@ -71,11 +71,11 @@ class Saved:
     """A state as it was read, complete by its manifest.
 
     Attributes:
-        manifest: what it says of itself.
-        stored: of each trained variable the arrays by role.
-        scalars: the arrays that belong to no variable, by name.
+        manifest: the description of the state.
+        stored: the arrays of each trained variable, by role.
+        scalars: the arrays for all variables together, by name.
         store: all arrays under their keys, and the manifest.
-        left_out: what is stored of the variables that were left out of training.
+        left_out: the state of the variables that were left out of training.
     """
 
     manifest: manifest.Manifest
@@ -90,7 +90,7 @@ class Saved:
 
 
 def state_of(optimizer) -> dict[str, np.ndarray]:
-    """Every variable of the optimizer as an array under a flat key, and the manifest that says what is what."""
+    """Every variable of the optimizer as an array under a flat key, and the manifest that describes them."""
     states = optimizer.plan.states if optimizer.built else []
     arrays: dict[str, np.ndarray] = {}
     described: dict[str, dict] = {}
@@ -121,7 +121,7 @@ def state_of(optimizer) -> dict[str, np.ndarray]:
         **({"left_out": _written(optimizer.left_out, put)} if optimizer.left_out else {}),
         "arrays": described,
     }
-    # First, so that of a file that is cut off it is known what is missing.
+    # First, so that a truncated file still says what is missing.
     return {MANIFEST: manifest.to_array(description)} | arrays
 
 
@@ -136,7 +136,7 @@ def read(source: Any) -> Saved:
     """The state in a mapping of arrays, such as what `state_of` returns or one of Keras's stores.
 
     Raises:
-        TypeError: it is no mapping.
+        TypeError: it is not a mapping.
         ValueError: it was not saved by this package, is not complete, or cannot be read.
     """
     if not callable(getattr(source, "keys", None)):
@@ -168,10 +168,10 @@ def read(source: Any) -> Saved:
 
 
 def is_cut_off(store) -> bool:
-    """Whether a store of Keras that has no arrays for the optimizer is of a file that was saved with one.
+    """Whether a Keras store without arrays for the optimizer comes from a file that was saved with an optimizer.
 
-    Keras makes the group of an optimizer before it writes its arrays. A file without even that is told by the config
-    beside it in a .keras file; the rest is a file without an optimizer.
+    Keras makes the group of an optimizer before it writes the arrays. If the group is missing too, the config in a
+    .keras file tells. Any other file was saved without an optimizer.
     """
     path, file = getattr(store, "_h5_entry_path", None), getattr(store, "h5_file", None)
     # Not every version of Keras has it.
@@ -186,7 +186,7 @@ def is_cut_off(store) -> bool:
 
 
 def log(report: Restored):
-    """Into the log "keras_adaptive"; a warning if anything was left out or is not finite."""
+    """Writes to the logger "keras_adaptive"; a warning if anything was left out or is not finite."""
     fine = report.complete and not report.not_finite
     logger.log(logging.INFO if fine else logging.WARNING, "%s", report)
 
@@ -208,7 +208,7 @@ def _without_manifest(keys):
 def _loaded(source, key):
     """The array under a key.
 
-    Each kind of store raises something else where its file is damaged: BadZipFile, zlib.error, OSError, MemoryError.
+    For a damaged file each kind of store raises another error: BadZipFile, zlib.error, OSError, MemoryError.
     """
     try:
         return np.asarray(source[key])
@@ -218,7 +218,7 @@ def _loaded(source, key):
 
 def _array(key, array, shape, dtype):
     if array.dtype.type is np.void and array.dtype.itemsize == 2 and dtype == "bfloat16":
-        # NumPy's own files know no bfloat16 and give its bytes.
+        # NumPy's own files do not know bfloat16 and return its bytes.
         array = array.view(ml_dtypes.bfloat16)
     if array.shape != shape:
         raise ValueError(
@@ -237,12 +237,12 @@ def class_names(optimizer):
 
 
 def all_stored(state):
-    """All of the optimizer's variables that belong to a trained one, by role."""
+    """All of the optimizer's variables for one trained variable, by role."""
     return state.stored | state.window
 
 
 def scalars_of(optimizer):
-    """The optimizer's variables that belong to no trained variable, by name."""
+    """The optimizer's variables that do not belong to one trained variable, by name."""
     states = optimizer.plan.states if optimizer.built else []
     owned = {id(variable) for state in states for variable in all_stored(state).values()}
     return {variable.name: variable for variable in optimizer.variables if id(variable) not in owned}

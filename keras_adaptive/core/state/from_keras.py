@@ -1,4 +1,4 @@
-"""Goes on with a training that one of Keras's own optimizers began."""
+"""Continues a training that one of Keras's own optimizers began."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state import checkpoint, codecs, limits
 from keras_adaptive.core.step import rows, scheduled
 
-# Keras keeps eta inside of a velocity, with the sign of the weights' change for SGD and of the gradient for RMSprop.
+# Keras's velocities contain eta, with the sign of the weights' change in SGD and of the gradient in RMSprop.
 PLAIN, TIMES_ETA, TIMES_MINUS_ETA = 0, 1, -1
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How the state of one of Keras's classes becomes that of an algorithm of ours.
+    """How the state of one of Keras's classes is converted for one of our algorithms.
 
     Args:
         algorithm: the name of our class; its subclasses are accepted too.
-        slots: for each of our slots the attribute under which Keras keeps its list, and whether eta is inside.
-        form: what differs in the equations, a line each, filled with Keras's optimizer (0) and ours (1).
+        slots: for each of our slots, Keras's attribute with its list, and whether it contains eta.
+        form: the differences in the equations, one line each, formatted with Keras's optimizer (0) and ours (1).
     """
 
     algorithm: str
@@ -55,7 +55,7 @@ _VELOCITY = "momentum: eta is inside of the velocity there and outside here, whi
 def continue_from(optimizer, other) -> list[str]:
     """See `AdaptiveOptimizer.continue_from`."""
     other = wrappers.unwrapped(other)
-    # On torch, Keras makes an instance of a subclass of the same name.
+    # On torch, Keras instantiates a subclass of the same name.
     own = type(other).__module__.split(".")[0] == "keras"
     origin = next((ORIGINS[cls] for cls in type(other).__mro__ if cls in ORIGINS), None) if own else None
     if origin is None or origin.algorithm not in [cls.__name__ for cls in type(optimizer).__mro__]:
@@ -123,12 +123,12 @@ def continue_from(optimizer, other) -> list[str]:
 
 
 def _value(variable):
-    """In float64, which no conversion rounds; bfloat16 is not known to every backend."""
+    """In float64, so that no conversion rounds; not every backend knows bfloat16."""
     return np.asarray(ops.convert_to_numpy(variable)).astype("float64")
 
 
 def _differences(optimizer, other, origin):
-    """What the two do not have in common, a line each."""
+    """The differences between the two, one line each."""
     lines = [line.format(other, optimizer) for line in origin.form]
     if getattr(other, "momentum", 0.0):
         lines.append(_VELOCITY)

@@ -1,7 +1,7 @@
-"""What is stored of variables that are left out of training for now, such as those of a frozen layer.
+"""The state of variables that are left out of training for now, such as those of a frozen layer.
 
-It is stored as arrays, which take no memory of the device and are no part of a step. When the variable is trained
-again, its slots go on from them, and its bias corrections from the number of updates that it has seen itself.
+It is stored as arrays, which take no device memory and are not part of a step. When the variable is trained again, its
+slots continue from them, and its bias corrections from the number of updates that the variable has seen.
 """
 
 import weakref
@@ -17,7 +17,7 @@ from keras_adaptive.core.state.matching import match
 from keras_adaptive.core.state.states import path
 from keras_adaptive.core.step import scheduled
 
-# What belongs to the last update and not to the variable, or is counted anew.
+# What belongs to the last update and not to the variable, or is counted from scratch.
 _PASSING = {"added_at", *(role for stage in STAGES if not stage.lasting for role in stage.roles)}
 
 
@@ -26,10 +26,10 @@ class LeftOut:
     """One variable that is not trained now.
 
     Attributes:
-        decision: its "path", "shape" and "role", and "groups" and "decays" where these are known.
-        updates: how many updates it has seen.
+        decision: its "path", "shape" and "role", and "groups" and "decays" if these are known.
+        updates: the number of updates that it has seen.
         stored: its arrays, by role.
-        variable: gives the variable, or None if that is not there any more, or not known.
+        variable: returns the variable, or None if it no longer exists or is not known.
     """
 
     decision: Mapping[str, Any]
@@ -46,12 +46,12 @@ class LeftOut:
         return sum(array.nbytes for array in self.stored.values())
 
     def described(self) -> dict[str, Any]:
-        """What the manifest says of it, but for its arrays."""
+        """Its entry in the manifest, without its arrays."""
         return {name: self.decision[name] for name in ("path", "shape", "role")} | {"updates": self.updates}
 
 
 def of_state(optimizer, state) -> LeftOut:
-    """What is stored of a variable that was trained until now."""
+    """The stored state of a variable that was trained until now."""
     decision = optimizer._decided[state.index] | {"role": optimizer._roles[state.index]["role"]}
     iterations, added = int(ops.convert_to_numpy(optimizer.iterations)), state.stored.get("added_at")
     updates = iterations - (0 if added is None else int(ops.convert_to_numpy(added)))
@@ -61,7 +61,7 @@ def of_state(optimizer, state) -> LeftOut:
 
 
 def found(optimizer, variables) -> dict[Any, LeftOut]:
-    """By their keys, what is stored of these variables: by identity where that is known, else as from a file."""
+    """What is stored for these variables, by their keys: found by identity if that is known, else by path and shape."""
     here = {optimizer._var_key(own): one for one in optimizer.left_out if (own := one.variable()) is not None}
     keys = [optimizer._var_key(variable) for variable in variables]
     pairs = {key: here[key] for key in keys if key in here}
@@ -73,5 +73,5 @@ def found(optimizer, variables) -> dict[Any, LeftOut]:
 
 
 def lasting(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Copies of the arrays that mean something once other updates were made."""
+    """Copies of the arrays that are still valid after other updates."""
     return {role: np.array(array) for role, array in arrays.items() if role not in _PASSING}

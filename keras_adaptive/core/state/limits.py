@@ -1,4 +1,4 @@
-"""What a number that is stored may be, by the declaration of what it belongs to; and all of them assigned or none."""
+"""Which values a stored number may have, by its declaration; and assignment of all arrays or none."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ from keras import backend, ops
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.step.scheduled import DEBIAS
 
-# The step counts from 1 in an int32: the next update of a state must still be one.
+# The step counts from 1 in an int32, which must also hold the number of the next update.
 MOST_ITERATIONS = 2**31 - 2
 
 
@@ -21,9 +21,9 @@ class Limits:
     """The values that one of the optimizer's variables may have.
 
     Attributes:
-        least, most: the range. Numbers that are not finite are outside of it, but see `may_diverge`.
+        least, most: the range. Numbers that are not finite are outside of it, unless `may_diverge`.
         whole: no fractions.
-        may_diverge: NaN and infinity are taken over: of what a training computes, they are where it went.
+        may_diverge: NaN and infinity are restored as well, because a training may have computed them.
     """
 
     least: float = -math.inf
@@ -39,7 +39,7 @@ class Limits:
         return kind if self.least == -math.inf else f"{kind} of at least {self.least:.15g}"
 
     def check(self, array: np.ndarray, what: str) -> bool:
-        """Raises a ValueError for a value outside; whether all are finite."""
+        """Raises a ValueError for a value outside of the limits; returns whether all values are finite."""
         if array.dtype.kind in "bui" and not array.size:
             return True
         numbers = array.astype("float64") if array.dtype.kind in "fV" else array
@@ -57,7 +57,7 @@ TRAINED = Limits(may_diverge=True)
 NONNEGATIVE = Limits(0.0, may_diverge=True)
 COUNT = Limits(0, whole=True)
 PART = Limits(0.0, 1.0)
-# What the core stores for all variables together; what stages do, they say themselves.
+# What the core stores for all variables together; stages declare theirs.
 OF_CORE = {
     "iteration": Limits(0, MOST_ITERATIONS, whole=True),
     "learning_rate": Limits(0.0),
@@ -67,10 +67,10 @@ OF_CORE = {
 
 
 def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Limits:
-    """Of a variable that belongs to no trained variable, by its name.
+    """The limits of a scalar variable for all trained variables, by its name.
 
     Args:
-        accumulation_steps: over how many micro-batches a window goes.
+        accumulation_steps: the number of micro-batches of a window.
     """
     nonnegative = {scalar.name: scalar.nonnegative for scalar in optimizer.scalars}
     if name in nonnegative:
@@ -89,7 +89,7 @@ def of_scalar(optimizer, name: str, accumulation_steps: int | None = None) -> Li
 
 
 def of_role(state, role: str, iterations: float = MOST_ITERATIONS) -> Limits:
-    """Of a variable that belongs to a trained one, by its role."""
+    """The limits of a variable that belongs to a trained variable, by its role."""
     if role in state.slots:
         codec = state.slots[role][1]
         return NONNEGATIVE if codec.nonnegative else TRAINED
@@ -103,7 +103,7 @@ def of_role(state, role: str, iterations: float = MOST_ITERATIONS) -> Limits:
 
 
 def check_codes(state, name: str, array: np.ndarray, what: str):
-    """Raises for a slot of integers that are not the codes of eight bits that this slot has."""
+    """Raises for a slot of integers that are not the eight-bit codes of this slot."""
     codes = "uint8" if state.slots[name][1].nonnegative else "int8"
     if array.dtype.kind in "biu" and array.dtype != codes:
         raise ValueError(f"{what} must hold floats or codes of dtype {codes}. Received: dtype {array.dtype}")
@@ -112,10 +112,10 @@ def check_codes(state, name: str, array: np.ndarray, what: str):
 
 
 def converted(variable, array: Any, what: str) -> np.ndarray:
-    """The array as it is assigned to the variable: of its shape, and its values in its dtype.
+    """The array in the shape and dtype of the variable, to be assigned to it.
 
     Raises:
-        ValueError: it has another shape, holds no real numbers, or some that its dtype does not have.
+        ValueError: it has another shape, does not hold real numbers, or holds some that the dtype cannot hold.
     """
     array, dtype = np.asarray(array), backend.standardize_dtype(variable.dtype)
     if array.shape != tuple(variable.shape):
@@ -133,12 +133,12 @@ def converted(variable, array: Any, what: str) -> np.ndarray:
         lost = np.isfinite(before) & ~np.isfinite(after) if wide else before != after
         if lost.any():
             raise ValueError(f"{what} must hold numbers that {dtype} has. Received: {before[lost].ravel()[0]}")
-    # Not every backend takes bfloat16 from NumPy.
+    # Not every backend accepts NumPy's bfloat16.
     return new.astype("float32") if new.dtype.kind == "V" else new
 
 
 def assign(optimizer, assignments):
-    """Assigns each array to its variable; where one of them raises, all have their old values again."""
+    """Assigns each array to its variable; if one of them raises, all variables get their old values back."""
     old: list[tuple[Any, np.ndarray]] = []
     with backends.outside_of_steps(optimizer):
         try:

@@ -1,4 +1,4 @@
-"""The manifest: what a saved state says of itself, as JSON in an array of bytes."""
+"""The manifest: the description of a saved state, as JSON in an array of bytes."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from keras_adaptive.core.state.reading import Part
 from keras_adaptive.groups import decisions
 
 FORMAT = 1
-# What version 0.1.0 called it.
+# The names of version 0.1.0.
 RENAMED = {"as_of": "last_step", "born": "added_at"}
 MOST_UPDATES = 2**31 - 2
 WHAT = "The manifest of the optimizer's state"
@@ -29,15 +29,15 @@ class Manifest:
     """What was saved.
 
     Attributes:
-        classes: the algorithm's class and those it inherits from, by name.
-        accumulation_steps: over how many micro-batches a window went.
-        variables: of each trained variable its path and shape.
-        keys: of each trained variable the keys of its arrays, by what they are.
-        roles: of each trained variable what it is (groups/roles.py); None in a state of version 0.1.0.
-        scalars: the keys of the arrays that belong to no variable, by name.
-        arrays: of each array its shape and dtype, by key.
-        left_out: of each variable that is left out of training its path, shape, role and number of updates.
-        keys_left_out: of each of them the keys of its arrays, by what they are.
+        classes: names of the algorithm's class and its base classes.
+        accumulation_steps: number of micro-batches of a window.
+        variables: path and shape of each trained variable.
+        keys: keys of the arrays of each trained variable, by role in the state.
+        roles: role of each trained variable (groups/roles.py); None in a state of version 0.1.0.
+        scalars: keys of the arrays for all variables together, by name.
+        arrays: shape and dtype of each array, by key.
+        left_out: path, shape, role and number of updates of each variable that is left out of training.
+        keys_left_out: keys of the arrays of each of these variables, by role in the state.
     """
 
     classes: list[str]
@@ -59,7 +59,7 @@ def read(stored: Any) -> Manifest:
     """The manifest in an array of bytes.
 
     Raises:
-        ValueError: it is not one, with the place that cannot be read.
+        ValueError: it is not a manifest; the error names the place that cannot be read.
     """
     root = Part(WHAT, _parsed(stored))
     fields = root.mapping("format", "classes", "gradient_accumulation_steps", "variables", "scalars", "arrays")
@@ -132,7 +132,7 @@ def _array(part):
 
 
 def _keys(part, arrays, used):
-    """The key of an array by name; none is given twice."""
+    """The keys of arrays, by name; raises if a key is used twice."""
     keys = {}
     for name, of_one in part.mapping().items():
         key = of_one.text()

@@ -1,4 +1,4 @@
-"""Which of the variables that were saved is which of those that a model has now, by path and shape."""
+"""Matches the variables of a saved state with those of a model, by path and shape."""
 
 import re
 from collections import Counter, defaultdict
@@ -15,9 +15,9 @@ class Matching:
     """The pairs that were found.
 
     Attributes:
-        rule: "path", "order" or "name": the first rule that held (see `match`).
+        rule: "path", "order" or "name": the first rule that applied (see `match`).
         pairs: (index of the saved variable, index of the current one).
-        only_saved, only_current: the indices that found no partner.
+        only_saved, only_current: the indices without a partner.
     """
 
     rule: str
@@ -29,24 +29,24 @@ class Matching:
 def match(
     saved: Sequence[Variable], current: Sequence[Variable], alike: Callable[[int, int], bool] = lambda i, j: True
 ) -> Matching:
-    """Pairs saved variables with current ones; two whose shapes differ are never a pair.
+    """Pairs saved variables with current ones; two variables of different shapes are never a pair.
 
-    Three rules, of which the first that holds is taken:
+    The first of three rules that applies is used:
 
-    path: both sides have the same paths. Variables that share one (plain tf.Variables) are told apart by their order.
-    order: both sides have equally many, of the same shapes in the same order, and the names do not speak against it:
-        either the paths of each pair differ in their root and in automatic numbers alone, or no path is on both
-        sides. So a second model in one process is matched, and a Sequential whose prefix `load_model` drops.
-    name: what is left of both sides after some were added or taken away. A path that is on both sides is trusted
-        unless the numbers in it were shifted; then what is equal without numbers, then also without the root. Several
-        that are equal so and of one shape are paired in their order if both sides have equally many, else left alone.
+    path: both sides have the same paths. Variables that share a path (plain tf.Variables) are paired in order.
+    order: both sides have the same number of variables, with the same shapes in the same order, and the names allow
+        it. Either the paths of each pair differ only in their root and in automatic numbers, or no path is on both
+        sides. This matches a second model in one process, and a Sequential whose prefix `load_model` drops.
+    name: for variables that were added or removed. First, a path on both sides is a pair, unless the numbers in it
+        were shifted. Then come paths that are equal without numbers, then those also equal without the root. If
+        several are equal and have one shape, they are paired in order if both sides have as many, else not at all.
 
     Args:
         saved, current: (path, shape) of each variable, in the order of the model.
-        alike: what two variables, by index, must have in common besides to be a pair by path or order for all.
+        alike: further condition for a pair, by indices; the rules path and order need it for all pairs.
 
     Returns:
-        A `Matching`. Nothing is dropped in silence: what found no partner is listed.
+        A `Matching`. It lists all variables without a partner.
     """
 
     def whole(pairs: Pairs) -> bool:
@@ -69,7 +69,7 @@ def plain(path: str) -> str:
 
 
 def rootless(paths: Sequence[str]) -> Callable[[str], str | None]:
-    """A function that takes away the root which all these paths share, and the numbers; None where there is none."""
+    """A function that removes the root that all these paths share, and the numbers; it returns None if none is shared."""
     parts = [plain(path).split("/") for path in paths]
     has_root = len({first for first, *_ in parts}) == 1 and max(map(len, parts), default=0) > 2
 
@@ -85,7 +85,7 @@ def _exact(variable: Variable) -> str:
 
 
 def _grouped(variables: Sequence[Variable], key: Callable[[Variable], Any], among: Any = None) -> dict[Any, list[int]]:
-    """The indices of the variables by key, in order; without those whose key is None."""
+    """The indices of the variables by key, in order; a variable with the key None is skipped."""
     groups = defaultdict(list)
     for index in range(len(variables)) if among is None else among:
         if (found := key(variables[index])) is not None:
@@ -94,7 +94,7 @@ def _grouped(variables: Sequence[Variable], key: Callable[[Variable], Any], amon
 
 
 def _in_order(saved: dict[Any, list[int]], current: dict[Any, list[int]]) -> Pairs:
-    """Pairs in the order of each group that is as large on both sides."""
+    """Pairs in order, for each group of the same size on both sides."""
     equal = [key for key in current if len(saved.get(key, ())) == len(current[key])]
     return [pair for key in equal for pair in zip(saved[key], current[key], strict=True)]
 
@@ -139,8 +139,9 @@ def _with_shape(name):
 def _trusted_paths(saved, current):
     """Paths on both sides that mean the same variable.
 
-    The automatic numbers of a second model are shifted, dense and dense_1 are now dense_1 and dense_2: where each side
-    has a path that the other has not, of names that differ in their numbers alone, the common ones mean nothing.
+    The automatic numbers of a second model are shifted: dense and dense_1 are now dense_1 and dense_2. Names that
+    differ only in numbers are a family. If each side has a path of the family that the other side lacks, the common
+    paths mean nothing.
     """
     old, new = ({path for path, _ in side} for side in (saved, current))
     families = {plain(path) for path in old & new}
@@ -164,5 +165,5 @@ def _matching(rule, pairs, saved, current):
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names; those that several have, with a number each."""
+    """The names; a number is added to each name that occurs more than once."""
     return [name if names.count(name) == 1 else f"{name}#{place}" for place, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""Reads what may be damaged: every value of a manifest or a config is checked to be of its kind before it is used."""
+"""Reads data that may be damaged: every value of a manifest or a config is checked before it is used."""
 
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -8,14 +8,14 @@ LONGEST_SHOWN = 80
 
 @dataclass(frozen=True)
 class Part:
-    """A value that was loaded, and where it stood.
+    """A value that was loaded, and its place.
 
-    Each method returns the value if it is of that kind, and raises a ValueError that names the place if it is not.
+    Each method returns the value if it is of that kind; otherwise it raises a ValueError that names the place.
 
     Args:
-        what: what is read, as the errors call it: "The manifest of the optimizer's state".
+        what: the name of what is read, for errors: "The manifest of the optimizer's state".
         value: the value.
-        place: where it stands, such as "variables/0/path"; empty for all of it.
+        place: the place of the value, such as "variables/0/path"; empty for the top level.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""A state that was read becomes that of an optimizer: all is checked before anything changes."""
+"""Restores a state that was read into an optimizer: everything is checked before anything changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +21,8 @@ def check(optimizer, saved: Saved):
     """Refuses a state that the optimizer cannot have, whatever its variables are.
 
     Raises:
-        ValueError: it is of another algorithm, or a counter, the learning rate or a number of the algorithm has a value
-            that it cannot have.
+        ValueError: the state is of another algorithm, or a counter, the learning rate or a scalar of the algorithm is
+            out of range.
     """
     classes = saved.manifest.classes
     if classes[0] not in class_names(optimizer) and class_names(optimizer)[0] not in classes:
@@ -38,7 +38,7 @@ def check(optimizer, saved: Saved):
 
 
 def restore(optimizer, saved: Saved) -> Restored:
-    """Gives a built optimizer the state; everything is checked and converted before anything is changed.
+    """Restores the state into a built optimizer; everything is checked and converted before anything changes.
 
     Raises:
         ValueError: another algorithm's state, other slots, a wrong shape, dtype or value, or no variable in common.
@@ -50,7 +50,7 @@ def restore(optimizer, saved: Saved) -> Restored:
     names = {slot.name for slot in optimizer.slots}
     roles = [set(of_one) & names for of_one in (*saved.stored, *(one.stored for one in saved.left_out))]
     slots += [set(one.stored) & names for one in optimizer.left_out]
-    # With what was left out of training there and what is left out here.
+    # Variables that are left out of training, there or here, are matched too.
     matching = match(
         [*variables, *(one.place for one in saved.left_out)],
         [*current, *(one.place for one in optimizer.left_out)],
@@ -109,7 +109,7 @@ def restore(optimizer, saved: Saved) -> Restored:
                 optimizer._untrack_variable(state.stored.pop(role))
         raise
     if new:
-        # Their update is another function now.
+        # Their update is a different function now.
         building.adopt(optimizer, [*states], optimizer.plan.stages)
     vars(optimizer).update(left_out=tuple(_left_out(optimizer, saved, matching.pairs, returning, leaving)))
     return Restored(
@@ -124,7 +124,7 @@ def restore(optimizer, saved: Saved) -> Restored:
 
 
 def _left_out(optimizer, saved, pairs, returning, leaving):
-    """What the optimizer leaves out of training once the state is restored."""
+    """What the optimizer leaves out of training after the state is restored."""
     trained, here = len(saved.manifest.variables), len(optimizer.plan.states)
     known = {i - trained: optimizer.left_out[j - here] for i, j in pairs if i >= trained and j >= here}
     back = [id(one) for one in returning.values()]
@@ -139,7 +139,7 @@ def _left_out(optimizer, saved, pairs, returning, leaving):
 
 
 def _beginning(optimizer, state):
-    """What is assigned for a variable whose state begins anew."""
+    """The assignments for a variable whose state starts from scratch."""
     first = {role: part.initial for slot in optimizer.slots for role, part in parts(state, slot).items()}
     return [
         (v, np.full(tuple(v.shape), first.get(role, 0.0)))
@@ -149,15 +149,16 @@ def _beginning(optimizer, state):
 
 
 def set_added_at(optimizer, state, count):
-    """Notes after how many updates the optimizer began to train a variable, if it was not there from the first on.
+    """Stores the number of updates before a variable was added, if it was not trained from the first update on.
 
-    Its bias corrections count from there: with those of the others, Adam's first steps would be six times too large.
+    Its bias corrections count from there. With those of the other variables, Adam's first steps would be six times too
+    large.
     """
     if "added_at" not in state.stored:
         if not count:
             return
         with backends.beside(state.variable):
-            # Not an integer, which TensorFlow would not keep on a GPU.
+            # Not an integer: TensorFlow would not place it on a GPU.
             state.stored["added_at"] = optimizer.add_variable(shape=(), dtype="float32", name=f"{state.name}_added_at")
             for role in scheduled.of_all(optimizer, state):
                 state.stored[role] = optimizer.add_variable(
@@ -167,7 +168,7 @@ def set_added_at(optimizer, state, count):
 
 
 def _check_values(state, saved, index, not_finite):
-    """Refuses a value that this variable's state cannot have."""
+    """Refuses values that this variable's state cannot have."""
     for role, array in saved.stored[index].items():
         what = f"`{saved.manifest.keys[index][role]}` in the optimizer's state, the {role} of {state.path!r},"
         if role in state.slots:
@@ -181,10 +182,10 @@ def _check_values(state, saved, index, not_finite):
 
 
 def of_left_out(optimizer, state, one: LeftOut, notes, not_finite) -> list[tuple[Any, np.ndarray]]:
-    """What is assigned for a variable that is trained again, from what was stored when it was left out.
+    """The assignments for a variable that is trained again, from what was stored when it was left out.
 
     Raises:
-        ValueError: that does not fit the optimizer's arguments, or has a value that it cannot have.
+        ValueError: the stored arrays do not fit the optimizer's arguments, or are out of range.
     """
     for role, array in one.stored.items():
         what = f"The {role} of {state.path!r}, stored when it was left out of training,"
@@ -197,17 +198,17 @@ def of_left_out(optimizer, state, one: LeftOut, notes, not_finite) -> list[tuple
     return _of_variable(state, rows.restored(optimizer, state, one.stored, one.updates), notes)
 
 
-# What may be on one side alone: `added_at` is made when needed.
+# What may be on only one side: `added_at` is made when needed.
 _FREE = {"added_at", *(role for stage in STAGES if stage.may_lack for role in stage.roles)}
 
 
 def _of_variable(state, saved: Mapping[str, np.ndarray], notes):
-    """What is assigned for one variable; slots that were saved with another `slot_dtype` as this one has them."""
+    """The assignments for one variable; slots that were saved with another `slot_dtype` are converted."""
     for name, (shape, codec) in state.slots.items():
         if name in saved:
             stored = codecs.recoded(codec, name, shape, saved)
             saved = {role: array for role, array in saved.items() if role not in (name, f"{name}_scale")} | stored
-    # The average of bfloat16 weights is stored exactly too; that of others is exact.
+    # The average of bfloat16 weights is also stored exactly; other averages are exact.
     exact, now = saved.get("exact_average", saved.get("average")), state.stored.get("average")
     if exact is not None:
         same = now is not None and "average" in saved and str(saved["average"].dtype) == state.dtype
@@ -240,10 +241,10 @@ def _of_scalars(optimizer, saved, notes, not_finite):
             f"{then}. Received: gradient_accumulation_steps={steps}"
         )
     window = {name for stage in STAGES if stage.of_window for name in stage.scalars}
-    # Before a hyperparameter had a schedule it counts as constant.
+    # A hyperparameter that had no schedule counts as constant.
     constant = {name for name in set(current) - set(saved.scalars) if name.endswith(DEBIAS)}
     for where, absent in (
-        ("saved state, begins anew", set(current) - set(saved.scalars) - window - constant),
+        ("saved state, starts from scratch", set(current) - set(saved.scalars) - window - constant),
         ("optimizer, left out", set(saved.scalars) - set(current) - window),
     ):
         if absent:

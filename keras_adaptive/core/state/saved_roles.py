@@ -1,7 +1,7 @@
-"""A state is restored with the matrices that it was made with.
+"""A state is restored with the matrices for which it was made.
 
-Momentum of one matrix means nothing for another, and slots such as Soap's bases have the matrices' sizes. So what a
-state says of its variables stands; version 0.1.0 wrote nothing of that, and decided by names.
+Momentum of one matrix means nothing for another, and slots such as Soap's bases have the sizes of the matrices. So the
+roles in a saved state apply. Version 0.1.0 did not save roles; it decided by names.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from keras_adaptive.groups import roles_of_0_1_0
 
 
 def restored(optimizer, saved) -> checkpoint.Restored:
-    """`restore.restore`, after the variables of the built optimizer got the roles that the state has for them.
+    """`restore.restore`, after the variables of the built optimizer got their roles from the state.
 
     Raises:
-        ValueError: the state is refused. The optimizer has the roles that it had then.
+        ValueError: the state is refused. Then the optimizer has its old roles.
     """
     before, of_before = list(optimizer.plan.states), optimizer._roles
     after = _with(optimizer, _roles_in(saved, len(of_before)))
@@ -37,7 +37,7 @@ def restored(optimizer, saved) -> checkpoint.Restored:
 
 
 def _roles_in(saved, count) -> list[dict[str, Any]]:
-    """Of the variables that were trained; and of those that were left out, where more than the former are trained."""
+    """The roles of the trained variables; also of those left out, if the optimizer trains more variables."""
     variables = zip(saved.manifest.variables, saved.manifest.roles, strict=True)
     trained = [
         {"path": path, "shape": list(shape), "role": role or roles_of_0_1_0.legacy(path, shape)}
@@ -47,7 +47,7 @@ def _roles_in(saved, count) -> list[dict[str, Any]]:
 
 
 def _with(optimizer, known):
-    """The states as they are with these roles; None if that makes no difference to the rule."""
+    """The states with these roles; None if that makes no difference to the rule."""
     before, decided = optimizer.plan.states, [dict(one) for one in optimizer._roles]
     saved, current = ([(one["path"], tuple(one["shape"])) for one in side] for side in (known, decided))
     after = list(before)
@@ -67,7 +67,7 @@ def _with(optimizer, known):
 
 
 def _same(one, other):
-    """Whether two dictionaries are equal, which may hold arrays."""
+    """Whether two dictionaries, which may hold arrays, are equal."""
     return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
 
 
@@ -76,7 +76,7 @@ def _equal(x, y):
 
 
 def _exchange(optimizer, old, new):
-    """Makes the new states those of the optimizer, and what belongs to them its variables."""
+    """Sets the optimizer's states to the new ones, and tracks their variables."""
     for one, other in zip(old, new, strict=True):
         if one is not other:
             for variable in checkpoint.all_stored(one).values():

@@ -1,4 +1,4 @@
-"""What an algorithm carries from step to step."""
+"""Slots and scalars: what an algorithm carries from step to step."""
 
 import operator
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_adaptive.core.state.codecs import Shape
 
-# As a slot's initial value: the weights that the first update finds, which are not yet loaded when slots are made.
+# As a slot's initial value: the weights at the first update. When slots are made, weights may not be loaded yet.
 THETA = object()
 
 
@@ -17,20 +17,19 @@ class Slot:
 
     Args:
         name: the letter that it has in the algorithm's equations.
-        initial: its value before the first step: a number, the name of the hyperparameter that holds it, or THETA.
-        when: the hyperparameter, or "variable.NAME" of what `about` says, that must not be zero, False or None for the
-            slot to exist. A slot that does not exist reaches the rule as 0.0, and what the rule returns for it is
-            dropped.
-        shape: a function of the variable's shape and of `h`, as `about` reads it, to the slot's shape, or to None where
-            the slot does not exist. Default: the variable's shape.
-        exact: stored in the dtype of the arithmetic whatever `slot_dtype` says. So is every slot whose shape is not the
-            variable's.
-        idle: what an update multiplies it by where the gradient is 0: 1.0, or the name of a hyperparameter. None
-            (default) if it does something else, or if the weights move all the same.
-        fine: eight bits are too few for it, and slot_dtype="int8" keeps it exact; a hyperparameter's name: where that
-            is not zero, False or None. Weights are fine: a slot that begins as them is.
-        nonnegative: it is never below zero, as a sum of squares. Eight bits then have no sign, and what is positive
-            stays so.
+        initial: its value before the first step: a number, the name of a hyperparameter, or THETA.
+        when: a hyperparameter, or "variable.NAME" of what `about` returns. The slot exists unless this is zero, False
+            or None. The rule gets 0.0 for a slot that does not exist, and what it returns for it is dropped.
+        shape: a function from the variable's shape and `h` (as in `about`) to the slot's shape, or to None if the slot
+            does not exist. Default: the variable's shape.
+        exact: stored in the dtype of the arithmetic, whatever `slot_dtype` is. This also holds for every slot of
+            another shape than the variable.
+        idle: the factor of an update where the gradient is 0: 1.0, or the name of a hyperparameter. None (default) if
+            the update does something else, or if the weights move all the same.
+        fine: eight bits are too few for it, so slot_dtype="int8" stores it exactly. A hyperparameter's name: if that is
+            not zero, False or None. Slots that begin as the weights are always fine.
+        nonnegative: it is never below zero, like a sum of squares. Its eight-bit codes then have no sign, and positive
+            values stay positive.
     """
 
     name: str
@@ -43,15 +42,15 @@ class Slot:
     nonnegative: bool = False
 
     def slot_dtype(self, chosen: str, whole: bool, h: Any) -> str:
-        """How the slot is stored where this was chosen; `whole`: its shape is the variable's."""
-        # What is not as large as the variable saves little, and may be what all of it is divided by.
+        """The dtype to store the slot in, given the chosen one; `whole`: it has the shape of the variable."""
+        # A smaller slot saves little, and all elements may be divided by it.
         if self.exact or not whole:
             return "float32"
         fine = getattr(h, self.fine) if isinstance(self.fine, str) else self.fine
         return "float32" if chosen == "int8" and (fine or self.initial is THETA) else chosen
 
     def shape_for(self, shape: Shape, h: Any) -> Shape | None:
-        """The slot's shape for a variable of this shape; None where the slot does not exist."""
+        """The slot's shape for a variable of this shape; None if the slot does not exist."""
         if self.when is not None and not operator.attrgetter(self.when)(h):
             return None
         return shape if self.shape is None else self.shape(shape, h)
@@ -68,8 +67,8 @@ class Scalar:
 
     Args:
         name: the letter that it has in the algorithm's equations.
-        initial: its value before the first step: a number, or the name of the hyperparameter that holds it.
-        nonnegative: it is never below zero; a state that says otherwise is refused.
+        initial: its value before the first step: a number, or the name of a hyperparameter.
+        nonnegative: it is never below zero; a saved state in which it is negative is refused.
     """
 
     name: str
@@ -78,5 +77,5 @@ class Scalar:
 
 
 def as_slots(declared) -> tuple[Slot, ...]:
-    """The slots of an algorithm, which may declare a plain one by its name alone."""
+    """The slots of an algorithm, which may declare a plain slot by its name only."""
     return tuple(slot if isinstance(slot, Slot) else Slot(slot) for slot in declared)

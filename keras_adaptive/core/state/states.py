@@ -1,4 +1,4 @@
-"""What belongs to one trained variable: what was decided for it at build, and what is stored for it."""
+"""The state of one trained variable: what was decided for it at build, and what is stored for it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ from keras_adaptive.core.step.stage import Stage, Stored
 from keras_adaptive.groups import assignment
 from keras_adaptive.groups.roles import EMBEDDING, Role
 
-# The literature on states of eight bits keeps smaller tensors, and embeddings, in float32.
+# The literature on eight-bit states stores smaller tensors, and embeddings, in float32.
 FEWEST_IN_EIGHT_BITS = 4096
 
 
 def path(variable) -> str:
-    """A Keras variable's path; a variable of the backend itself has a name only."""
+    """A Keras variable's path; the backend's own variables have only a name."""
     return getattr(variable, "path", None) or variable.name
 
 
@@ -37,29 +37,28 @@ class VariableState:
         variable: the Keras variable (or the backend's own).
         index: its place among the variables that the optimizer was built with.
         path, shape, dtype: of the variable.
-        hyperparameters: the algorithm's, as the variable's groups give them, by name.
-        facts: what the algorithm's `about` says of the variable, by name.
+        hyperparameters: the algorithm's, as the variable's groups set them, by name.
+        facts: what the algorithm's `about` returns for the variable, by name.
         groups: the indices of its groups, in their order.
-        learning_rate_multiplier: what its groups and the algorithm multiply the learning rate by.
-        weight_decay: its decay rate, a number or a schedule, or None.
-        role: what it is: an embedding, a kernel with its matrix, and so on.
+        learning_rate_multiplier: the factor of the learning rate from its groups and the algorithm.
+        weight_decay: a number or a schedule, or None.
+        role: an embedding, a kernel with its matrix, and so on.
         overwrite: its gradient is its next value (the scales of float8 training).
         constraint: the function that projects it after the update, or None.
-        slots: of each of its slots the shape and how it is stored, by name.
+        slots: the shape and the codec of each of its slots, by name.
         stages: those of the optimizer's stages that apply to it, in order.
         declared: what they store for it, by role: shape, dtype, limits.
-        stored: the optimizer's variables, by role: the slots under the codec's names, and what the stages store. If
-            some rows alone may be updated, `last_step`: the number of the update that each row's slots are of. If the
-            variable was not there from the first update on, `added_at`: after how many it was added.
-        clock_names: by argument, the name under which the clock of a step has it, where it changes.
-        window: where gradients are accumulated, the optimizer's variables for it, by role: the running mean of the
-            micro-batches' gradients as `accumulator`, in how many of them it had a gradient as `contributions`, and the
-            running sum of `counts`.
+        stored: the optimizer's variables for it, by role: the slots under the codec's names, and what the stages
+            store. `last_step`, if some rows may be updated alone: the last update of each row's slots. `added_at`, if
+            it was not trained from the first update on: the number of updates before it was added.
+        clock_names: the name that the clock of a step has for an argument that changes, by argument.
+        window: with accumulation, the optimizer's variables for it, by role. `accumulator` is the running mean of the
+            gradients, `contributions` the number of micro-batches with a gradient, `counts` the running sum of counts.
         counted: CowClip clips its gradient, by how often each row was looked up.
-        why_all_rows: what an update must pass over the whole variable for even if only some rows have a gradient, in
-            words; None if it need not.
-        divisible: rows that all have a gradient may be updated some at a time.
-        elementwise: each element's step depends on nothing but itself, and on its row's scale if its slots have such.
+        why_all_rows: why an update must pass over the full variable even if only some rows have a gradient; None if it
+            need not.
+        divisible: if all rows have a gradient, they may be updated some at a time.
+        elementwise: each element's step depends only on that element, and on its row's scale if its slots have scales.
     """
 
     variable: Any
@@ -88,12 +87,12 @@ class VariableState:
 
     @property
     def by_rows(self) -> bool:
-        """Whether a gradient of some rows updates these rows alone."""
+        """Whether a gradient of some rows updates only these rows."""
         return backends.HAS_ROWS and self.why_all_rows is None
 
     @property
     def name(self) -> str:
-        """What the names of its optimizer variables begin with."""
+        """The prefix of the names of its optimizer variables."""
         return self.path.replace("/", "_").replace(":", "_")
 
     @property
@@ -102,22 +101,22 @@ class VariableState:
 
     @property
     def counts_name(self) -> str:
-        """The name by which the clock has the counts of its rows."""
+        """The clock's name for the counts of its rows."""
         return f"counts_{self.index}"
 
     @property
     def contributed_name(self) -> str:
-        """The name by which the clock says whether it had a gradient in the window, where only the numbers tell."""
+        """The clock's name for whether it had a gradient in the window, if that is known only when the step runs."""
         return f"contributed_{self.index}"
 
     @property
     def h(self) -> SimpleNamespace:
-        """What is known of its `h` before there are steps."""
+        """What is known of its `h` before the first step."""
         return known(self.hyperparameters, self.facts)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """All that an update of this variable reads and writes."""
+        """The variables that an update of this variable reads and writes, by role."""
         return {"theta": self.variable, **self.stored}
 
 
@@ -135,7 +134,7 @@ class OfAll:
 
 
 def known(hyperparameters, facts) -> SimpleNamespace:
-    """The `h` of `about`, of slots and of all else that is decided before the first step."""
+    """The `h` of `about`, of slots and of everything else that is decided before the first step."""
     return SimpleNamespace(**hyperparameters, variable=SimpleNamespace(**facts))
 
 
@@ -178,7 +177,7 @@ def new(optimizer, stages, index, variable, decision) -> VariableState:
     )
     state.stages = () if overwrite else tuple(stage for stage in stages if stage.applies_to(state))
     state.why_all_rows = rows.why_all_rows(optimizer, state, elementwise)
-    # A scalar among the slots would change with each part.
+    # A slot that is a scalar would change with each part.
     alike = all(shape == state.shape for shape, _ in state.slots.values())
     alone = alike and not state.overwrite
     state.divisible = alone and rows.why_together(optimizer, state, elementwise) is None
@@ -196,15 +195,15 @@ def _slots(optimizer, shape, compute_dtype, h, chosen):
 
 
 def _slot_dtype(optimizer, role):
-    """What the slots of a variable are stored in: eight bits only where they save much and are known to do."""
+    """How the slots of a variable are stored: in eight bits only where that saves much and is known to work."""
     exact = math.prod(role.shape) < FEWEST_IN_EIGHT_BITS or role.seen_by("slots").kind == EMBEDDING
     return "float32" if optimizer.slot_dtype == "int8" and exact else optimizer.slot_dtype
 
 
 def add_stored(optimizer, stages, state):
-    """Makes the optimizer's variables that belong to a trained one."""
+    """Makes the optimizer's variables for a trained variable."""
     for stage in stages if state.overwrite else state.stages:
-        # A gradient that is the next value is accumulated, and nothing else happens to it.
+        # A gradient that is the next value is only accumulated.
         if not state.overwrite or stage.of_window:
             state.declared |= stage.stores(state)
     window = {role for stage in stages if stage.of_window for role in stage.roles} & set(state.declared)
@@ -220,7 +219,7 @@ def add_stored(optimizer, stages, state):
 
 
 def parts(state, slot) -> dict[str, Part]:
-    """What a slot of the variable is stored in, by role, with its first value; nothing if it has no such slot."""
+    """The parts in which a slot is stored, by role, with first values; empty if the variable has no such slot."""
     if slot.name not in state.slots:
         return {}
     shape, codec = state.slots[slot.name]
@@ -236,7 +235,7 @@ def _add_stored(optimizer, state, role):
 
 
 def _add(optimizer, state, name, shape, dtype, initial=0.0):
-    """A variable in the same place as the trained one, laid out as that if it has its shape."""
+    """A variable on the device of the trained one, and in its layout if it has the same shape."""
     with backends.beside(state.variable):
         return optimizer.add_variable(
             shape=shape,
@@ -248,10 +247,10 @@ def _add(optimizer, state, name, shape, dtype, initial=0.0):
 
 
 def constant(number):
-    """An initializer: the number everywhere, in the full precision of the dtype.
+    """An initializer that fills with the number, in the full precision of the dtype.
 
-    It is an operation on one number, because an array could become a constant of TensorFlow's graph. Keras's Constant
-    rounds to float32 on TensorFlow.
+    It fills by an operation, because an array could become a constant of TensorFlow's graph. Keras's Constant rounds
+    to float32 on TensorFlow.
     """
 
     def initializer(shape, dtype=None):
