@@ -69,7 +69,7 @@ def plain(path: str) -> str:
 
 
 def rootless(paths: Sequence[str]) -> Callable[[str], str | None]:
-    """A function that removes the root that all these paths share, and the numbers; it returns None if none is shared."""
+    """A function that removes the root that all these paths share, and the numbers; None if there is no shared root."""
     parts = [plain(path).split("/") for path in paths]
     has_root = len({first for first, *_ in parts}) == 1 and max(map(len, parts), default=0) > 2
 

@@ -12,7 +12,7 @@ from keras_adaptive.core.step.transaction import Transaction
 
 
 class Accumulate(Stage):
-    """Stores the running mean of a window's gradients; the update is that of the mean."""
+    """Stores the running mean of a window's gradients; the update uses the mean."""
 
     place, option, needs_all_rows = Place.CLIP, "gradient_accumulation_steps", True
     roles, of_window = ("accumulator", "contributions", "counts"), True
@@ -46,7 +46,7 @@ class Accumulate(Stage):
 
 
 class Accumulation(Transaction):
-    """Adds a micro-batch's share to the running mean; the first one of a window begins it anew.
+    """Adds a micro-batch to the running mean; the first micro-batch of a window resets the mean.
 
     A variable without a gradient adds zero.
     """
@@ -71,13 +71,13 @@ class Accumulation(Transaction):
 
 
 class Window(NamedTuple):
-    """What a call comes to: the mean gradients of its window so far, and whether they end in an update.
+    """The result of a call: the mean gradients of its window so far, and whether an update follows.
 
     Attributes:
-        gradients: of each variable; None where it has had none.
-        scalars: numbers that go with them, by name.
+        gradients: one for each variable; None if it had none.
+        scalars: numbers that belong to them, by name.
         go: whether this call ends in an update.
-        ends: whether the window ends here, in an update or without one.
+        ends: whether the window ends here, with or without an update.
         counters: variables of the window, each with its next value.
     """
 
@@ -91,8 +91,8 @@ class Window(NamedTuple):
 def accumulated(optimizer, plan, gradients, counts, is_finite):
     """The window after this micro-batch. It ends without an update if any of its micro-batches was not finite.
 
-    A variable has a gradient if it had one in any micro-batch of the window. While a step is traced only the numbers
-    tell, so that is one of the scalars.
+    A variable has a gradient if it had one in any micro-batch of the window. While a step is traced this is not known,
+    so it is one of the scalars.
     """
     position = backends.read(optimizer.window_position) + 1
     ends = ops.equal(position, optimizer.gradient_accumulation_steps)
@@ -115,9 +115,9 @@ def accumulated(optimizer, plan, gradients, counts, is_finite):
 
 
 def accumulators(plan, gradients, scalars, ends):
-    """Adds the micro-batch to the accumulators; their values, by role, for each variable."""
+    """Adds the micro-batch to the accumulators; returns their values for each variable, by role."""
     if plan.update.asks_the_user and backends.known(ends) is True:
-        # A constraint may raise: then the last micro-batch must not have been added. The next one begins anew.
+        # A constraint may raise: then the last micro-batch must not have been added. The next one starts a new window.
         old = [{role: backends.read(v) for role, v in state.window.items()} for state in plan.states]
         return plan.accumulation.all(gradients, scalars, old, {})[0]
     backends.transact(plan.accumulation, True, gradients, scalars)

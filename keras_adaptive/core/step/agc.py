@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: each unit's gradient by the norm of the unit's own weights."""
+"""Adaptive gradient clipping: clips each unit's gradient by the norm of the unit's weights."""
 
 from keras import ops
 
@@ -10,8 +10,8 @@ from keras_adaptive.groups.roles import OUTPUT
 class AdaptiveClip(Stage):
     """g <- g min(1, limit max(||theta||, 1e-3) / max(||g||, 1e-6)), with norms of units.
 
-    A unit is an output of a layer: the norms are over its inputs, and over all elements of a vector. Of a variable that
-    no layer explains, the last axis is the outputs. The output layer is left alone, as in the paper.
+    A unit is an output of a layer: the norms are over its inputs, or over all elements of a vector. For a variable
+    without a known layer, the last axis is the outputs. The output layer is not clipped, as in the paper.
 
     Source: Brock, De, Smith and Simonyan, "High-Performance Large-Scale Image Recognition Without Normalization", ICML
     2021.

@@ -1,4 +1,4 @@
-"""All or nothing: what an exception or Ctrl-C in the middle of a change leaves behind."""
+"""All or nothing: an exception or Ctrl-C in the middle of a change must not leave half of it."""
 
 import contextlib
 import signal
@@ -9,10 +9,10 @@ from keras_adaptive.core.backends import running as backends
 
 @contextlib.contextmanager
 def uninterrupted():
-    """Ctrl-C waits until the end of the block; a second one is taken at once.
+    """Ctrl-C waits until the end of the block; a second Ctrl-C acts at once.
 
-    Only in the main thread, and where Python's own handler is in place: another handler may not raise, and is the
-    user's.
+    This works only in the main thread, and only with Python's own handler: another handler is the user's and may not
+    raise.
     """
     if backends.is_compiling():
         yield
@@ -38,7 +38,7 @@ def uninterrupted():
 
 @contextlib.contextmanager
 def nothing_if_raised(optimizer):
-    """After an exception the optimizer has the variables and attributes that it had before the block."""
+    """After an exception the optimizer has the same variables and attributes as before the block."""
     variables, attributes = optimizer.variables, dict(vars(optimizer))
     try:
         yield

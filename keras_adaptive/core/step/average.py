@@ -6,7 +6,7 @@ from keras_adaptive.core.step.stage import Place, Stage, Stored
 
 
 class Average(Stage):
-    """average <- momentum average + (1 - momentum) theta, which begins as a copy of the first weights that it sees."""
+    """average <- momentum average + (1 - momentum) theta, which begins as a copy of the weights after one update."""
 
     place, option, needs_all_rows = Place.AVERAGE, "use_ema", True
     roles = ("average", "exact_average")
@@ -21,7 +21,7 @@ class Average(Stage):
     def stores(self, variable):
         stored = {"average": Stored(dtype=variable.dtype)}
         if variable.dtype != variable.compute_dtype:
-            # Keras swaps the average with the weights, so it has their dtype; in bfloat16 it would never move.
+            # Keras swaps the average with the weights, so it has their dtype. In bfloat16 alone it would never move.
             stored["exact_average"] = Stored()
         return stored
 

@@ -1,4 +1,4 @@
-"""Buckets: the variables whose update is the same function, found once, when the optimizer is built.
+"""Buckets of variables that have the same update function; found once, when the optimizer is built.
 
 A backend may run a bucket variable by variable, or all elements of several small variables as one row.
 """
@@ -15,10 +15,10 @@ class Kind(NamedTuple):
     """Equal for variables that are updated by the same function.
 
     Attributes:
-        same: what decides the function.
-        shape: theirs; None if every element is updated by itself, whatever shape it belongs to.
-        noisy: it takes random bits, which depend on the variable and the element's place.
-        scaled: it takes a scale for each row.
+        same: everything else that decides the function.
+        shape: their common shape; None if each element is updated separately, whatever the shape is.
+        noisy: the function takes random bits, which depend on the variable and the element's place.
+        scaled: the function takes a scale for each row.
     """
 
     same: tuple
@@ -32,9 +32,9 @@ class Bucket:
     """The variables of one kind.
 
     Attributes:
-        kind: what they have in common; None for a variable whose update is its own.
-        places: theirs among the states of the plan.
-        why_apart: why a variable has a bucket of its own, in words.
+        kind: what they have in common; None for a variable whose update is unique.
+        places: their places among the states of the plan.
+        why_apart: why a variable has a separate bucket.
     """
 
     kind: Kind | None
@@ -70,16 +70,16 @@ def alone(states: Sequence[VariableState]) -> tuple[Bucket, ...]:
 
 
 def _why_apart(state) -> str | None:
-    """Why what belongs to this variable alone decides what is done, in words; None if it does not."""
+    """Why the update of this variable is unique; None if it is not."""
     if state.overwrite:
         return "its gradient is its next value"
     if state.counted:
         return "`cowclip` clips its rows by how often each was looked up"
     if state.constraint is not None:
         return "it has a constraint"
-    # What cannot be hashed, such as an array, may be equal and still not the same.
+    # Values that cannot be hashed, such as arrays, cannot be compared reliably.
     if not _is_hashable((*state.hyperparameters.values(), *state.facts.values())):
-        return "`about` of its algorithm returns for it what cannot be compared, such as an array"
+        return "`about` of its algorithm returns a value for it that cannot be compared, such as an array"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Cautious steps: only the coordinates that go against the gradient."""
+"""Cautious steps: only the coordinates of the step that go against the gradient."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Cautious weight decay: only of the weights that the step moves towards 0 anyway."""
+"""Cautious weight decay: decays only the weights that the step moves towards 0 anyway."""
 
 from keras import ops
 

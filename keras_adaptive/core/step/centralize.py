@@ -1,4 +1,4 @@
-"""Gradient centralization: the gradient of each output without its mean."""
+"""Gradient centralization: subtracts from the gradient of each output its mean."""
 
 from keras_adaptive.core.math.numerics import mean
 from keras_adaptive.core.step.stage import Place, Stage
@@ -8,9 +8,9 @@ from keras_adaptive.groups.roles import EMBEDDING
 class Centralize(Stage):
     """g <- g - mean(g over the inputs of each output of a layer).
 
-    Of a variable that no layer explains, the last axis is the outputs. Vectors and embeddings are left alone: an
-    embedding's inputs are its rows, of which most have no gradient. With coupled weight decay the penalty is part of
-    the gradient, as in the authors' code.
+    For a variable without a known layer, the last axis is the outputs. Vectors and embeddings are not centralized: the
+    inputs of an embedding are its rows, and most rows have no gradient. With coupled weight decay the penalty is part
+    of the gradient, as in the authors' code.
 
     Source: Yong, Huang, Hua and Zhang, "Gradient Centralization: A New Optimization Technique for Deep Neural
     Networks", ECCV 2020.

@@ -1,11 +1,11 @@
-"""Clipping by a value, by the norm of each gradient, or by the norm of all gradients together."""
+"""Clipping by value, by the norm of each gradient, or by the norm of all gradients together."""
 
 from keras_adaptive.core.math import numerics
 from keras_adaptive.core.step.stage import Place, Stage
 
 
 class ClipValue(Stage):
-    """Every element within [-limit, limit]."""
+    """Clips every element to [-limit, limit]."""
 
     place, option, clips = Place.CLIP, "clipvalue", True
 
@@ -22,7 +22,7 @@ class ClipValue(Stage):
 
 
 class ClipNorm(ClipValue):
-    """The gradient with a norm of at most the limit."""
+    """Scales the gradient to a norm of at most the limit."""
 
     option, passes_again, needs_full_gradient = "clipnorm", True, True
 
@@ -31,7 +31,7 @@ class ClipNorm(ClipValue):
 
 
 class ClipGlobalNorm(ClipValue):
-    """All gradients with a common norm of at most the limit."""
+    """Scales all gradients to a common norm of at most the limit."""
 
     option = "global_clipnorm"
 

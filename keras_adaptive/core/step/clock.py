@@ -1,4 +1,4 @@
-"""The `h` of a rule: what one variable's update is told besides its tensors."""
+"""The `h` of a rule: the numbers for the update of one variable."""
 
 import copy
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ class Clock:
     Args:
         t: the number of this update, from 1: an integer tensor.
         eta: the learning rate of this update, scheduled: a scalar tensor.
-        first_average: the update with which moving averages begin.
-        scheduled: other numbers that are given for this update, by name: hyperparameters, counts.
+        first_average: the update at which moving averages begin.
+        scheduled: other numbers for this update, by name: hyperparameters, counts.
     """
 
     def __init__(self, t, eta, first_average: int = 1, **scheduled):
@@ -33,7 +33,7 @@ class Clock:
         return self._known[key]
 
     def since(self, added_at):
-        """The clock of a variable that was added after so many updates: its own t, the same eta."""
+        """The clock of a variable that was added after `added_at` updates: its t counts from there, eta is the same."""
         if added_at is None:
             return self
         own = copy.copy(self)
@@ -54,7 +54,7 @@ class Clock:
         return self.once((name, dtype), lambda: ops.cast(self.scheduled[name], dtype))
 
     def debias(self, beta, dtype: str, updates: int):
-        """1 - beta^k, where k counts the updates of an average, and so many more."""
+        """1 - beta^k, where k is the number of updates of an average plus `updates`."""
 
         def debiased():
             k = self.step(dtype) + updates if updates else self.step(dtype)
@@ -66,13 +66,16 @@ class Clock:
 
 
 class Hyperparameters:
-    """The hyperparameters of one variable by name, with the numbers of the step in the dtype that it computes in.
+    """The hyperparameters of one variable by name, with the numbers of the step in its dtype of the arithmetic.
 
-    Attributes: every hyperparameter of the algorithm as the variable's group has it, a Python number, or a scalar
-    tensor where it has a schedule or the caller of the step gave it; `eta`, the learning rate of this update,
-    scheduled and multiplied by the group's multiplier; `t`, the number of the update from 1; `weight_decay`: lambda, a
-    number or a scalar tensor, 0.0 where there is none; `variable`, what the algorithm's `about` says of it, by name;
-    the numbers that its `update_scalars` returned for all variables.
+    Attributes:
+        (every hyperparameter): as the variable's groups set it. A Python number, or a scalar tensor if it has a
+            schedule or the caller of the step gave it.
+        (every scalar): a number that `update_scalars` returned for all variables.
+        eta: the learning rate of this update, scheduled and multiplied by the group's multiplier.
+        t: the number of the update, from 1.
+        weight_decay: lambda, a number or a scalar tensor; 0.0 without weight decay.
+        variable: what the algorithm's `about` returned for the variable, by name.
 
     Args:
         state: the `VariableState`, or `OfAll` for all variables together.
@@ -103,11 +106,11 @@ class Hyperparameters:
         raise AttributeError(f"The algorithm has no hyperparameter {name!r}; it has {sorted(vars(self))}")
 
     def debias(self, beta, updates: int = 0):
-        """What a moving average that began at zero is divided by: 1 - beta^t, or 1 - beta_1 ... beta_t of a schedule.
+        """The divisor of a moving average that began at zero: 1 - beta^t, or 1 - beta_1 ... beta_t of a schedule.
 
         Args:
             beta: a number, or a hyperparameter as `h` has it.
-            updates: -1 for that of the update before; 1 for that of the next one, if beta stays what it is.
+            updates: -1 for the divisor at the previous update; 1 for the next update, with the same beta.
         """
         if not ops.is_tensor(beta):
             return self._clock.debias(beta, self._dtype, updates)
@@ -128,13 +131,13 @@ class Hyperparameters:
         return {-1: before, 0: after, 1: beta * after + (1 - beta)}[updates]
 
     def once(self, key, compute):
-        """`compute()`, a scalar tensor that only t and what the key names decide: computed once for all variables."""
+        """`compute()`, computed once for all variables: a scalar tensor that depends only on t and the key."""
         return self._clock.once((*key, self._dtype), compute)
 
     def every(self, k: int, compute, last, start: int | None = None):
-        """`compute()` in the updates 1, 1 + k, 1 + 2k, ...; in all others `last`, tensors of the same structure.
+        """`compute()` at the updates 1, 1 + k, 1 + 2k, ...; at all others `last`, tensors of the same structure.
 
-        With a start: in that update, and in those after it whose number is a multiple of k.
+        With `start`: at that update, and at later updates whose number is a multiple of k.
         """
         t = self._clock.t
         if start is None and k == 1:

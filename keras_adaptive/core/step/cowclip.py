@@ -1,4 +1,4 @@
-"""CowClip: gradients of embedding tables, clipped row by row by how often each row was looked up."""
+"""CowClip: clips gradients of embedding tables row by row, by how often each row was looked up."""
 
 import math
 import re
@@ -25,26 +25,27 @@ class CowClip:
         clip_i = ratio max(||theta_i||, sqrt(d) zeta ratio) count_i
         g_i = g_i min(1, clip_i / ||g_i||)
 
-    d is the number of elements of a row, and count_i how often row i was looked up in the whole batch: on all replicas,
+    d is the number of elements of a row. count_i is how often row i was looked up in the full batch: on all replicas,
     and in all micro-batches of a window of accumulation, whose mean gradient is clipped. So the gradient of a row that
-    was not looked up is 0. Every optimizer takes `cowclip=CowClip(...)`; the gradient has then been clipped by its
-    other options, and has the penalty of coupled weight decay.
+    was not looked up is 0. Every optimizer accepts `cowclip=CowClip(...)`. It comes after the other clipping options
+    and after coupled weight decay.
 
-    TensorFlow's gradient of an embedding is a `tf.IndexedSlices`, which knows the counts. Any other has to be given
+    TensorFlow's gradient of an embedding is a `tf.IndexedSlices`, which knows the counts. For other gradients pass
     them: `optimizer.apply(grads, variables, counts={path: counts})`, or `stateless_apply` with the same argument.
 
-    For a batch that is s times larger the paper multiplies the learning rate of the dense variables by sqrt(s) and
-    leaves that of the embeddings.
+    For a batch that is s times larger the paper multiplies the learning rate of the dense variables by sqrt(s), and
+    does not change the learning rate of the embeddings.
 
     Args:
-        pattern: regular expression that is searched in a variable's path. Default None: the tables of embeddings, as
-            the layers say that own them, or else the name; the default of version 0.1.0 was "embeddings$".
-        ratio: how much of a row's norm its gradient may have for each time it occurs, above 0. Default 1.0.
-        zeta: root mean square that a row counts for at least, in units of ratio, above 0. Default 1e-05.
+        pattern: regular expression that is searched in a variable's path. Default None: embedding tables, by their
+            layers or else by name. The default of version 0.1.0 was "embeddings$".
+        ratio: maximum ratio of the norm of a row's gradient to the norm of the row, per occurrence; above 0.
+            Default 1.0.
+        zeta: smallest root mean square of a row, in units of ratio; above 0. Default 1e-05.
 
     Raises:
-        ValueError, TypeError: for an argument out of range or of the wrong kind; when the optimizer is built, where
-            no variable is to be clipped, or one without rows; when it is applied, for counts that are missing.
+        ValueError, TypeError: an argument is out of range or of the wrong kind. Also when the optimizer is built, if
+            no variable is to be clipped, or one without rows; and when it is applied, if counts are missing.
 
     Source: Zheng, Xu, Zou, Tang, Li, Xi, Wang, Xu, Zhu and You, AAAI 2023.
 
@@ -66,18 +67,18 @@ class CowClip:
         self.zeta = checks.positive("zeta", zeta)
 
     def clips(self, role: Role) -> bool:
-        """Whether it clips the variable that is this."""
+        """Whether it clips a variable with this role."""
         if self.pattern is None:
             return role.seen_by("CowClip").kind == EMBEDDING
         return re.search(self.pattern, role.path) is not None
 
     def check(self, variables: Sequence[Mapping[str, Any]]) -> None:
-        """Raises unless some of the variables, by "path", "shape" and "role", are clipped, and those have rows."""
+        """Raises unless it clips some of the variables ("path", "shape" and "role" of each), and these have rows."""
         paths = [variable["path"] for variable in variables]
         clipped = [variable for variable in variables if self.clips(Role.of(variable))]
         if not clipped and self.pattern is None:
             raise ValueError(
-                "The `pattern` of CowClip must be given where no layer says that one of the variables is a table of "
+                "The `pattern` of CowClip must be given if no layer says that one of the variables is a table of "
                 f"embeddings; they are {paths[:3]}{' and more' if len(paths) > 3 else ''}. Received: pattern=None"
             )
         if not clipped:
@@ -94,7 +95,7 @@ class CowClip:
                 )
 
     def clip(self, g, theta, counts):
-        """The gradient, clipped; counts are of its dtype."""
+        """The clipped gradient; counts have its dtype."""
         axes = tuple(range(1, len(theta.shape)))
         root = math.sqrt(math.prod(theta.shape[1:]))
         counts = ops.reshape(counts, (-1, *(1 for _ in axes)))
@@ -141,10 +142,10 @@ class ClipRows(Stage):
 
 
 def given(states, gradients, counts: Mapping[str, Any] | None) -> list:
-    """For each variable the counts that the caller gave, or None where there are none or its gradient knows them.
+    """For each variable the counts that the caller gave; None if there are none or the gradient knows them.
 
     Raises:
-        ValueError: for counts that are missing, of another shape, or of a variable that is not clipped.
+        ValueError: counts are missing, have another shape, or are for a variable that is not clipped.
     """
     counts = dict(counts or {})
     found = []
@@ -171,7 +172,7 @@ def given(states, gradients, counts: Mapping[str, Any] | None) -> list:
 
 
 def counted(states, gradients, found) -> dict[str, Any]:
-    """The counts of the rows over all replicas, by their name in the clock; gradients are summed over them already."""
+    """The counts of the rows over all replicas, by their name in the clock; gradients are already summed over these."""
     summed = iter(backends.sum_over_replicas([counts for counts in found if counts is not None]))
 
     def of_one(state, gradient, counts):

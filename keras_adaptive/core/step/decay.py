@@ -4,7 +4,7 @@ from keras_adaptive.core.step.stage import Place, Stage
 
 
 class Decay(Stage):
-    """Base: `mode` is the mode, and `h.weight_decay` the rate of the variable's groups at this update."""
+    """Base class: `mode` is the mode, `h.weight_decay` is lambda of the variable's groups at this update."""
 
     place, option = Place.DECAY, "weight_decay"
     mode: str

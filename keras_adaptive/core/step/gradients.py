@@ -1,4 +1,4 @@
-"""What is given to `apply`."""
+"""Checks the gradients that are given to `apply`."""
 
 import warnings
 
@@ -34,7 +34,7 @@ def _check_is_list(name, values, of_what):
 
 
 def check(grads, variables):
-    """Raises unless there is a gradient, and each fits its variable."""
+    """Raises unless there is at least one gradient, and each fits its variable."""
     if len(grads) != len(variables):
         raise ValueError(
             f"`grads` must have a gradient for each of the {len(variables)} variables. Received: {len(grads)} gradients"
@@ -66,12 +66,12 @@ def check(grads, variables):
 
 
 def check_dtype(gradient, variable):
-    """Raises for a gradient that is not of real numbers. Integers are taken as the floats that they equal."""
+    """Raises for a gradient that is not of real numbers. Integers count as the same floats."""
     try:
         dtype = backend.standardize_dtype(gradient.dtype)
         is_real = backend.is_float_dtype(dtype) or backend.is_int_dtype(dtype)
     except ValueError:
-        # An array of NumPy may hold anything, and JAX has a dtype of its own for what has no gradient.
+        # A NumPy array may hold anything, and JAX has a special dtype (float0) for what has no gradient.
         dtype, is_real = str(gradient.dtype), False
     if not is_real:
         raise TypeError(
@@ -81,13 +81,13 @@ def check_dtype(gradient, variable):
 
 
 def in_order(optimizer, keys, grads, variables):
-    """The gradients in the order of the optimizer's variables, None for those that have none; warns of these.
+    """The gradients in the order of the optimizer's variables, None for a variable without one; warns about these.
 
     Args:
-        keys: by which the optimizer knows the variables.
+        keys: the optimizer's keys of the variables.
 
     Raises:
-        ValueError: a variable that the optimizer was not built with.
+        ValueError: a variable with which the optimizer was not built.
     """
     for key, variable in zip(keys, variables, strict=True):
         if key not in optimizer._trainable_variables_indices:
@@ -108,7 +108,7 @@ def in_order(optimizer, keys, grads, variables):
 
 
 def check_lazy(optimizer, grads):
-    """Raises for a gradient of some rows where the user asks for an update of these alone and it cannot be had."""
+    """Raises for a gradient of some rows if sparse="lazy" and these rows cannot be updated alone."""
     for state, gradient in zip(optimizer.plan.states, grads, strict=True):
         if optimizer.sparse == "lazy" and backends.is_sparse(gradient) and state.why_all_rows is not None:
             raise ValueError(
@@ -118,7 +118,7 @@ def check_lazy(optimizer, grads):
 
 
 def fits(known, shape):
-    """Whether a shape, in which None stands for what is not known while tracing, can be this one."""
+    """Whether a shape can be this one; None stands for a length that is not known while tracing."""
     if known is None:
         return True
     return len(known) == len(shape) and all(k in (None, n) for k, n in zip(known, shape, strict=True))

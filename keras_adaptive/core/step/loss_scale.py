@@ -1,4 +1,4 @@
-"""The dynamic loss scale: as large as the gradients of a loss in float16 can bear, and halved when they cannot."""
+"""The dynamic loss scale: it grows while the gradients of a float16 loss are finite, and is halved if they are not."""
 
 import keras
 from keras import ops
@@ -14,11 +14,11 @@ CALLS_UNTIL_DOUBLED = 2000
 class DynamicScale:
     """The scale, a float32 variable, and the number of finite calls in a row.
 
-    It is a power of two, so that neither scaling nor unscaling rounds. The variables are made with the optimizer and
+    The scale is a power of two, so that scaling and unscaling do not round. The variables are made with the optimizer,
     not at `build`: a graph that scales the loss may be traced before the first `apply` builds the optimizer.
 
     Args:
-        optimizer: that they belong to.
+        optimizer: the optimizer that gets the variables.
     """
 
     def __init__(self, optimizer):
@@ -29,7 +29,7 @@ class DynamicScale:
         self.is_in_use = False
 
     def adjust(self, finite):
-        """After a call: halves the scale if it was not finite, doubles it if so many in a row were."""
+        """After a call: halves the scale if the gradients were not finite, doubles it after enough finite calls."""
         scale, calls = backends.read(self.scale), backends.read(self.finite_calls) + 1
         due = calls >= CALLS_UNTIL_DOUBLED
         grows = ops.logical_and(due, ops.isfinite(scale * 2.0))
@@ -45,21 +45,21 @@ def made(optimizer) -> DynamicScale | None:
 
 
 def skips_nonfinite(optimizer):
-    """Whether an update that is not finite is left out: with `skip_nonfinite`, or by a dynamic loss scale."""
+    """Whether an update that is not finite is skipped: with `skip_nonfinite` or a dynamic loss scale."""
     return optimizer.skip_nonfinite or optimizer.loss_scale is not None
 
 
 def skipped_elements(optimizer) -> int:
-    """How often an element of a weight stayed as it was, because its new value would not have been finite.
+    """How often an element of a weight stayed as it was because its new value would not have been finite.
 
-    Its gradient was finite: with `skip_nonfinite` or a dynamic loss scale other updates are left out as a whole.
+    Its gradient was finite: with `skip_nonfinite` or a dynamic loss scale, updates with other gradients are skipped.
     """
     states = optimizer.plan.states if optimizer.built else []
     return sum(int(ops.convert_to_numpy(s.stored[SKIPPED])) for s in states if SKIPPED in s.stored)
 
 
 def dynamic_scale(optimizer):
-    """The variable that holds the loss scale, if that is dynamic."""
+    """The variable that holds the dynamic loss scale."""
     if optimizer.loss_scale is None:
         raise AttributeError(
             "`dynamic_scale` exists if the optimizer is made with loss_scale_factor='dynamic'. "
@@ -71,10 +71,10 @@ def dynamic_scale(optimizer):
 
 @backends.opaque
 def scale_loss(optimizer, loss):
-    """The loss times the loss scale: what has to be differentiated. `fit` calls it.
+    """The loss times the loss scale, to be differentiated. `fit` calls it.
 
-    A loop of your own on JAX calls it inside a `keras.StatelessScope` that maps `optimizer.variables` to their
-    values; without one, the scale of the moment of tracing is compiled into the program.
+    A custom loop on JAX calls it inside a `keras.StatelessScope` that maps `optimizer.variables` to their values.
+    Without that scope the scale at the time of tracing is compiled into the program.
     """
     if optimizer.loss_scale is None:
         return keras.optimizers.Optimizer.scale_loss(optimizer, loss)
@@ -82,17 +82,17 @@ def scale_loss(optimizer, loss):
 
 
 def check_loss_is_scaled(optimizer):
-    """Refuses gradients of a loss that cannot have been scaled, because nobody asked for the scale."""
+    """Refuses gradients if the loss cannot have been scaled, because nobody has read the scale."""
     if optimizer.loss_scale is not None and not optimizer.loss_scale.is_in_use:
         raise ValueError(
             "The gradients would be divided by the dynamic loss scale, but no loss was multiplied by it. "
-            "Differentiate `optimizer.scale_loss(loss)` instead of the loss; if you multiply by it yourself, read "
-            "it from `optimizer.dynamic_scale` before. Received: loss_scale_factor='dynamic'"
+            "Differentiate `optimizer.scale_loss(loss)` instead of the loss; if you multiply the loss yourself, first "
+            "read the scale from `optimizer.dynamic_scale`. Received: loss_scale_factor='dynamic'"
         )
 
 
 def check_new(optimizer, new):
-    """Refuses to make a loss scale dynamic, or one that is dynamic another, after the optimizer was made."""
+    """Refuses to change a loss scale to or from "dynamic" after the optimizer was made."""
     old = vars(optimizer).get("loss_scale_factor", new)
     if "dynamic" not in (old, new) or old == new:
         return
@@ -104,7 +104,7 @@ def check_new(optimizer, new):
     raise ValueError(
         "`loss_scale_factor` cannot be changed from 'dynamic'. Keras's LossScaleOptimizer and MultiOptimizer try "
         "to, as they replace the loss scale of every optimizer that they wrap. Under the policy mixed_float16 "
-        "`compile` wraps by itself: call `compile(auto_scale_loss=False)`. Keras does not save that argument, so "
+        "`compile` wraps automatically: call `compile(auto_scale_loss=False)`. Keras does not save that argument, so "
         "set the global dtype policy back to float32 before `load_model` (the layers keep their own), or load with "
         "`compile=False`, compile, build the optimizer and call `model.load_weights` with the same file. "
         f"Received: loss_scale_factor={new!r}"

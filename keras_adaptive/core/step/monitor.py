@@ -1,6 +1,7 @@
-"""What happened in an update: a few numbers of each variable, taken where its update is, and joined when they are read.
+"""Metrics of an update: a few numbers for each variable, computed in its update and combined when they are read.
 
-So nothing crosses variables inside the step, and a compiler can take the sums in the pass that writes the weights.
+So no sum in the step runs over several variables, and a compiler can compute the sums in the pass that writes the
+weights.
 """
 
 import math
@@ -14,7 +15,7 @@ from keras_adaptive.core.state.matching import distinct
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 
 NORMS = ("gradient_norm", "update_norm", "weight_norm")
-# Numbers of elements are stored as floats too: one vector holds all.
+# Counts of elements are stored as floats too, so that one vector holds all.
 STATISTICS = (*NORMS, "clipped", "elements")
 
 
@@ -38,7 +39,7 @@ class Monitor(Stage):
         if gradient is None:
             return {"statistics": ops.zeros((len(STATISTICS),), dtype=dtype)}
         before, after = ops.cast(step.values["theta"], dtype), ops.cast(new["theta"], dtype)
-        # As floats, because XLA does not count in integers in the pass that takes the norms.
+        # As floats, because XLA does not count integers in the pass that computes the norms.
         changed = 0 if step.clipped is gradient else ops.sum(ops.cast(step.clipped != gradient, dtype))
         numbers = [numerics.norm(x) for x in (gradient, after - before, after)]
         found = [ops.cast(number, dtype) for number in (*numbers, changed, math.prod(state.shape))]
@@ -46,21 +47,21 @@ class Monitor(Stage):
 
 
 def metrics(optimizer):
-    """What happened in the last update: a dict of floats, if the optimizer is made with `monitor=True`.
+    """Metrics of the last update: a dict of floats, if the optimizer is made with `monitor=True`.
 
-    Norms are Euclidean and over all variables that had a gradient. An update that is left out, because it is not
-    finite, is counted; the rest stays that of the update before it. All is 0 before the first.
+    Norms are Euclidean, over all variables that had a gradient. An update that is skipped because it is not finite is
+    counted; the other metrics stay as they were. All are 0 before the first update.
 
-        gradient_norm       of the gradient that the update was about: unscaled, accumulated, not yet clipped
-        update_norm         of what was added to the weights: new minus old
+        gradient_norm       of the gradient of the update: unscaled, accumulated, not yet clipped
+        update_norm         of the change of the weights: new minus old
         update_to_weight    update_norm divided by the norm of the new weights
-        fraction_clipped    of the elements of the gradient, how many clipping changed
-        skipped_updates     how many updates were left out so far
-        skipped_elements    how often an element stayed as it was in an update, since it would not be finite
+        fraction_clipped    fraction of the elements of the gradient that clipping changed
+        skipped_updates     number of updates skipped so far
+        skipped_elements    number of times an element was not updated because it would not be finite
         learning_rate       of the next update
         loss_scale          of the next call; 1 without one
 
-    Elements of less than 1e-19 count as zero, as their squares are.
+    Elements smaller than 1e-19 count as zero, because their squares are zero.
 
     Raises:
         AttributeError: without `monitor=True`.
@@ -79,19 +80,19 @@ def metrics(optimizer):
 
 
 def metrics_by_variable(optimizer):
-    """What happened to every variable in the last update, by its path, if made with `monitor=True`.
+    """Metrics of the last update of each variable, by path, if the optimizer is made with `monitor=True`.
 
-    A dict of dicts with the gradient_norm, update_norm, weight_norm, update_to_weight and fraction_clipped of each:
-    see `metrics`; all are 0 for a variable that had no gradient. Of variables that share a path (plain ones of
-    TensorFlow may), each gets a number.
+    A dict of dicts with gradient_norm, update_norm, weight_norm, update_to_weight and fraction_clipped: see `metrics`.
+    All are 0 for a variable that had no gradient. If variables share a path (plain ones of TensorFlow may), a number
+    is added to each.
     """
     return {path: _shown(row) for path, row in _statistics(optimizer).items()}
 
 
 def _statistics(optimizer):
-    """In float64, by path, read from the device at once."""
+    """The statistics in float64, by path, read from the device in one transfer."""
     if not optimizer.monitor:
-        raise AttributeError("An optimizer has metrics if it is made with monitor=True. Received: monitor=False")
+        raise AttributeError("An optimizer has metrics only if made with monitor=True. Received: monitor=False")
     states = (
         [] if optimizer.plan is None else [state for state in optimizer.plan.states if "statistics" in state.stored]
     )
@@ -104,7 +105,7 @@ def _statistics(optimizer):
 
 
 def _shown(row):
-    """From the statistics of one variable, or of all, what is shown of them."""
+    """The metrics to show, from the statistics of one variable or of all."""
     numbers = {name: float(number) for name, number in zip(STATISTICS, row, strict=True)}
     return {name: numbers[name] for name in NORMS} | {
         "update_to_weight": _ratio(numbers["update_norm"], numbers["weight_norm"]),

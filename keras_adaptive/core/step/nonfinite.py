@@ -1,4 +1,4 @@
-"""skip_nonfinite: an update without what is not finite, whole or element by element."""
+"""skip_nonfinite: skips updates, or single elements, that are not finite."""
 
 from keras import ops
 
@@ -8,15 +8,15 @@ from keras_adaptive.core.math.rows import Rows
 from keras_adaptive.core.state.limits import COUNT, Limits
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 
-# The role of the number of elements that were left as they were, over all updates.
+# The role of the number of skipped elements, over all updates.
 SKIPPED = "skipped_elements"
 
 
 class SkipNonfinite(Stage):
-    """An element of which anything would be infinite or NaN stays as it was: its weight, and its slots.
+    """If anything of an element would be infinite or NaN, its weight and its slots stay as they were.
 
-    Finite gradients may have squares, or steps, that the dtype does not hold. Slots of another shape, such as sums over
-    rows, are elements of their own.
+    The squares or steps of finite gradients may overflow the dtype. The elements of slots of another shape, such as
+    sums over rows, are checked separately.
     """
 
     place, option, roles = Place.GUARD, "skip_nonfinite", (SKIPPED,)
@@ -31,7 +31,7 @@ class SkipNonfinite(Stage):
         return {SKIPPED: Stored(shape=(), limits=Limits(0.0))}
 
     def on_numbers(self, old, new):
-        # Every variable's step depends on these: then all of them stay as they were.
+        # The steps of all variables depend on these numbers, so all variables stay as they were.
         fine = numerics.all_finite(list(new.values()))
         return {name: ops.where(fine, number, old[name]) for name, number in new.items()}, {"fine": fine}
 
@@ -58,7 +58,7 @@ def all_finite(plan, gradients):
     check = numerics.all_finite
     if plan.update.jit_update is not False:
         check = backends.jitted(plan.cache, "finite", check)
-    # What is compiled for a number of rows would be compiled anew for any other.
+    # Compiled, it would be compiled again for every number of rows.
     if not tables:
         return check(dense)
     of_tables = numerics.all_finite(tables)

@@ -2,13 +2,13 @@
 
     unscale, reduce, rows        every gradient becomes the dense float32 sum over all replicas
     finite, accumulate           whether this call ends in an update, and with which gradient
-    numbers of all variables     norms, and what the algorithm sums over them
+    numbers of all variables     norms, and the algorithm's sums over all variables
     gradient stages, rule        such as clipping; then one variable's step and its new slots
     delta stages, round, assign  such as weight decay; then the constraint
-    averages, statistics         what is stored besides
+    averages, statistics         what else is stored
 
-Up to `accumulate` these are functions of gradients, here. The rest is a `Transaction` (transaction.py, update.py) that
-the backend runs; stage.py has the order of the stages.
+The steps up to `accumulate` are functions of gradients, in this file. The rest is a `Transaction` (transaction.py,
+update.py) that the backend runs; stage.py has the order of the stages.
 """
 
 from collections.abc import Mapping
@@ -56,12 +56,12 @@ def apply(optimizer, gradients, counts, given):
 
     Args:
         optimizer: the optimizer, built.
-        gradients: one for each variable that it was built with; None for a variable that is left out.
-        counts: for each, how often its rows were looked up, if the caller said so.
-        given: hyperparameters in the place of the optimizer's own, by name.
+        gradients: one for each variable with which it was built; None for a variable without a gradient.
+        counts: how often the rows of each variable were looked up, if the caller said so.
+        given: hyperparameters that replace the optimizer's own, by name.
     """
     plan = optimizer.plan
-    # First, because schedules and callables are the user's and may raise. The last of the user's are constraints.
+    # First, because schedules and callables are the user's code and may raise. Constraints are called last.
     scalars = numbers(optimizer, optimizer.eta(), given)
     gradients, counts = prepared(optimizer, plan.states, gradients, counts)
     is_finite = all_finite(plan, gradients) if optimizer.skips_nonfinite else True
@@ -82,23 +82,23 @@ def apply(optimizer, gradients, counts, given):
 
 
 def numbers(optimizer, eta, given):
-    """What the clock of the next update is made of; schedules count updates from 0."""
+    """The arguments for the clock of the next update; schedules count updates from 0."""
     t = next_update(optimizer)
     hyperparameters = scheduled.asked(optimizer.plan.scheduled, optimizer.iterations) | given
     return {"t": t, "eta": eta} | hyperparameters | scheduled.of_step(optimizer, hyperparameters, t)
 
 
 def next_update(optimizer):
-    """The number of the update that comes next, from 1, in the integers that a TPU has (it emulates int64).
+    """The number of the next update, from 1, in int32 (a TPU emulates int64).
 
-    Raises where the count is at hand and beyond them; a compiled step stays at the last number, 2^31 - 1.
+    Raises if the number is known and too large for int32; a compiled step stays at the last number, 2^31 - 1.
     """
     done = backends.read(optimizer.iterations)
     known = backends.at_hand(done)
     if known is not None and not 0 <= known <= MOST_UPDATES:
         raise ValueError(
             f"`optimizer.iterations` must be from 0 to {MOST_UPDATES}, because updates are counted in 32 bits; assign "
-            f"it such a number. Received: iterations={known}"
+            f"a number in this range. Received: iterations={known}"
         )
     if known is not None:
         return ops.convert_to_tensor(known + 1, dtype="int32")
@@ -107,7 +107,7 @@ def next_update(optimizer):
 
 
 def count_update(optimizer, happened):
-    """Counts an update, up to the last number; `next_update` has raised where that is known to be passed."""
+    """Counts an update, up to the last number; if it is known to be exceeded, `next_update` has raised."""
     done = backends.read(optimizer.iterations)
     if backends.at_hand(done) is None:
         happened = ops.logical_and(happened, done <= MOST_UPDATES)
@@ -134,14 +134,14 @@ def update_one(optimizer, state, gradient, variable, eta):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step does, decided when the optimizer is built. When other variables are trained it is made anew.
+    """What a step does, decided when the optimizer is built, and again when other variables are trained.
 
     Attributes:
-        states: of the optimizer's variables.
+        states: the states of the trained variables.
         stages: what the options add to a step, in order.
-        update, accumulation: the transactions; no accumulation where a call is a whole step.
-        scheduled: the schedules of hyperparameters, by the name that the clock has for them.
-        cache: what is compiled besides.
+        update, accumulation: the transactions; no accumulation if a call is a full step.
+        scheduled: the schedules of hyperparameters, by the clock's names for them.
+        cache: other compiled functions.
     """
 
     states: tuple[VariableState, ...]

@@ -1,4 +1,4 @@
-"""Sparse gradients: equal rows are summed, and a table is updated row by row where that is the same."""
+"""Sparse gradients: repeated rows are summed, and a table is updated row by row where that gives the same result."""
 
 import numpy as np
 from keras import ops
@@ -9,22 +9,22 @@ from keras_adaptive.core.math import numerics
 from keras_adaptive.core.math.rows import Rows, along_rows
 from keras_adaptive.groups.layers import EMBEDDING
 
-# The role of the number of the update that each row's slots are of.
+# The role of the number of the last update of each row's slots.
 LAST_STEP = "last_step"
 
 
 def combined(gradient, state):
-    """The gradient with equal rows summed, as the chain rule asks: of the whole table, or of its rows alone.
+    """The gradient with repeated rows summed, by the chain rule: for the full table, or only for its rows.
 
-    A list of distinct rows would have a length that depends on the data, which XLA cannot compile. So the whole table
-    gets a segment sum over all of its rows, and in a list of rows every occurrence gets the sum of its row.
+    A list of distinct rows would have a length that depends on the data, which XLA cannot compile. So the full table
+    gets a segment sum over all of its rows. In a list of rows every occurrence gets the sum of its row.
     """
     if backends.is_sparse(gradient):
         ids, values = backends.rows_and_values(gradient)
         if state.by_rows:
             return summed(ids, values)
         gradient = ops.segment_sum(values, ids, num_segments=state.shape[0])
-    # What TensorFlow sums over replicas or makes dense may have lost its shape, which rules may read.
+    # TensorFlow may lose the shape, which rules may read, when it sums over replicas or makes a gradient dense.
     return gradient if backends.known_shape(gradient) == state.shape else ops.reshape(gradient, state.shape)
 
 
@@ -39,28 +39,28 @@ def summed(ids, values):
 
 
 def counts(gradient, state):
-    """How often each row of the table occurs in the gradient."""
+    """The number of times each row of the table occurs in the gradient."""
     ids = backends.occurrences(gradient)
     ones = ops.ones_like(ids, dtype=state.compute_dtype)
     return ops.segment_sum(ones, ids, num_segments=state.shape[0])
 
 
 def why_all_rows(optimizer, state, elementwise):
-    """What an update must pass over the whole table for, in words; None if the rows of its gradient are enough.
+    """Why an update must pass over the full table; None if the rows of its gradient are enough.
 
-    With sparse="lazy" rows without a gradient are left alone, weights and slots; with "exact" an update of some rows
-    must be all that the dense one does.
+    With sparse="lazy" rows without a gradient are not changed, neither weights nor slots. With "exact" an update of
+    some rows must do everything that the dense update does.
     """
     used = [stage.option for stage in state.stages if stage.needs_all_rows]
     if used:
-        return f"`{used[0]}` is about all of its rows"
+        return f"`{used[0]}` concerns all of its rows"
     reason = why_together(optimizer, state, elementwise)
     if reason is not None or optimizer.sparse == "lazy":
         return reason
     slots = [slot for slot in optimizer.slots if slot.name in state.slots]
     for slot in slots:
         if isinstance(slot.idle, str) and checks.is_schedule(state.hyperparameters[slot.idle]):
-            return f"`{slot.idle}` is a schedule, by which the slots of all rows fade"
+            return f"`{slot.idle}` is a schedule, by which the slots of all rows decay"
     if state.weight_decay:
         return "`weight_decay` changes all of its rows"
     if any(slot.idle is None for slot in slots):
@@ -71,45 +71,45 @@ def why_all_rows(optimizer, state, elementwise):
 
 
 def why_together(optimizer, state, elementwise):
-    """What rows that all have a gradient must be updated together for, in words; None if each may be by itself."""
+    """Why rows that all have a gradient must be updated together; None if each may be updated separately."""
     scaled = any(len(codec.parts(name, shape)) > 1 for name, (shape, codec) in state.slots.items())
     return why_coupled(optimizer, state, elementwise) or ("its slots are stored with scales" if scaled else None)
 
 
 def why_coupled(optimizer, state, elementwise):
-    """What its step is about all of its rows for, in words; None if it is not."""
+    """Why the step of a row depends on other rows; None if it does not."""
     used = [stage.option for stage in state.stages if stage.couples_elements]
     if used:
-        return f"`{used[0]}` is about all of its rows"
+        return f"`{used[0]}` concerns all of its rows"
     if not elementwise or any(shape not in (state.shape, ()) for shape, _ in state.slots.values()):
-        return f"a step of {type(optimizer).__name__} is about all of its rows"
+        return f"a step of {type(optimizer).__name__} depends on all of its rows"
     if state.constraint is not None:
-        return "its constraint is about all of its rows"
+        return "its constraint concerns all of its rows"
     return None
 
 
 def _dates_rows(state):
-    """Whether it is noted of each row which update its slots are of."""
+    """Whether the last update of each row's slots may be stored."""
     return state.role.seen_by("rows").kind == EMBEDDING
 
 
 def is_dated(optimizer, state):
-    """Whether slots that fade while a row has no gradient are brought up to date when the row is next read."""
+    """Whether slots that decay while a row has no gradient are brought up to date when the row is next read."""
     fade = any(isinstance(slot.idle, str) for slot in optimizer.slots if slot.name in state.slots)
     return state.by_rows and fade and optimizer.sparse == "exact"
 
 
 def up_to_date(tensor, hyperparameter, t, last_step):
-    """A slot that each update without a gradient multiplies by the hyperparameter, after the updates before t."""
+    """A slot after the missed updates before t, each of which multiplies it by the hyperparameter."""
     missed = ops.cast(t, tensor.dtype) - 1 - ops.cast(last_step, tensor.dtype)
     return tensor * along_rows(numerics.powers(hyperparameter, missed), tensor)
 
 
 def restored(optimizer, state, saved, updates):
-    """Saved arrays of one variable, by role, in the form in which this optimizer keeps them.
+    """Saved arrays of one variable, by role, in the form in which this optimizer stores them.
 
     Args:
-        updates: how many updates the variable has seen.
+        updates: the number of updates that the variable has seen.
     """
     if LAST_STEP in state.stored and LAST_STEP not in saved:
         return {**saved, LAST_STEP: np.full(state.shape[:1], updates, "int32")}

@@ -1,9 +1,9 @@
-"""Hyperparameters that change from update to update, as a schedule or the caller of a step gives them.
+"""Hyperparameters that change from update to update, by a schedule or by the caller of a step.
 
-The clock of a step has each under a name: `beta_1` is the optimizer's own, `beta_1_of_group_0` what its first group
-says. Where the weight of a moving average has a schedule, a number is stored besides, `beta_1_debias`: it is
-1 - beta_1 ... beta_t, the product over the updates, by which an average that began at zero is corrected. A variable
-that was added later has such a number of its own.
+The clock of a step has a name for each: `beta_1` is the optimizer's own, `beta_1_of_group_0` that of its first group.
+If the decay rate of a moving average has a schedule, a number `beta_1_debias` is also stored. It is
+1 - beta_1 ... beta_t, with the product over the updates, and corrects the bias of an average that began at zero. A
+variable that was added later has a separate number.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,18 +36,18 @@ class Scheduled:
 
     @property
     def is_weight(self) -> bool:
-        """Whether it may be the weight of the last value in a moving average."""
+        """Whether it may be the decay rate of a moving average."""
         return all(self.check.holds(x) for x in (0.5, 0.999)) and not self.check.holds(1.5)
 
 
 def arguments(optimizer) -> dict[str, checks.Check]:
-    """What may be given to a step, by name: the hyperparameters that may have a schedule, and the weight decay."""
+    """The arguments that may be given to a step: hyperparameters that may have a schedule, and the weight decay."""
     own = {name: optimizer.fields[name] for name in (*optimizer.hyperparameters, "weight_decay")}
     return {name: field.check for name, field in own.items() if field.check.takes_schedules}
 
 
 def found(optimizer) -> dict[str, Scheduled]:
-    """The optimizer's schedules and those of its groups, by the name that the clock has for them."""
+    """The schedules of the optimizer and its groups, by the clock's names for them."""
     names = [*optimizer.hyperparameters, "weight_decay"]
     values = {name: (name, getattr(optimizer, name)) for name in names}
     for index, group in enumerate(optimizer.groups or ()):
@@ -64,7 +64,7 @@ def name_in(argument: str, group: int) -> str:
 
 
 def names(optimizer, indices: Iterable[int]) -> dict[str, str]:
-    """By argument, the name that the clock has for it where a variable belongs to these groups."""
+    """The clock's name for each argument, for a variable that belongs to these groups."""
     of_one = {name: name for name in (*optimizer.hyperparameters, "weight_decay")}
     for index in reversed([*indices]):
         of_one |= {name: name_in(name, index) for name in optimizer.groups[index].says if name in of_one}
@@ -72,10 +72,10 @@ def names(optimizer, indices: Iterable[int]) -> dict[str, str]:
 
 
 def asked(schedules: Mapping[str, Scheduled], iterations) -> dict[str, Any]:
-    """What the schedules give for the next update. One that stands in several places is asked once.
+    """The values of the schedules for the next update. A schedule that is used in several places is called once.
 
     Raises:
-        ValueError: a number that the hyperparameter may not be, where it is known before the step is compiled.
+        ValueError: a value is out of range for the hyperparameter; checked if the value is known outside of tracing.
     """
     given: dict[int, Any] = {}
     for one in schedules.values():
@@ -86,11 +86,11 @@ def asked(schedules: Mapping[str, Scheduled], iterations) -> dict[str, Any]:
 
 
 def given(optimizer, hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the caller of a step gives, as tensors.
+    """The hyperparameters from the caller of a step, as tensors.
 
     Raises:
-        TypeError: an argument that the optimizer does not have, or that cannot change, or no scalar.
-        ValueError: a number that it may not be.
+        TypeError: an argument that the optimizer does not have, or that cannot change, or a value that is not a scalar.
+        ValueError: a value is out of range.
     """
     accepted = arguments(optimizer)
     tensors = {}
@@ -123,7 +123,7 @@ def _check(name, check, tensor, whence):
 
 
 def last(optimizer, state) -> SimpleNamespace:
-    """What is known of a variable's `h` outside of a step, with the hyperparameters of the last update."""
+    """A variable's `h` as known outside of a step, with the hyperparameters of the last update."""
     before = ops.convert_to_tensor(max(int(ops.convert_to_numpy(optimizer.iterations)) - 1, 0), dtype="int32")
     h = state.h
     for argument, name in state.clock_names.items():
@@ -136,16 +136,16 @@ def last(optimizer, state) -> SimpleNamespace:
 
 
 def made(schedules: Mapping[str, Scheduled], counter) -> dict[str, Any]:
-    """The stored numbers of the variables that are trained from the first update on, by the schedule's name.
+    """Makes the debias numbers of variables trained from the first update on, by the schedule's name.
 
     Args:
-        counter: makes one of the optimizer's variables that belong to no trained one, by its name.
+        counter: makes a scalar variable of the optimizer, by its name.
     """
     return {name: counter(name + DEBIAS) for name, one in schedules.items() if one.is_weight}
 
 
 def of_all(optimizer, state) -> dict[str, Any]:
-    """The stored numbers that a variable uses unless it was added later, by the roles of those that it has then."""
+    """The debias numbers of a variable that was not added later, by the roles they have if it was."""
     used = set(state.clock_names.values())
     return {name + DEBIAS: number for name, number in optimizer.corrections.items() if name in used}
 
@@ -181,16 +181,16 @@ def store(optimizer, numbers: Mapping[str, Any], happened) -> None:
 
 
 def as_constant(optimizer, role: str, updates: int) -> np.ndarray:
-    """The number after so many updates if each had had the weight of the last of them."""
+    """The debias number after `updates` updates if all of them had the decay rate of the last one."""
     schedule = found(optimizer)[role.removesuffix(DEBIAS)].schedule
     beta = float(ops.convert_to_numpy(schedule(ops.convert_to_tensor(max(updates - 1, 0), dtype="int32"))))
     return np.asarray(1.0 - beta ** max(updates - optimizer.first_average + 1, 0))
 
 
 def restored(optimizer, state, stored: Mapping[str, Any], updates: int) -> list[tuple[Any, np.ndarray]]:
-    """What is assigned to the bias corrections that a variable has of its own, after so many updates.
+    """The assignments for the separate debias numbers of a variable, after `updates` updates.
 
-    Where none is stored, as before a hyperparameter had a schedule, it counts as having been constant.
+    If none is stored because the hyperparameter had no schedule, it counts as constant.
     """
     return [
         (variable, np.asarray(stored.get(role, as_constant(optimizer, role, updates))))

@@ -1,15 +1,15 @@
 """Stages: what an option adds to a step. An option is one file with one stage, and one field in core/options.py.
 
-A stage says its place in the order, what it stores for each variable, what it needs to know of others, and has pure
-hooks; those that it does not define change nothing. `Stage.of(optimizer)` reads the options once, when the optimizer is
-built; nothing is asked later.
+A stage declares its place in the order, what it stores for each variable and what it needs from all variables. Its
+hooks are pure functions; a hook that it does not define changes nothing. `Stage.of(optimizer)` reads the options once,
+when the optimizer is built.
 
-The order of the places, in which the rule stands between COWCLIP and DELTA:
+The order of the places (the rule comes between COWCLIP and DELTA), and their hooks:
 
-    CLIP, GRADIENT, COWCLIP      on_gradient: what the rule takes for the gradient
-    DELTA, DECAY                 on_delta: what is taken off the weights
+    CLIP, GRADIENT, COWCLIP      on_gradient: the gradient that the rule gets
+    DELTA, DECAY                 on_delta: what is subtracted from the weights
     GUARD                        on_new: the new weights and slots, before they are rounded and assigned
-    AVERAGE, MONITOR             after: what is stored besides, from the old and the new values
+    AVERAGE, MONITOR             after: what else is stored, from the old and the new values
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ from keras_adaptive.core.state.limits import TRAINED, Limits
 
 
 class Place(IntEnum):
-    """Where a stage stands; those of one place follow each other in the order of the options."""
+    """The place of a stage; stages of the same place follow the order of the options."""
 
     CLIP = 1
     GRADIENT = 2
@@ -35,14 +35,14 @@ class Place(IntEnum):
 
 @dataclass(frozen=True)
 class Stored:
-    """One of the optimizer's variables that a stage has for each trained one, or one for all of them.
+    """A variable of the optimizer that a stage needs for each trained variable, or once for all of them.
 
     Attributes:
-        shape: None for that of the trained variable.
-        name: in the optimizer's variables, None for the role.
-        dtype: None for that of the arithmetic.
+        shape: None for the shape of the trained variable.
+        name: of the optimizer's variable; None for the role.
+        dtype: None for the dtype of the arithmetic.
         limits: the values that it may have in a saved state.
-        beside: it is laid out as the variable.
+        beside: it has the layout of the trained variable.
     """
 
     shape: tuple[int, ...] | None = None
@@ -55,22 +55,22 @@ class Stored:
 class Stage:
     """Base of all stages.
 
-    The hooks are given `step`, the update of one variable (core/step/update.py): `step.h` as the rule has it,
-    `step.state`, `step.values` by role before the update, `step.shared`, `step.gradient`, `step.clipped`.
+    The hooks get `step`, the update of one variable (core/step/update.py): `step.h` (the same as for the rule),
+    `step.state`, `step.values` (before the update, by role), `step.shared`, `step.gradient` and `step.clipped`.
 
     Attributes:
-        place: in the order.
+        place: its place in the order.
         option: the name of the option that turns it on, for messages.
         couples_elements: a row of a table cannot be updated alone, because its step depends on other rows.
-        needs_all_rows: an update of some rows alone would leave out what it does to the others.
-        passes_again: it passes over the whole variable before its result can be used.
-        needs_full_gradient: its on_gradient cannot be given some rows of a dense gradient.
+        needs_all_rows: it changes all rows, so some rows cannot be updated alone.
+        passes_again: it passes over the full variable before its result can be used.
+        needs_full_gradient: its on_gradient cannot be called with some rows of a dense gradient.
         takes_noise: it takes random bits, by `step.noise(role, shape)`.
-        clips: what it changes of the gradient counts as clipped, in the metrics.
-        roles: the names of all that it may store, which no slot may have.
-        scalars: what it may store for all variables together, by name, which no scalar of an algorithm may have.
-        may_lack: a saved state may have what it stores while the optimizer has not, or the other way round.
-        lasting: what it stores means something for a variable that is trained again after others were.
+        clips: its changes of the gradient count as clipping in the metrics.
+        roles: the names of everything that it may store for a variable; no slot may have them.
+        scalars: what it may store for all variables together, by name; no scalar of an algorithm may have these names.
+        may_lack: what it stores may be missing in a saved state, or in the optimizer.
+        lasting: what it stores stays valid for a variable that is left out of training and then trained again.
         of_window: what it stores belongs to a window of micro-batches, and not to an update.
     """
 
@@ -90,11 +90,11 @@ class Stage:
 
     @classmethod
     def of(cls, optimizer) -> "Stage | None":
-        """The stage with the optimizer's options, or None where they do not ask for it."""
+        """The stage with the optimizer's options, or None if they do not ask for it."""
         raise NotImplementedError
 
     def applies_to(self, variable) -> bool:
-        """Whether it has to do with this variable; a `VariableState` without what is stored for it."""
+        """Whether it applies to this variable, a `VariableState` for which nothing is stored yet."""
         return True
 
     def stores(self, variable) -> Mapping[str, Stored]:
@@ -102,34 +102,34 @@ class Stage:
         return {}
 
     def stores_for_all(self) -> Collection[str]:
-        """Which of its `scalars` it stores: each is an attribute of the optimizer, and begins at zero."""
+        """The `scalars` that it stores: each is an attribute of the optimizer and starts at zero."""
         return self.scalars
 
     def of_all(self, gradients: list) -> dict[str, Any]:
         """Scalars that depend on the gradients of all variables, by name; `step.shared` has them afterwards.
 
-        The gradients are tensors whose norms are those of the gradients.
+        The gradients are given as tensors with the same norms.
         """
         return {}
 
     def on_numbers(self, old: dict, new: dict) -> tuple[dict, dict[str, Any]]:
-        """The numbers that the algorithm has for all variables together, and what `step.shared` has of them."""
+        """The algorithm's new scalars for all variables together, and what to add to `step.shared`."""
         return new, {}
 
     def on_gradient(self, step, theta, g):
-        """The gradient that the next stage takes."""
+        """The gradient for the next stage."""
         return g
 
     def on_delta(self, step, theta, g, delta):
-        """What is taken off the weights; g is what the rule was given."""
+        """What is subtracted from the weights; g is the gradient that the rule got."""
         return delta
 
     def on_new(self, step, theta, slots, new_theta, new_slots):
-        """The new weights and slots, by name, and what it stores, by role. `slots` are those before the update."""
+        """The new weights, the new slots by name, and what it stores by role. `slots` are those before the update."""
         return new_theta, new_slots, {}
 
     def after(self, step, new) -> dict[str, Any]:
-        """What is stored besides, by role, from `step.values` and the new values by role; "theta" may be among it."""
+        """What else is stored, by role, from `step.values` and the new values by role; it may include "theta"."""
         return {}
 
 

@@ -1,7 +1,6 @@
-"""What `stateless_apply` is given: values without names, which must be those of the optimizer's variables.
+"""Checks of `stateless_apply`: its values have no names, and must be those of the optimizer's variables.
 
-By their shapes alone, another layer's variables could take the place of those that the optimizer was built with, and
-with it their slots and groups.
+A check of shapes alone would accept the variables of another layer, and update them with the wrong slots and groups.
 """
 
 import inspect
@@ -18,16 +17,16 @@ REMEDY = (
 
 
 def check(optimizer, optimizer_variables, grads, trainable_variables):
-    """Raises a ValueError unless each value can be that of the variable in its place."""
+    """Raises a ValueError unless each value can belong to the variable in its place."""
     known = optimizer._trainable_variables
     model = training_model(optimizer)
-    # A step of the user's own may pass a part of the model's variables.
+    # A custom step may pass only some of the model's variables.
     if model is not None and len(model.trainable_variables) == len(trainable_variables):
         _check_model(model, known)
     elif frozen := [v for v, was in zip(known, optimizer._was_trainable, strict=True) if was and not is_trainable(v)]:
         raise ValueError(
-            "`trainable_variables` must be the values of variables that are trained, and trainable is False by now for "
-            f"{paths(frozen)}, which the optimizer was built with. {REMEDY}"
+            "`trainable_variables` must be the values of variables that are trained, but trainable is now False for "
+            f"{paths(frozen)}, with which the optimizer was built. {REMEDY}"
         )
     _check_shapes("trainable_variables", trainable_variables, known)
     _check_shapes("optimizer_variables", optimizer_variables, optimizer.variables)
@@ -40,9 +39,10 @@ def check(optimizer, optimizer_variables, grads, trainable_variables):
 
 
 def check_fit(optimizer):
-    """Raises where `fit` on JAX reads the optimizer's variables for a model that trains others.
+    """Raises if `fit` on JAX reads the optimizer's variables for a model that trains other variables.
 
-    An error in the first step would be too late: Keras has taken the values from all variables by then, and loses them.
+    An error in the first step would be too late: by then Keras has taken the values out of all variables, and would
+    lose them.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_name in ("check_fit", "variables"):
@@ -57,7 +57,7 @@ def check_fit(optimizer):
 
 
 def _is_of(optimizer, model):
-    """Whether it is the model's optimizer, also inside of Keras's loss scale."""
+    """Whether it is the model's optimizer, also inside Keras's LossScaleOptimizer."""
     return wrappers.unwrapped(getattr(model, "optimizer", None)) is optimizer
 
 
@@ -66,11 +66,11 @@ def is_trainable(variable) -> bool:
 
 
 def training_model(optimizer):
-    """The model whose `train_step` this call comes from, if this is its optimizer; or None."""
+    """The model whose `train_step` made this call, if this is its optimizer; else None."""
     frame = inspect.currentframe()
     while frame is not None:
         code = frame.f_code
-        # Of no other frames, as reading what is local to one lets it live as long as the frame.
+        # Only of these frames: reading the locals of a frame keeps them alive as long as the frame.
         if code.co_name == "train_step" and code.co_varnames[:1] == ("self",):
             model = frame.f_locals["self"]
             if isinstance(model, keras.Model):

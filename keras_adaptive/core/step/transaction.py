@@ -1,7 +1,7 @@
 """What a step computes from gradients and variables, and assigns: pure functions of tensors.
 
-The backend reads the variables, calls the functions and assigns the result, as one compiled program where that is
-faster. The order of the whole step is that of order.py.
+The backend reads the variables, calls the functions and assigns the result, as one compiled program if that is faster.
+order.py has the order of the full step.
 """
 
 from keras_adaptive.core.backends import running as backends
@@ -11,20 +11,20 @@ from keras_adaptive.core.step.clock import Clock
 
 
 class Transaction:
-    """Something that is computed from gradients and variables, and assigned to the variables.
+    """A computation from gradients and variables whose result is assigned to the variables.
 
-    Lists of gradients and of values run along `states`; a gradient is None where a variable is left out, and
-    `rows.Rows` where some rows of a table alone are updated: the values are those of its rows then.
+    Lists of gradients and of values have the order of `states`. A gradient is None for a variable without one. It is
+    `rows.Rows` if only some rows of a table are updated; then the values are those of these rows.
 
     Args:
         optimizer: the optimizer, whose rule is called.
-        states: the `VariableState` of every variable that the optimizer was built with.
+        states: the `VariableState` of every variable with which the optimizer was built.
 
     Attributes:
         jit_update, shard_state: the options.
-        buckets: the variables whose update is the same function.
-        usually_goes: a call that changes nothing is the exception, and not most micro-batches of a window.
-        cache: what is compiled.
+        buckets: the variables that have the same update function.
+        usually_goes: most calls change something; with accumulation most micro-batches of a window do not.
+        cache: compiled functions.
     """
 
     def __init__(self, optimizer, states):
@@ -35,15 +35,15 @@ class Transaction:
 
     @property
     def common(self):
-        """By name, what is read and assigned for all variables together."""
+        """The variables that are read and assigned for all variables together, by name."""
         return {}
 
     def variables(self, state):
-        """By role, what is read and assigned for one variable."""
+        """The variables that are read and assigned for one variable, by role."""
         raise NotImplementedError
 
     def measure(self, gradients, clock, values, common):
-        """Scalars that every variable's update needs and that depend on all of them, by name; and the new `common`."""
+        """Scalars from all variables that each update needs, by name; and the new `common`."""
         return {}, common
 
     def one(self, state, clock, shared, gradient, values):
@@ -52,20 +52,20 @@ class Transaction:
 
     @property
     def passes_again(self):
-        """Whether it passes over a variable several times, and holds something of its size in between."""
+        """Whether it passes over a variable several times, with temporaries of its size in between."""
         return False
 
     def divisible(self, state):
-        """Whether some rows of the variable may be taken at a time, each with its part of the gradient."""
+        """Whether some rows of the variable may be updated at a time, with their part of the gradient."""
         return False
 
     def clock(self, scalars):
         return Clock(first_average=self.optimizer.first_average, **scalars)
 
     def all(self, gradients, scalars, values, common):
-        """New values for every variable, and the new `common`: what a backend calls where it holds all at once.
+        """New values for every variable, the new `common`, and what is shared; for a backend that updates all at once.
 
-        A gradient may be the `rows.Norm` of one whose rows are updated elsewhere, with what is `shared`.
+        A gradient may be a `rows.Norm`; then its rows are updated elsewhere, with what is shared.
         """
         clock = self.clock(scalars)
         shared, common = self.measure(gradients, clock, values, common)
@@ -76,9 +76,9 @@ class Transaction:
         return new, common, shared
 
     def run_one(self, state, clock, shared, gradient, variables):
-        """Reads, computes and assigns what belongs to one variable, or to the rows of it that have a gradient."""
+        """Reads, computes and assigns for one variable, or for those of its rows that have a gradient."""
         rows_alone = isinstance(gradient, Rows)
-        # What has no axis, such as the number of the update that the variable was added at, has no rows either.
+        # What has no axis, such as `added_at`, has no rows either.
         ids = {
             role: gradient.ids if rows_alone and len(variable.shape) else None for role, variable in variables.items()
         }
@@ -89,11 +89,11 @@ class Transaction:
                 backends.assign(variable, new[role], ids[role])
 
     def tables(self, gradients):
-        """By their places, the gradients of some rows of a table."""
+        """The gradients of some rows of a table, by the place of the variable."""
         return {place: gradient for place, gradient in enumerate(gradients) if isinstance(gradient, Rows)}
 
     def without_rows(self, gradients):
-        """The gradients, with their norm alone in the place of those of some rows."""
+        """The gradients; those of some rows are replaced by their norms."""
         return [Norm(self.norm(g)) if isinstance(g, Rows) else g for g in gradients]
 
     def norm(self, gradient):
@@ -102,11 +102,11 @@ class Transaction:
 
     @property
     def compilable(self):
-        """A constraint of the user's own may hold what a compiler refuses; Keras's are known not to."""
+        """Whether the update may be compiled: a custom constraint may hold what a compiler refuses; Keras's do not."""
         return self.jit_update if self.jit_update != "auto" else not self.asks_the_user
 
     @property
     def asks_the_user(self):
-        """Whether there is a constraint of the user's own, which may do anything, such as raise."""
+        """Whether there is a custom constraint, which may do anything, for example raise."""
         constraints = [state.constraint for state in self.states if state.constraint is not None]
         return any(type(constraint).__module__.split(".")[0] != "keras" for constraint in constraints)

@@ -1,4 +1,4 @@
-"""The update of the weights: the rule, and what the stages make of its gradient and of its result."""
+"""The update of the weights: the rule, and the stages that change its gradient and its result."""
 
 from keras import ops
 
@@ -21,7 +21,7 @@ class Step:
         t: the number of the update for the optimizer, from 1.
         shared: the numbers that depend on all variables, by name.
         values: the values before the update, by role.
-        gradient: of the whole step, or None; if it is `rows.Rows`, theirs. `clipped`: after the stages that clip.
+        gradient: of the full step, or None; the values of the rows if it is `rows.Rows`. `clipped`: after clipping.
     """
 
     def __init__(self, optimizer, state, clock: Clock, shared, gradient, values):
@@ -34,22 +34,22 @@ class Step:
         self.rounds = optimizer.stochastic_rounding and state.dtype == "bfloat16"
 
     def measured(self, g):
-        """A tensor with the norm of the gradient g, in which some rows may come several times."""
+        """A tensor with the norm of the gradient g, in which rows may be repeated."""
         return g if self.rows is None else g * along_rows(self.rows.first, g)
 
     def rounded(self, role, tensor):
-        """Weights, or their average, in the dtype that the weights are stored in."""
+        """Weights, or their average, in the dtype of the stored weights."""
         if self.rounds:
             return rounding.to_bfloat16(tensor, self.noise(role, tensor.shape))
         return ops.cast(tensor, self.state.dtype)
 
 
 class Update(Transaction):
-    """The update of the weights, from the gradient that the whole step was about.
+    """The update of the weights, from the gradient of the full step.
 
     Args:
         optimizer, states: see `Transaction`.
-        stages: what the options add, in their order; each state has those that apply to it.
+        stages: what the options add, in order; each state has the stages that apply to it.
     """
 
     def __init__(self, optimizer, states, stages):
@@ -125,7 +125,7 @@ class Update(Transaction):
         else:
             new |= self.begin(step)
         if rows.LAST_STEP in new:
-            # An update without a gradient is none: nothing fades.
+            # A missing gradient (None) does not count as an update: nothing decays.
             last_step = step.values[rows.LAST_STEP]
             new[rows.LAST_STEP] = last_step + 1 if step.gradient is None else ops.zeros_like(last_step) + step.clock.t
         new |= scheduled.corrected(step.values, step.clock.scheduled, step.clock.t, step.clock.first_average)
@@ -157,7 +157,7 @@ class Update(Transaction):
         return new
 
     def begin(self, step):
-        """The slots that begin as the weights, of a variable without a gradient: its first may come later."""
+        """Sets the slots that begin as the weights, for a variable without a gradient: its first may come later."""
         new: dict = {}
         for slot in self.optimizer.slots:
             if slot.initial is THETA and slot.name in step.state.slots:
@@ -166,7 +166,7 @@ class Update(Transaction):
         return new
 
     def operands(self, step):
-        """What the rule takes besides h: the weights, the gradient after its stages, the slots."""
+        """The tensors that the rule gets after h: the weights, the gradient after its stages, the slots."""
         theta, gradient = ops.cast(step.values["theta"], step.state.compute_dtype), step.gradient
         for stage in step.state.stages:
             gradient = stage.on_gradient(step, theta, gradient)
