@@ -1,7 +1,8 @@
-"""The backend that Keras runs on, as `running`.
+"""The backend of Keras in this process, as `running`.
 
-Each module with the name of a backend follows the protocol (protocol.py); no other is imported. What begins with a
-backend's name is a part of it. Only this folder, and those of `keras_adaptive.bench`, import a backend.
+Each module with the name of a backend follows the protocol (protocol.py); only the running one is imported. Modules
+whose names begin with a backend's name are parts of it. Only this folder, and those of `keras_adaptive.bench`, import
+a backend.
 """
 
 import keras

@@ -22,7 +22,7 @@ def is_variable(thing):
 
 
 def accepted(gradient):
-    # Who has such a gradient has imported the module, which takes time.
+    # Importing the module takes time; if there is such a gradient, it has been imported.
     sparse = sys.modules.get("jax.experimental.sparse")
     return gradient.todense() if sparse and isinstance(gradient, sparse.JAXSparse) else gradient
 
@@ -73,7 +73,7 @@ def is_accelerated():
 
 
 def check_context(optimizer):
-    """Wherever JAX traces, the optimizer can be applied."""
+    """On JAX the optimizer can be applied in every context."""
 
 
 def sum_over_replicas(gradients):
@@ -93,8 +93,8 @@ def building():
 
 
 def slot_layout(variable, shape, shard):
-    """The weight's own layout, or none for another shape; to shard it, the data-parallel axis takes the first free
-    dimension that divides."""
+    """The weight's layout, or no layout for another shape; to shard it, the data-parallel axis takes the first free
+    dimension that it divides."""
     distribution, same = keras.distribution.distribution(), shape == tuple(variable.shape)
     if not shard:
         if same or distribution is None:
@@ -108,7 +108,7 @@ def slot_layout(variable, shape, shard):
         )
     mesh, batch = distribution.device_mesh, distribution.batch_dim_name
     layout = distribution.get_variable_layout(variable)
-    # Keras 3.13 keeps JAX's own sharding, which may leave out the last dimensions.
+    # Keras 3.13 stores JAX's own sharding, which may leave out the last dimensions.
     axes = list(layout.axes if isinstance(layout, keras.distribution.TensorLayout) else layout.spec) if same else []
     axes += [None] * (len(shape) - len(axes))
     if batch not in axes:
@@ -123,7 +123,7 @@ def slot_layout(variable, shape, shard):
 def rarely(condition, function, usual):
     if not is_symbolic(condition):
         return function() if condition else usual
-    # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
+    # On an accelerator the function joins another pass at no cost, and a branch would store the inputs of that pass.
     return jax.lax.platform_dependent(
         cpu=lambda: jax.lax.cond(condition, function, lambda: usual),
         default=function,
@@ -161,12 +161,12 @@ def transact(transaction, go, gradients, scalars):
         return [*new, common]
 
     if not isinstance(go, jax.core.Tracer):
-        # Step by step, a `cond` would be compiled anew at every call.
+        # In eager steps a `cond` would be compiled again at every call.
         if not go:
             return
         new = compute()
     elif transaction.usually_goes:
-        # In one pass: a `cond` would copy the weights and slots that it may have to keep.
+        # In one pass: a `cond` would copy the weights and slots, because it may have to return them unchanged.
         new = jax.tree.map(lambda after, before: jax.numpy.where(go, after, before), compute(), old)
     else:
         new = jax.lax.cond(go, compute, lambda: old)
@@ -176,7 +176,7 @@ def transact(transaction, go, gradients, scalars):
 
 
 def _laid_out(transaction, variable, value):
-    """Where only the state is sharded, the compiler must be told that the weights are not: it would shard them too."""
+    """With `shard_state` the layout is set for each variable: the compiler would otherwise shard the weights too."""
     layout = getattr(variable, "_layout", None)
     if layout is None or not transaction.shard_state:
         return value
@@ -198,9 +198,9 @@ def snapshot(variable):
 def assign_everywhere(target, source, projected=None):
     value = read(source) if isinstance(source, keras.Variable) else source
     value = value if projected is None else projected(value)
-    # A copy: where two variables share a buffer, a step that donates both of them fails.
+    # A copy: if two variables share a buffer, a step that donates both fails.
     target.assign(jax.numpy.array(value, copy=True))
 
 
 def describe_in_checkpoints(optimizer, describe, check):
-    """Only TensorFlow has checkpoints that pass the optimizer by."""
+    """Only TensorFlow has checkpoints that bypass the optimizer."""

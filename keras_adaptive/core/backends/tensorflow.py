@@ -1,4 +1,4 @@
-"""TensorFlow: sparse gradients, replicas of tf.distribute, what is made and assigned outside of a step."""
+"""TensorFlow: sparse gradients, replicas of tf.distribute, and what is made and assigned outside of a step."""
 
 import contextlib
 
@@ -20,7 +20,7 @@ def is_variable(thing):
 
 
 def accepted(gradient):
-    """`tf.IndexedSlices` may be made of lists and arrays of NumPy; what is sparse by elements is made dense."""
+    """Converts the parts of a `tf.IndexedSlices`, which may be lists or NumPy arrays; makes a SparseTensor dense."""
     if isinstance(gradient, tf.SparseTensor):
         return tf.sparse.to_dense(tf.sparse.reorder(gradient))
     if not is_sparse(gradient):
@@ -37,10 +37,10 @@ def is_sparse(gradient):
 
 
 def fault_of_rows(gradient, shape):
-    """What is wrong with the rows of a sparse gradient of a variable of this shape; None where nothing is known to be.
+    """What is wrong with the rows of a sparse gradient for this shape; None if nothing is known to be wrong.
 
-    Which rows they are is known when the step runs: TensorFlow raises for one beyond the last on a CPU, and takes a
-    negative one for none.
+    The ids of the rows are known only when the step runs: on a CPU TensorFlow raises for an id beyond the last row, and
+    ignores a negative id.
     """
     ids, dense_shape = gradient.indices, gradient.dense_shape
     if not ids.dtype.is_integer or ids.shape.rank not in (None, 1):
@@ -85,12 +85,12 @@ def matmul(a, b):
 
 
 def eigh(matrix):
-    # Of what is not finite XLA says that it is the identity, and TensorFlow without XLA raises.
+    # For a matrix that is not finite XLA returns the identity, and TensorFlow without XLA raises.
     finite = tf.reduce_all(tf.math.is_finite(matrix), axis=(-2, -1), keepdims=True)
     matrix = tf.where(finite, matrix, tf.zeros_like(matrix))
     values, vectors = tf.linalg.eigh(matrix)
     if matrix.dtype == tf.float64:
-        # XLA leaves off the diagonal what float32 would not show.
+        # XLA stops at float32 precision: what remains off the diagonal is removed here.
         for _ in range(5):
             vectors = _turned(vectors, tf.matmul(vectors, tf.matmul(matrix, vectors), transpose_a=True))
         values = tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=-2)
@@ -99,10 +99,10 @@ def eigh(matrix):
 
 
 def _turned(vectors, rest):
-    """Jacobi's rotations, all at once, of vectors in whose basis the matrix is `rest`, which is nearly diagonal."""
+    """The vectors after all of Jacobi's rotations at once; in their basis the matrix is `rest`, nearly diagonal."""
     values = tf.linalg.diag_part(rest)
     gaps = values[..., tf.newaxis, :] - values[..., tf.newaxis]
-    # Not of what is there by rounding alone.
+    # Elements that are only rounding errors are not rotated away.
     turns = tf.abs(rest) > 1e-15 * tf.reduce_max(tf.abs(rest), axis=(-2, -1), keepdims=True)
     cotangent = gaps / (2.0 * tf.where(turns, rest, 1.0))
     tangent = tf.where(turns, tf.sign(cotangent) / (tf.abs(cotangent) + tf.sqrt(1.0 + cotangent**2)), 0.0)
@@ -125,7 +125,7 @@ def check_context(optimizer):
     if tf.distribute.get_replica_context() is None:
         raise ValueError(
             "`apply` must be called by every replica, inside `strategy.run`. "
-            f"Received: a call from outside of it, under {type(strategy).__name__}"
+            f"Received: a call from outside of `strategy.run`, under {type(strategy).__name__}"
         )
 
 
@@ -146,7 +146,8 @@ def beside(variable):
 
 
 def building():
-    # Otherwise the first values are part of the graph that `fit` traces, and a replica that builds cannot compute them.
+    # Otherwise the first values would be part of the graph that `fit` traces, and a replica cannot compute them in
+    # `build`.
     return tf.init_scope()
 
 
@@ -160,7 +161,7 @@ def slot_layout(variable, shape, shard):
 
 
 def rarely(condition, function, usual):
-    # On an accelerator the function is part of a pass that there is anyway, and a branch would keep what that reads.
+    # On an accelerator the function joins another pass at no cost, and a branch would store the inputs of that pass.
     return function() if is_accelerated() else tf.cond(condition, function, lambda: usual)
 
 
@@ -200,7 +201,7 @@ def snapshot(variable):
 
 
 def assign_everywhere(target, source, projected=None):
-    """Each replica of the target takes the value of the source beside it; `fit` calls this outside of the strategy."""
+    """Each replica of the target gets the value of the source on it; `fit` calls this outside of the strategy."""
     target, source = raw(target), source if tf.is_tensor(source) else raw(source)
     strategy = getattr(target, "distribute_strategy", None) or tf.distribute.get_strategy()
 
@@ -212,7 +213,7 @@ def assign_everywhere(target, source, projected=None):
 
 
 class _Description(tf.train.experimental.PythonState):
-    """What tf.train.Checkpoint saves of an optimizer besides its variables, and reads before it changes any of them."""
+    """A description that tf.train.Checkpoint saves with an optimizer's variables, and reads before it changes them."""
 
     def __init__(self, describe, check):
         self._describe, self._check = describe, check

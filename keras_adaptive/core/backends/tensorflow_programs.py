@@ -1,17 +1,18 @@
 """The update on TensorFlow: programs that XLA compiles inside the user's graph.
 
-Op by op, an update passes over the memory once per operation; XLA makes one loop of it and writes in place. A program
-takes the variables themselves as arguments: with their values as arguments, the new values would be new buffers. Rows
-of a table are updated op by op, beside it: they are few, and a program would be compiled anew for every number of them.
-Where replicas hold the variables, each has a program of its own: the assignment has to go through the strategy,
-variable by variable.
+Operation by operation, an update passes over the memory once per operation. XLA makes one loop of it and writes in
+place. A program takes the variables themselves as arguments; with their values, the new values would be new buffers.
+
+Rows of a table are updated operation by operation, outside of the program: they are few, and a program would be
+compiled again for every number of rows. With replicas each variable has a separate program, because the assignment has
+to go through the strategy, variable by variable.
 """
 
 import tensorflow as tf
 
 from keras_adaptive.core.backends.tensorflow_variables import raw, read
 
-# With so many elements of weights, a program has enough to do; what comes next is of another program.
+# After this many elements of weights, the next variables go into another program.
 IN_ONE_PROGRAM = 2**23
 
 
@@ -48,15 +49,15 @@ def transact(transaction, go, gradients, scalars):
 
 
 def _dense(transaction, variables, gradients, scalars, common):
-    """The transaction of the variables whose gradients are dense; returns what is shared."""
+    """Runs the transaction for the variables with dense gradients; returns what is shared."""
     divides = transaction.compilable and transaction.passes_again and not is_accelerated()
     parts = _parts(variables) if divides else []
     if len(parts) < 2:
         return _whole(transaction)(variables, gradients, scalars, common)
-    # Only numbers for all variables together are made from all of them.
+    # Values are read only if numbers for all variables together need them.
     values = variables if common else [{} for _ in variables]
     shared = _measured(transaction)(values, gradients, scalars, common)
-    # Before the last gradient is there, the backward pass reads weights, and they would be copied to be written.
+    # Until the last gradient is computed the backward pass reads weights, and writing them would copy them.
     before = [gradient for gradient in gradients if tf.is_tensor(gradient)]
     for part in parts:
         with tf.control_dependencies(before):
@@ -66,10 +67,10 @@ def _dense(transaction, variables, gradients, scalars, common):
 
 
 def _parts(variables):
-    """Places of the variables that one program updates; the programs follow each other.
+    """The places of the variables of each program; the programs run one after the other.
 
-    On a CPU, XLA begins with all variables of a program at once, and holds what is between two passes of a rule for
-    each of them. The first variables come last: tables are large, and by then the other gradients are given back.
+    On a CPU, XLA starts with all variables of a program at once, and holds the temporaries between two passes of a rule
+    for each of them. The first variables come last: tables are large, and by then the other gradients are freed.
     """
     parts: list[list[int]] = [[]]
     elements = 0
@@ -83,7 +84,7 @@ def _parts(variables):
 
 
 def _measured(transaction):
-    """What is shared, as one function of all variables."""
+    """The function of all variables that returns what is shared."""
 
     def measured(variables, gradients, scalars, common):
         old, old_common = [_read(of_one) for of_one in variables], _read(common)
@@ -95,7 +96,7 @@ def _measured(transaction):
 
 
 def _part(transaction, part):
-    """The transaction of some variables, after `_measured`; what it returns is there when it is done."""
+    """The transaction of some variables, after `_measured`; its result is available when it is done."""
 
     def of_part(variables, gradients, scalars, shared):
         for place, of_one, gradient in zip(part, variables, gradients, strict=True):
@@ -122,7 +123,7 @@ def _whole(transaction):
 
 
 def _one(transaction, state, compiled):
-    """The transaction as a function of one variable, or of the rows of it that have a gradient."""
+    """The transaction as a function of one variable, or of those of its rows that have a gradient."""
 
     def one(variables, gradient, scalars, shared):
         transaction.run_one(state, transaction.clock(scalars), shared, gradient, variables)
@@ -133,7 +134,7 @@ def _one(transaction, state, compiled):
 def _transact_replicated(transaction, go, gradients, scalars, variables, common):
     old = _read(common)
     tables = transaction.tables(gradients)
-    # Only numbers for all variables together are made from all of them, and eagerly each read is a copy.
+    # Values are read only if numbers for all variables together need them; in eager mode each read is a copy.
     values = [_read(of_one) if common else {} for of_one in variables]
     shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
     for name, variable in common.items():

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def raw(variable):
-    """The tf.Variable inside of a Keras variable."""
+    """The tf.Variable inside a Keras variable."""
     return variable if isinstance(variable, tf.Variable) else variable.value
 
 
@@ -12,7 +12,7 @@ def read(variable, ids=None):
     variable = raw(variable)
     if ids is None:
         return variable.read_value()
-    # By its handle, which of a mirrored variable is that of this replica.
+    # By the handle: for a mirrored variable that is the handle of this replica.
     return tf.raw_ops.ResourceGather(resource=variable.handle, indices=ids, dtype=variable.dtype)
 
 

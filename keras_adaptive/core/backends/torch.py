@@ -1,4 +1,4 @@
-"""torch: gradients are dense and already summed over processes, and every operation runs at once."""
+"""torch: gradients are dense and already summed over processes, and every operation runs immediately."""
 
 import contextlib
 import functools
@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from keras_adaptive.core.backends import torch_loops, torch_pieces
 
 HAS_ROWS = False
-# Elements that are updated at a time: on a CPU larger temporaries would leave the cache, on an accelerator smaller ones
-# would take less time than their start.
+# Number of elements that are updated at a time. On a CPU larger temporaries would not fit the cache; on an accelerator
+# smaller ones would take less time than their launch.
 IN_CACHE, ON_ACCELERATOR = 2**18, 2**25
 
 
@@ -29,7 +29,7 @@ def is_variable(thing):
 
 
 def accepted(gradient):
-    """What is sparse by elements, and not by rows, is made dense."""
+    """Gradients that are sparse by elements, and not by rows, are made dense."""
     return gradient.to_dense() if is_sparse(gradient) and gradient.sparse_dim() != 1 else gradient
 
 
@@ -38,12 +38,12 @@ def is_sparse(gradient):
 
 
 def fault_of_rows(gradient, shape):
-    # torch checks them where the tensor is made.
+    # torch checks them when the tensor is made.
     return None
 
 
 def is_symbolic(value):
-    # torch.compile notices where a Python number has changed, and compiles anew.
+    # torch.compile notices when a Python number has changed, and compiles again.
     return False
 
 
@@ -53,7 +53,7 @@ def rows_and_values(gradient):
 
 
 def occurrences(gradient):
-    # Equal rows of a sparse gradient may have been summed already.
+    # Repeated rows of a sparse gradient may already have been summed.
     return None
 
 
@@ -87,7 +87,7 @@ def is_accelerated():
 
 
 def check_context(optimizer):
-    """Wherever torch runs, the optimizer can be applied."""
+    """On torch the optimizer can be applied in every context."""
 
 
 def sum_over_replicas(gradients):
@@ -116,7 +116,7 @@ def slot_layout(variable, shape, shard):
 
 
 def rarely(condition, function, usual):
-    # A GPU would be waited for, and a loop that is recorded has no branch.
+    # A branch would have to wait for a GPU, and a recorded loop has no branches.
     known = condition.device.type == "cpu" and not isinstance(condition, FakeTensor)
     return usual if known and not condition else function()
 
@@ -147,9 +147,10 @@ def is_compiling():
 
 @functools.cache
 def _keep_freed_memory():
-    """The allocator of glibc may return what is freed to the system, and fetch it again for each temporary of a step.
+    """Makes the allocator of glibc hold freed memory.
 
-    Once it has freed a block of nearly 32 MiB, it keeps twice as much.
+    It may return freed memory to the system, and fetch it again for each temporary of a step. After it has freed a
+    block of nearly 32 MiB, it holds twice as much.
     """
     torch.empty(2**25 - 2**13, dtype=torch.uint8, device="cpu")
 
@@ -164,13 +165,13 @@ def transact(transaction, go, gradients, scalars):
     clock = transaction.clock(scalars)
     shared, new_common = transaction.measure(gradients, clock, old, common)
     if is_compiling():
-        # The caller's step is compiled as a whole: nothing has to be cut or joined.
+        # The caller's full step is compiled: nothing has to be split or joined.
         buckets, most = [None] * len(old), math.inf
     else:
         buckets = torch_pieces.buckets(transaction, gradients, old)
         most = ON_ACCELERATOR if is_accelerated() else IN_CACHE
     compiled = transaction.jit_update is True
-    # A constraint is the user's and may raise: all of them are asked before anything is written.
+    # A constraint is the user's code and may raise, so all constraints are called before anything is written.
     constrained = {
         state: transaction.one(state, clock, shared, gradient, values)
         for state, gradient, values in zip(transaction.states, gradients, old, strict=True)
@@ -215,4 +216,4 @@ def assign_everywhere(target, source, projected=None):
 
 
 def describe_in_checkpoints(optimizer, describe, check):
-    """Only TensorFlow has checkpoints that pass the optimizer by."""
+    """Only TensorFlow has checkpoints that bypass the optimizer."""

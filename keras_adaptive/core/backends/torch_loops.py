@@ -1,4 +1,4 @@
-"""The update of a bucket as loops over their elements, compiled by torch: few passes over the memory."""
+"""The update of a bucket as loops over the elements, compiled by torch: few passes over the memory."""
 
 import contextlib
 import dataclasses
@@ -12,14 +12,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_adaptive.core.backends import torch_pieces
 
-# What torch records, it records in all threads.
+# torch's recording affects all threads.
 ALONE = threading.Lock()
-# How large the tensors are that it is compiled with. The lengths differ, or it would be compiled for equal ones.
+# Shape of the sample tensors for compilation. The lengths differ: with equal lengths torch would assume equal ones.
 SHAPE = (1024, 1536)
 
 
 def begun(transaction, buckets, gradients, values, scalars, shared):
-    """By bucket, the loops of this step, each compiled at the first step in which the bucket has a gradient.
+    """The loops of this step by bucket; each is compiled at the first step in which the bucket has a gradient.
 
     Raises:
         ValueError: torch cannot compile here.
@@ -31,7 +31,7 @@ def begun(transaction, buckets, gradients, values, scalars, shared):
             continue
         if bucket not in known:
             known[bucket] = _made(transaction, state, bucket[0].kind, gradient, of_one, common)
-        # Otherwise it is the reason why there is none.
+        # Otherwise it is the reason why there is no loop.
         if isinstance(known[bucket], Loop):
             loops[bucket] = known[bucket]
             loops[bucket].begin(common)
@@ -39,7 +39,7 @@ def begun(transaction, buckets, gradients, values, scalars, shared):
 
 
 def not_compiled(transaction):
-    """By their places, why variables that had a gradient are updated without a loop, in words."""
+    """Why variables that had a gradient are updated without a loop, by the place of the variable."""
     if "loops" not in transaction.cache:
         return {}
     found = {}
@@ -54,11 +54,11 @@ def not_compiled(transaction):
 
 
 class NotRecorded(Exception):
-    """What torch cannot record."""
+    """torch cannot record the update."""
 
 
 def _made(transaction, state, kind, gradient, values, common):
-    """The loop; or why there is none, where the rule cannot be recorded."""
+    """The loop, or the reason why there is none if the rule cannot be recorded."""
     try:
         loop = Loop(transaction, state, kind, gradient, values, common)
     except NotRecorded as error:
@@ -68,18 +68,18 @@ def _made(transaction, state, kind, gradient, values, common):
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise ValueError(
-            "`jit_update` must be False or 'auto' where torch.compile does not work. "
+            "`jit_update` must be False or 'auto' if torch.compile does not work. "
             f"Received: jit_update=True, and torch.compile says: {reason}"
         ) from error
     return loop
 
 
 class Loop:
-    """The update of the variables of a bucket, recorded.
+    """The recorded update of the variables of a bucket.
 
     Args:
         transaction: the transaction.
-        state, kind, gradient, values: of one of them.
+        state, kind, gradient, values: those of one of the variables.
         common: the scalars of the step and what is shared, by name: tensors without axes.
     """
 
@@ -116,16 +116,16 @@ class Loop:
         self.any_size = kind.shape is None
 
     def compile(self, common, state):
-        """Has torch compile it, for one of the variables; without that it would be run as it was recorded."""
+        """Compiles the loop with torch, for one of the variables; otherwise it would run as it was recorded."""
         self.of_tensors = torch.compile(self.of_tensors, dynamic=self.any_size)
         self.begin(common)
         self.of_tensors(*self._numbers_of(state), *self.samples)
         self.samples = None
 
     def begin(self, common):
-        """Computes what is the same for all elements of a variable in this step, for all variables together."""
+        """Computes the numbers that all elements of a variable share in this step, for all variables together."""
         found = self.of_numbers(*self._numbers(common), self.indices)
-        # Of a noisy kind, those that the variable's index is in are vectors.
+        # For a noisy kind, numbers that depend on the variable's index are vectors over all variables.
         self.numbers = [number.unbind() if number.ndim else number for number in found]
 
     def __call__(self, piece):
@@ -141,16 +141,16 @@ class Loop:
 
 
 def _recorded(record, *inputs):
-    """The graph.
+    """The recorded graph.
 
     Raises:
-        NotRecorded: as of a rule that decides by the numbers what to compute.
+        NotRecorded: for example, the numbers decide what the rule computes.
     """
     try:
         with _errors_of_torch():
             return record(*inputs)
-    # torch has no class for what it cannot record: it may be any, raised within the user's rule. An error of the rule
-    # itself is raised again in this step, where it then runs operation by operation.
+    # torch may raise any class for what it cannot record, within the user's rule. An error of the rule itself is raised
+    # again in this step, because the rule then runs operation by operation.
     except Exception as error:
         first = " ".join(str(error).strip().split("\n")[0].split())
         said = ": ".join(filter(None, (type(error).__name__, first)))
@@ -159,7 +159,7 @@ def _recorded(record, *inputs):
 
 @contextlib.contextmanager
 def _errors_of_torch():
-    """Context in which Keras does not put a message of its own in front of what its operations raise."""
+    """Context in which Keras does not add its own message to the errors of its operations."""
     if not keras.config.is_traceback_filtering_enabled():
         yield
         return
@@ -171,17 +171,18 @@ def _errors_of_torch():
 
 
 def _shape(tensor, kind, is_scale):
-    """In which a loop takes it: that of the variable, or any."""
+    """The shape in which a loop takes the tensor: the variable's shape, or a sample of any size."""
     if kind.shape is not None:
         return tensor.shape or (1,)
     return (SHAPE[0], 1) if is_scale else SHAPE if kind.scaled else (math.prod(SHAPE),)
 
 
 def _split(recorded, count):
-    """What is computed from numbers alone, so that it is not computed again for each element; and the rest.
+    """Splits off what depends only on numbers, so that it is not computed again for each element.
 
     Args:
-        recorded: a graph, of which so many of the first inputs are numbers.
+        recorded: a graph.
+        count: how many of its first inputs are numbers.
     """
     nodes = list(recorded.graph.nodes)
     numbers = set(nodes[:count])

@@ -1,7 +1,7 @@
-"""What torch updates at once: some rows of a large variable, or many small variables as if they were one.
+"""Pieces that torch updates at once: some rows of a large variable, or many small variables as if they were one.
 
-Operation by operation, what is computed for some rows is in the cache, and gone before the next; and small variables
-take as many calls of torch as large ones.
+Operation by operation, the temporaries of some rows fit the cache; those of a large variable would not. And small
+variables take as many calls of torch as large ones.
 """
 
 import math
@@ -17,25 +17,25 @@ class Piece:
     """A variable, or some rows of one.
 
     Attributes:
-        state: the variable's.
+        state: the `VariableState`.
         bucket: its `Bucket` and device, or None.
-        gradient, values: what `Transaction.one` takes.
+        gradient, values: the arguments of `Transaction.one`.
     """
 
     def __init__(self, state, bucket, gradient, values):
         self.state, self.bucket, self.gradient, self.values = state, bucket, gradient, values
 
     def assign(self, new):
-        """Takes new values, by role."""
+        """Writes new values, by role."""
         for role, value in self.values.items():
             if new[role] is not value:
                 value.copy_(new[role])
 
     def flat(self):
-        """The gradient and the values as vectors, or as rows of one scale each, if each element is updated by itself.
+        """The gradient and the values as vectors, or as rows with one scale each, if elements are updated separately.
 
-        Each has an axis at least. What is written to these values is written to the variable once `written` is told of
-        which.
+        Each tensor has at least one axis. Writes to these values reach the variable after a call of `written` with
+        their roles.
         """
         kind = self.bucket[0].kind
         rows_of_scales = min(value.numel() for value in self.values.values())
@@ -43,17 +43,17 @@ class Piece:
         def shaped(tensor):
             shape = (rows_of_scales, -1) if kind.scaled else (-1,)
             shape = shape if kind.shape is None else tensor.shape or (1,)
-            # Of a view torch would note what it is a view of, and compile anew for each such shape.
+            # For a view torch would note the base, and compile again for each shape of it.
             return tensor.reshape(shape).data
 
         return shaped(self.gradient.contiguous()), {role: shaped(value) for role, value in self.values.items()}
 
     def written(self, roles):
-        """The flat values are the variable's own memory."""
+        """Does nothing: the flat values are the variable's memory."""
 
 
 class Joined(Piece):
-    """All elements of several variables of one bucket, as if they were those of the first."""
+    """All elements of several variables of one bucket, as if they belonged to the first."""
 
     def __init__(self, pieces):
         first = pieces[0]
@@ -77,7 +77,7 @@ class Joined(Piece):
 
 
 def buckets(transaction, gradients, values):
-    """For each variable its `Bucket` and its device; None where it is updated by itself in this step."""
+    """For each variable its `Bucket` and its device; None if it is updated alone in this step."""
     found: list[Any] = [None] * len(values)
     for bucket in transaction.buckets:
         for place in bucket.places if bucket.kind is not None else ():
@@ -88,10 +88,10 @@ def buckets(transaction, gradients, values):
 
 
 def why_alone(values) -> str | None:
-    """Why a variable of a bucket is updated by itself, in words; None if it need not be.
+    """Why a variable of a bucket is updated alone; None if it need not be.
 
     Args:
-        values: of it and of what is stored for it, by role.
+        values: the values of the variable and of what is stored for it, by role.
     """
     # Places of random bits in one row are counted in int32.
     if values["theta"].numel() >= 2**31:
@@ -106,14 +106,14 @@ def pieces(transaction, buckets, gradients, values, most, whole):
 
     Args:
         transaction: the transaction.
-        buckets, gradients, values: along its states.
-        most: how many elements a piece of some rows, or of several variables, may have.
-        whole: buckets of which a variable is left as it is, however large.
+        buckets, gradients, values: lists in the order of its states.
+        most: maximum number of elements of a piece of some rows, or of several variables.
+        whole: buckets whose variables are not split, however large.
     """
     small: dict = {}
     for state, bucket, gradient, of_one in zip(transaction.states, buckets, gradients, values, strict=True):
         piece, size = Piece(state, bucket, gradient, of_one), math.prod(state.shape)
-        # To join what is larger would cost more than the calls that it saves.
+        # Joining larger variables would cost more than the calls that it saves.
         if bucket is not None and bucket[0].joins and size <= most / 4:
             small.setdefault(bucket, []).append(piece)
         elif size <= most or gradient is None or not transaction.divisible(state) or bucket in whole:
@@ -126,16 +126,16 @@ def pieces(transaction, buckets, gradients, values, most, whole):
 
 
 def _of_rows(piece, length):
-    """Pieces of that many rows."""
+    """Pieces of `length` rows."""
     for begin in range(0, piece.state.shape[0], length):
         end = begin + length
-        # What has no axis is the same for all of them.
+        # A value without an axis is the same for all pieces.
         values = {role: value[begin:end] if value.ndim else value for role, value in piece.values.items()}
         yield Piece(piece.state, None, stretch(piece.gradient, begin, end), values)
 
 
 def _up_to(most, pieces):
-    """Lists of pieces with at most so many elements together."""
+    """Lists of pieces with at most `most` elements together."""
     some: list[Piece] = []
     size = 0
     for piece in pieces:

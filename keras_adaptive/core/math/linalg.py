@@ -1,4 +1,4 @@
-"""What the rules compute of a whole variable, or of its rows and columns: sizes, trust ratios, factored averages."""
+"""Functions of a full variable, or of its rows and columns: sizes, trust ratios, factored averages."""
 
 from keras import backend, ops
 
@@ -9,7 +9,7 @@ from keras_adaptive.core.state.slots import Slot
 
 
 def largest(x, axis=None):
-    """The largest element along the axes (default: all), which stay with length 1; 0 where there is none."""
+    """The largest element along the axes (default: all), which stay with length 1; 0 if there are no elements."""
     axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = [a % len(x.shape) for a in axes]
     if 0 in x.shape:
@@ -21,7 +21,7 @@ def largest(x, axis=None):
 
 
 def trusted(u, size, length, phi=lambda size: size):
-    """u phi(size) / length; u itself where size or length is 0. The ratio alone may be more than float32 holds."""
+    """u phi(size) / length; u itself where size or length is 0. The ratio by itself could overflow float32."""
     none = ops.logical_or(ops.equal(size, 0), ops.equal(length, 0))
     return ops.where(none, u, phi(size) * (u / ops.where(none, ops.ones_like(length), length)))
 
@@ -31,7 +31,7 @@ def rms_clip(u, limit: float):
     return u / maximum(rms(u) / limit, 1.0)
 
 
-# Averages of rows and columns instead of the whole matrix, over the two trailing axes
+# Averages of rows and columns instead of the full matrix, over the two last axes
 
 
 def factored(shape, least: int = 1) -> bool:
@@ -40,7 +40,7 @@ def factored(shape, least: int = 1) -> bool:
 
 
 def factors(row: str, column: str, whole: str | None = None) -> tuple[Slot, ...]:
-    """The slots of a factored average, by `about`'s "factored"; the last is that of variables which are not."""
+    """The slots of a factored average, by `about`'s "factored"; the last is for variables that are not factored."""
     slots = (
         Slot(row, shape=lambda shape, h: shape[:-1] if h.variable.factored else None, nonnegative=True),
         Slot(column, shape=lambda shape, h: shape[:-2] + shape[-1:] if h.variable.factored else None, nonnegative=True),
@@ -51,7 +51,7 @@ def factors(row: str, column: str, whole: str | None = None) -> tuple[Slot, ...]
 
 
 def factored_average(x, beta, R, C):
-    """The moving average of x, from those of its rows and of its columns; and these."""
+    """The factored moving average of x, and the averages of its rows and of its columns."""
     R = beta * R + (1 - beta) * mean(x, axis=-1)
     C = beta * C + (1 - beta) * mean(x, axis=-2)
     # Divided first, because the product of two small numbers would be zero.

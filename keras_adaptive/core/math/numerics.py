@@ -1,4 +1,4 @@
-"""In which dtype the arithmetic is done, and the few functions whose naive form loses digits or overflows."""
+"""The dtype of the arithmetic, and functions whose naive form loses precision or overflows."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from keras import backend, ops
 
 from keras_adaptive.core.backends import running as backends
 
-# By dtype, the least and the largest sum of squares that is right as it is, and how elements are scaled if it is larger
-# or smaller: a power of two, and a little that has no square.
+# By dtype: the smallest and the largest sum of squares that needs no scaling, and how elements are scaled if the sum is
+# larger or smaller. A scaling is a factor, a power of two, and a small number to add whose square is zero.
 _SQUARES = {
     "float32": (2.0**-60, 2.0**120, (2.0**-80, 2.0**-120), (2.0**90, 2.0**-101)),
     "float64": (2.0**-600, 2.0**1000, (2.0**-600, 2.0**-800), (2.0**800, 2.0**-801)),
@@ -17,15 +17,15 @@ _SQUARES = {
 
 
 def compute_dtype(dtype: str) -> str:
-    """float64 for float64 weights and float32 for all others, however few bits they are stored in."""
+    """float64 for float64 weights and float32 for all others, also for those with fewer bits."""
     return "float64" if backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def constant(number, dtype):
-    """The number in the full precision of the dtype; a scalar tensor in that dtype.
+    """The number as a scalar tensor of the dtype, in full precision.
 
-    Keras rounds a Python number to float32 on its way into most functions of two tensors (not in `tensor * number`),
-    and on torch `ops.maximum` and `ops.minimum` round even tensors: none of them is used here.
+    Most of Keras's functions of two tensors round a Python number to float32 (`tensor * number` does not). On torch
+    `ops.maximum` and `ops.minimum` even round tensors. So these are not used here.
     """
     if ops.is_tensor(number):
         return ops.cast(number, dtype)
@@ -33,12 +33,12 @@ def constant(number, dtype):
 
 
 def sqrt_of(number):
-    """The root of a hyperparameter: of a Python number in full precision, or of a scalar tensor."""
+    """The square root of a hyperparameter: a Python number (in full precision) or a scalar tensor."""
     return ops.sqrt(number) if ops.is_tensor(number) else math.sqrt(number)
 
 
 def log_of(number):
-    """The logarithm of a hyperparameter, as `sqrt_of`; minus infinity of 0."""
+    """The logarithm of a hyperparameter, as in `sqrt_of`; minus infinity for 0."""
     if ops.is_tensor(number):
         return ops.log(number)
     return math.log(number) if number else -math.inf
@@ -50,34 +50,34 @@ def positive_part(x):
 
 
 def clip(x, limit):
-    """Every element within [-limit, limit]."""
+    """x with every element clipped to [-limit, limit]."""
     limit = constant(limit, x.dtype)
     return ops.where(x > limit, limit, ops.where(x < -limit, -limit, x))
 
 
 def maximum(x, y):
-    """The larger of a tensor and another, or a number; NaN where one of them is."""
+    """The larger of a tensor and another tensor or a number; NaN where one of them is NaN."""
     y = constant(y, backend.standardize_dtype(x.dtype)) if isinstance(y, int | float) else y
     return ops.where(x > y, x, ops.where(y >= x, y, x + y))
 
 
 def minimum(x, y):
-    """The smaller of a tensor and another, or a number; NaN where one of them is."""
+    """The smaller of a tensor and another tensor or a number; NaN where one of them is NaN."""
     return -maximum(-x, -y)
 
 
 def sign(x):
-    """1, 0 or -1; NaN for NaN, of which torch says 0."""
+    """1, 0 or -1; NaN for NaN, for which torch returns 0."""
     return ops.where(ops.isnan(x), x, ops.sign(x))
 
 
 def power(x, exponent):
-    """x to that power; 0 to the power of 0 is 1."""
+    """x to the power of the exponent; 0 to the power of 0 is 1."""
     return ops.power(x, constant(exponent, x.dtype))
 
 
 def powers(base, exponents):
-    """The number, from 0 to 1, to each of these powers; 0 to the power of 0 is 1."""
+    """The base, from 0 to 1, to the power of each exponent; 0 to the power of 0 is 1."""
     if ops.is_tensor(base):
         # Minus infinity times 0 would be NaN.
         none = ops.equal(exponents, 0.0)
@@ -93,7 +93,7 @@ def quotient(x, y):
 
 
 def mean(x, axis=None, keepdims=False):
-    """The mean over one axis, some or (None) all; 0 where there is nothing to average. On torch Keras's is float32."""
+    """The mean over one axis, several or (None) all; 0 of no elements. On torch Keras's mean is float32."""
     axes = tuple(range(len(x.shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     if not axes:
         return x
@@ -101,7 +101,7 @@ def mean(x, axis=None, keepdims=False):
 
 
 def sine(x):
-    """sin(x) for x from 0 to pi / 2, by its series: on JAX that of Keras is float32 even for float64."""
+    """sin(x) for x from 0 to pi / 2, by its series: on JAX Keras's sin is float32 even for float64."""
     series = ops.ones_like(x)
     for n in range(22, 0, -2):
         series = 1.0 - series * x * x / (n * (n + 1))
@@ -121,25 +121,25 @@ def debias(beta, t):
 def norm(x, axis=None):
     """The Euclidean norm of all elements, a scalar, or along some axes, which stay with length 1; 0 of no elements.
 
-    No square overflows, and none vanishes that counts.
+    Squares do not overflow, and no square that matters underflows.
     """
     size, scale = _scaled_norm([x], axis)
     return size / scale
 
 
 def rms(x, axis=None):
-    """The root of the mean square, as `norm`, also where the norm itself is more than the dtype holds."""
+    """The root mean square, computed as in `norm`; it is right even if the norm overflows the dtype."""
     axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     size, scale = _scaled_norm([x], axis)
     return size / math.sqrt(max(1, math.prod(x.shape[place] for place in axes))) / scale
 
 
 def _scaled_norm(tensors, axis=None):
-    """The common norm of tensors of one dtype times a power of two, and that power, so that neither overflows.
+    """The common norm of tensors of one dtype times a power of two, and that power; neither overflows.
 
-    Where the sum of the squares is so large that one may have overflowed, or so small that one that counts may have
-    vanished, there are the sums of scaled elements. What is added to these is too little to change one that counts;
-    without it XLA may turn (s x)(s x) into s s x x.
+    If the sum of squares is so large that a square may have overflowed, or so small that one may have underflowed, the
+    sum of squares of scaled elements is used. A small number is added to these, too small to matter. Without it XLA may
+    turn (s x)(s x) into s s x x.
     """
     least, most, large, small = _SQUARES[backend.standardize_dtype(tensors[0].dtype)]
 
@@ -164,10 +164,10 @@ def _scaled_norm(tensors, axis=None):
 
 
 class Clip(NamedTuple):
-    """Makes tensors have a norm of at most a limit, by three numbers one after the other.
+    """Scales tensors to a norm of at most a limit, by three numbers one after the other.
 
-    One factor would not do: to make 1 of 1e38 it would be less than the dtype holds. TensorFlow multiplies several
-    factors with each other first, so there is a division between them.
+    A single factor could underflow, for example to scale 1e38 to 1. TensorFlow multiplies several factors with each
+    other first, so a division separates them.
     """
 
     scale: Any
@@ -182,7 +182,7 @@ class Clip(NamedTuple):
 def norm_clip(tensors, limit: float) -> Clip:
     """Clips tensors to a common norm of at most `limit`, in the widest of their dtypes.
 
-    NaN where the norm is not finite, so that a bad gradient shows in every weight and not in some.
+    The result is NaN if the norm is not finite, so that a bad gradient shows in all weights and not only in some.
     """
     of_dtype: dict = {}
     for x in tensors:

@@ -1,10 +1,10 @@
 """Stochastic rounding to bfloat16, and the random bits for it.
 
-A number between two neighbours is rounded to the upper one with the probability that makes the mean exact. Rounding to
-the nearest one loses every change that is smaller than half of a spacing, which in bfloat16 is 1/512 of the number.
+A number between two neighbours is rounded up with the probability that makes the mean exact. Rounding to nearest loses
+every change smaller than half of the spacing, which in bfloat16 is 1/512 of the number.
 
-The bits are a hash, so that all replicas and all backends have the same ones without a state to save, and one pass over
-the memory computes, rounds and writes. They are computed in int32, the integers that all backends and a TPU have.
+The bits are a hash. So all replicas and all backends have the same bits without a state to save, and one pass over the
+memory computes, rounds and writes. They are computed in int32, which all backends and TPUs have.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from keras_adaptive.core.math.numerics import constant
 
 
 def to_bfloat16(x, bits):
-    """The tensor in bfloat16, each element rounded up or down at random; NaN and infinities stay what they are.
+    """The tensor in bfloat16, each element rounded up or down at random; NaN and infinities do not change.
 
-    The float32 is masked and then cast, which is exact: to take its upper half as it is would cost a TPU another pass.
+    The float32 is masked and then cast, which is exact. Taking its upper half directly would cost a TPU another pass.
 
     Args:
         x: a tensor of real numbers.
@@ -27,12 +27,12 @@ def to_bfloat16(x, bits):
     """
     x = ops.cast(x, "float32")
     pattern = ops.bitwise_and(ops.view(x, "int32") + bits, constant(-(2**16), "int32"))
-    # To the pattern of a NaN the bits must not be added.
+    # The bits must not be added to the pattern of a NaN.
     return ops.cast(ops.where(ops.isfinite(x), ops.view(pattern, "float32"), x), "bfloat16")
 
 
 def to_nearest(role: str, shape):
-    """In the place of `Noise`: the bits by which everything is rounded to the nearest number."""
+    """Replaces `Noise`: the bits that round to the nearest number."""
     return constant(2**15, "int32")
 
 
@@ -41,7 +41,7 @@ class Noise:
 
     Args:
         seed: a whole number of at least 0.
-        index: the variable's place among those of the optimizer, which may be an integer tensor.
+        index: the variable's place among the trained variables; it may be an integer tensor.
         t: the number of the update: an integer tensor.
         rows: the ids of the rows of the variable that are updated; None for all of them.
     """
@@ -50,18 +50,18 @@ class Noise:
         self.seed, self.index, self.t, self.rows = seed, index, t, rows
 
     def __call__(self, role: str, shape):
-        """int32 of that shape, uniform in [0, 2^16), for what plays this role."""
+        """int32 of this shape, uniform in [0, 2^16), for the tensor with this role."""
         words = np.frombuffer(hashlib.sha256(f"{self.seed}/{role}".encode()).digest()[:12], "<i4")
         of_variable = _mixed(ops.cast(self.index, "int32") + int(words[0]), 0)
         start, key = (_mixed(self.t + int(word), of_variable) for word in words[1:])
-        # With one key alone, all bits would be stretches of one and the same sequence.
+        # With only one key, all bits would be parts of the same sequence.
         return ops.bitwise_and(_mixed(_positions(shape, self.rows) + start, key), constant(2**16 - 1, "int32"))
 
 
 def _positions(shape, rows=None):
-    """The place of each element in row-major order, of a shape that broadcasts to this one; of these rows, if given.
+    """The place of each element in row-major order, in a shape that broadcasts to this one; only of `rows`, if given.
 
-    One iota for each axis: a single long one would have to be reshaped, and could not count beyond int32.
+    It has one iota per axis: a single long one would have to be reshaped, and could not count beyond int32.
     """
     places = constant(0, "int32")
     for axis, length in enumerate(shape):
@@ -83,7 +83,7 @@ def _mixed(x, key):
 
 
 def _shifted(x, places):
-    """To the right, with zeros from the left."""
+    """x shifted to the right, filled with zeros from the left."""
     arithmetic = ops.bitwise_right_shift(x, constant(places, "int32"))
     return ops.bitwise_and(arithmetic, constant(2 ** (32 - places) - 1, "int32"))
 

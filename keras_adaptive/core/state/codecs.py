@@ -12,12 +12,12 @@ from keras_adaptive.core.math import numerics, rounding
 from keras_adaptive.core.math.numerics import constant
 
 Shape = tuple[int, ...]
-# Of a scale for this many codes or more, the codes are nearly all of the memory.
+# With at least this many codes per scale, the codes take nearly all of the memory.
 SHORTEST_ROW = 64
 
 
 class Part(NamedTuple):
-    """One of the optimizer's variables that a slot is stored in."""
+    """One of the optimizer's variables in which a slot is stored."""
 
     dtype: str
     shape: Shape
@@ -37,7 +37,7 @@ class Codec:
     nonnegative: bool = False
 
     def parts(self, name: str, shape: Shape, initial: float = 0.0) -> dict[str, Part]:
-        """By role, the variables that the slot of this name and shape needs, which begins as this number."""
+        """The variables, by role, that a slot of this name, shape and initial value needs."""
         return {name: Part(self.compute_dtype, shape, initial)}
 
     def decode(self, name: str, values: Mapping[str, Any]):
@@ -70,10 +70,10 @@ class Int8Codec(Codec):
         code k of int8, from 1 to 127, is ((k + 3) / 130)^4, and -k is the negative of that,
         code k of uint8 (for a slot that is never negative), from 1 to 255, is ((k + 7) / 262)^8,
 
-    and 0 is 0. The powers keep the relative size of small values: two neighbours differ by 3 % at the top and by 2.6
-    times at the bottom. The root of the smallest second moment, 8.7e-7, is the smallest first moment. What is positive
-    and below that in uint8 is stored as the smallest and not as 0: a step that is divided by its root gets smaller by
-    that and not larger. A row that holds an infinity or a NaN is NaN when it is read.
+    and 0 is 0. The powers preserve the relative size of small values: two neighbours differ by 3 % at the top and by a
+    factor of 2.6 at the bottom. The root of the smallest second moment, 8.7e-7, is the smallest first moment. In uint8
+    a positive value below the smallest code is stored as that code and not as 0. This makes a step that is divided by
+    its root smaller, not larger. A row that holds an infinity or a NaN is NaN when it is read.
     """
 
     def parts(self, name, shape, initial=0.0):
@@ -92,7 +92,7 @@ class Int8Codec(Codec):
         shape = tuple(tensor.shape)
         scale = self._scale(tensor, shape)
         usable = ops.logical_and(ops.isfinite(scale), scale > 0.0)
-        # A compiler multiplies by the reciprocal, which of the largest numbers may count as zero.
+        # A compiler multiplies by the reciprocal, which may count as zero for the largest numbers.
         shrunk = ops.where(scale > 1.0, constant(0.25, scale.dtype), 1.0)
         x = ops.where(usable, tensor, 0.0) * shrunk
         x = x / ops.where(usable, scale * shrunk, 1.0)
@@ -101,20 +101,20 @@ class Int8Codec(Codec):
         k = ops.floor(self._place(size))
         k = ops.where(k > last, constant(last, k.dtype), ops.where(k < first, constant(first, k.dtype), k))
         lower, upper = self._level(k), self._level(k + 1.0)
-        # Bits that are whole numbers stand for the middle of what they are the beginning of.
+        # The bits are whole numbers; each stands for the middle of its interval.
         threshold = (ops.cast(noise(name, shape), self.compute_dtype) + 0.5) * 2.0**-16
         k = k + ops.cast(size - lower > threshold * (upper - lower), self.compute_dtype)
-        # Nothing is rounded to a code for 0 but 0 itself, where the least code is not for it.
+        # For a nonnegative slot, only 0 is stored as code 0.
         codes = ops.where(x > 0.0, k, 0.0) if self.nonnegative else ops.where(x < 0.0, -k, k)
         return {name: ops.cast(codes, "uint8" if self.nonnegative else "int8"), f"{name}_scale": scale}
 
     def _level(self, k):
-        """What the code k, at least 0, stands for."""
+        """The value of the code k, at least 0."""
         root = ops.square((k + 7.0) / 262.0) if self.nonnegative else (k + 3.0) / 130.0
         return ops.where(k > 0.0, ops.square(ops.square(root)), 0.0)
 
     def _place(self, size):
-        """The inverse, between the codes too."""
+        """The inverse of `_level`, also between the codes."""
         root = ops.sqrt(ops.sqrt(size))
         return 262.0 * ops.sqrt(root) - 7.0 if self.nonnegative else 130.0 * root - 3.0
 
@@ -129,7 +129,7 @@ class Int8Codec(Codec):
 
 
 def _of_scales(shape):
-    """The shape of a slot with 1 for the axes that one scale is for."""
+    """The shape of the scales: the slot's shape with 1 for the axes that share a scale."""
     rows = len(shape)
     while rows and (rows == len(shape) or math.prod(shape[rows:]) < SHORTEST_ROW):
         rows -= 1
@@ -140,13 +140,13 @@ CODECS = {"float32": Codec, "bfloat16": BFloat16Codec, "int8": Int8Codec}
 
 
 def recoded(codec: Codec, name: str, shape: Shape, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What a slot was saved as, with whatever `slot_dtype`, as this codec stores it: arrays by role.
+    """A slot that was saved with any `slot_dtype`, in the form of this codec: arrays by role.
 
-    Between eight bits and more it is decoded and rounded to the nearest code. Other dtypes are left as they are: they
-    are cast where they are assigned.
+    To and from eight bits the slot is decoded, and rounded to the nearest code. Other dtypes are cast when they are
+    assigned.
 
     Raises:
-        ValueError: codes without the scales that belong to them.
+        ValueError: codes without their scales.
     """
     then, now = str(saved[name].dtype), codec.parts(name, shape)[name].dtype
     stored = Int8Codec(codec.compute_dtype, nonnegative=then == "uint8")

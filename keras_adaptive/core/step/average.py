@@ -6,7 +6,7 @@ from keras_adaptive.core.step.stage import Place, Stage, Stored
 
 
 class Average(Stage):
-    """average <- momentum average + (1 - momentum) theta, which begins as a copy of the weights after one update."""
+    """average <- momentum average + (1 - momentum) theta; it begins as a copy of the weights after the first update."""
 
     place, option, needs_all_rows = Place.AVERAGE, "use_ema", True
     roles = ("average", "exact_average")
