@@ -1,4 +1,4 @@
-"""Callbacks for long trainings: kept after every epoch, to go on from there bit for bit, and timed."""
+"""Callbacks for long trainings: checkpoints after every epoch, to resume bit for bit, and timing."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from options import refuse
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps weights, the optimizer's state and the history of all epochs in a folder; without one, the history alone.
+    """Saves weights, the optimizer's state and the history of all epochs in a folder; without one, only the history.
 
-    `training.json` is written last and in one piece, and names the weights that belong to it: a run that is killed at
-    any time leaves one epoch or the next. `settings` are written down, and refused where they differ afterwards.
+    `training.json` is written last and in one piece, and names its file of weights. So a run that is killed at any time
+    leaves either the last epoch or the one before. `settings` are saved too; a resumed run with others is refused.
     """
 
     def __init__(self, folder, settings, is_chief=True):
@@ -20,7 +20,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.settings, self.is_chief, self.history = folder, settings, is_chief, {}
 
     def restore(self, model):
-        """Puts the last epoch that was kept into the model; returns the number of epochs."""
+        """Restores the last saved epoch into the model; returns the number of epochs."""
         if self.folder is None:
             return 0
         try:
@@ -60,10 +60,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class SameOnReplicas(keras.callbacks.Callback):
-    """Makes what is not trained the same on all replicas, before it is tested and saved: the mean over them.
+    """Sets variables that are not trained to their mean over all replicas, before they are tested and saved.
 
-    On TensorFlow each replica has moving averages of its own part of the batches (BatchNormalization), and a file holds
-    those of one replica. So a training that is resumed would go on with others.
+    On TensorFlow each replica has moving averages of its part of the batches (BatchNormalization), and a file holds
+    those of only one replica. So a resumed training would continue with other values.
     """
 
     def on_test_begin(self, logs=None):
@@ -84,8 +84,9 @@ class SameOnReplicas(keras.callbacks.Callback):
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds the examples per second to the logs of an epoch: without the test, and without its first step, which is
-    compiled, unless it is the only one.
+    """Adds the examples per second to the logs of an epoch.
+
+    The time does not include the test, nor the first step, which is compiled, unless it is the only one.
     """
 
     def __init__(self, batch_size, steps):

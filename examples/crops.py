@@ -1,9 +1,9 @@
-"""Images in crops of one size, streamed: for data that do not fit into memory.
+"""Streams crops of images, all of one size: for data that do not fit into memory.
 
-What is prepared as array_record (the digits; everything, where TensorFlow is not installed) is read by index and
-cropped with Pillow; TFRecords, the other format of tensorflow-datasets, are streamed with tf.data. The crops are alike
-in distribution, not to the pixel. In both, the data of an epoch depend only on the seed and its number, so that a
-training that is resumed sees what it would have seen, on any number of replicas and workers.
+There are two formats of tensorflow-datasets. array_record (the digits; everything, if TensorFlow is not installed) is
+read by index and cropped with Pillow. TFRecords are streamed with tf.data. The crops have the same distribution, but
+not the same pixels. In both, the data of an epoch depend only on the seed and the epoch's number. So a resumed training
+sees the data that it would have seen, on any number of replicas and workers.
 """
 
 import functools
@@ -18,9 +18,9 @@ from streams import by_replica, repeated, stream
 
 
 class Augmentation(NamedTuple):
-    """A random crop for training: its least area, of that of the image, and whether it may be mirrored.
+    """A random crop for training: its smallest area as a fraction of the image, and whether it may be mirrored.
 
-    `central` is the side of the square in the middle that is tested on, of the image's shorter side.
+    `central` is for the test: the side of the central square, as a fraction of the image's shorter side.
     """
 
     least_area: float
@@ -28,7 +28,7 @@ class Augmentation(NamedTuple):
     central: float
 
 
-# The form of a random crop is between 3:4 and 4:3 (Szegedy et al., 2015). A mirrored digit is none.
+# The aspect ratio of a random crop is between 3:4 and 4:3 (Szegedy et al., 2015). A mirrored digit is not a digit.
 AUGMENTATIONS = {
     "imagenet": Augmentation(0.08, True, 0.875),
     "gentle": Augmentation(0.6, False, 1.0),
@@ -39,7 +39,7 @@ TRIES = 10
 
 
 class Plan(NamedTuple):
-    """What is made of the examples: batches of crops, and labels with a 1 at the class."""
+    """How examples become batches of crops and one-hot labels."""
 
     keys: tuple[str, str]
     classes: int
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 class Noise:
-    """Images without content, in ImageNet's number of classes, for a measurement of speed."""
+    """Random images with ImageNet's number of classes, to measure speed."""
 
     def __init__(self, count, size):
         self.count = count
@@ -64,7 +64,7 @@ class Noise:
 
 
 def streams(labelled, plan, first_epoch, epochs, steps):
-    """What `fit` takes: training data from that epoch on, of so many steps in an epoch, and test data.
+    """The arguments of `fit`: training data from `first_epoch` on, with `steps` steps per epoch, and test data.
 
     Call it in the scope of the devices.
     """
@@ -75,7 +75,7 @@ def streams(labelled, plan, first_epoch, epochs, steps):
 
 
 def read_by_index(train, test, plan, first_epoch, epochs, steps):
-    """The same from sources that give {"image": ..., "label": ...} by an index."""
+    """The same from sources that return {"image": ..., "label": ...} for an index."""
     train, test = Crops(train, plan), Crops(test, plan)
 
     def trained_on(number, part, parts):
@@ -93,19 +93,19 @@ def read_by_index(train, test, plan, first_epoch, epochs, steps):
 
 
 class Crops:
-    """Batches of crops: random ones for training, in an order that is new in every epoch, else those in the middle."""
+    """Batches of crops: random crops for training, in a new order in every epoch; central crops for the test."""
 
     def __init__(self, source, plan):
         self.source, self.plan = source, plan
-        # Batches of two epochs at most are made at a time.
+        # Batches of at most two epochs are made at the same time.
         self._order = functools.lru_cache(maxsize=2)(self._order)
 
     def __len__(self):
-        """The batches of all examples; what fills the last one has the weight 0 in the test."""
+        """The number of batches of all examples; in the test, examples that fill up the last one have the weight 0."""
         return -(-len(self.source) // self.plan.batch_size)
 
     def batch(self, epoch, step, part=0, parts=1):
-        """That of training in this epoch, or one of the equal parts of it; without an epoch that of the test."""
+        """A training batch of this epoch, or one of its equal parts; a test batch if the epoch is None."""
         plan, order = self.plan, self._order(epoch)
         places = step * plan.batch_size + np.split(np.arange(plan.batch_size), parts)[part]
         chosen = [int(index) for index in order[places % len(order)]]
@@ -121,7 +121,7 @@ class Crops:
         return images, labels, np.where(places < len(self.source), filled_up, 0.0).astype("float32")
 
     def _order(self, epoch):
-        """Of the examples' numbers."""
+        """The order of the examples' numbers."""
         count = len(self.source)
         return np.arange(count) if epoch is None else np.random.default_rng((self.plan.seed, epoch)).permutation(count)
 
@@ -140,7 +140,7 @@ class Crops:
 
 
 def _middle(shape, part):
-    """Left, top, right, bottom of the square in the middle."""
+    """Left, top, right, bottom of the central square."""
     height, width = shape[:2]
     side = part * min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
@@ -148,7 +148,7 @@ def _middle(shape, part):
 
 
 def _random_box(shape, least_area, rng):
-    """The same of any part of the image; the middle, where none of the tries fits into it."""
+    """The same for a random part of the image; the central square if no try fits into the image."""
     height, width = shape[:2]
     for _ in range(TRIES):
         area = height * width * rng.uniform(least_area, 1.0)
@@ -172,7 +172,7 @@ def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
     decoded = labelled.builder.info.features[image].decode_example
 
     def finished(pixels, top, left, height, width):
-        """Of that part, in the size and the colours that the network takes."""
+        """The crop of this part, in the size and the colours of the network's input."""
         pixels = tf.image.resize(
             pixels[top : top + height, left : left + width], (plan.size, plan.size), antialias=True
         )
@@ -212,7 +212,7 @@ def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
         )
 
     def of_parts(examples, parts, total, made):
-        """Crops only of the examples in those parts of each batch."""
+        """Crops of only the examples in these parts of each batch."""
         size = plan.batch_size // total
 
         def belongs(index, example):
@@ -224,7 +224,7 @@ def _with_tensorflow(labelled, plan, first_epoch, epochs, steps):
 
     def train(numbers, parts, total):
         def epoch_of(epoch):
-            # Compressed, a buffer of images that mixes well fits into memory.
+            # If the images are compressed, a shuffle buffer that is large enough fits into memory.
             examples = compressed(labelled.train).shuffle(16384, seed=plan.seed + epoch).take(steps * plan.batch_size)
             return of_parts(examples, parts, total, lambda *one: trained_on(epoch, *one))
 

@@ -1,4 +1,4 @@
-"""Images for classification, through tensorflow-datasets: the digits of scikit-learn, without a download, or others."""
+"""Images for classification, by tensorflow-datasets: scikit-learn's digits (no download), or other data sets."""
 
 import contextlib
 import difflib
@@ -19,17 +19,17 @@ from options import refuse
 from PIL import Image
 from sklearn.datasets import load_digits
 
-# Their split "test" has no classes.
+# Data sets whose split "test" has no labels.
 WITHOUT_TEST_LABELS = ("imagenet2012",)
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,797 handwritten digits of 8 x 8 pixels, from scikit-learn; every fifth is kept for the test."""
+    """1,797 handwritten digits of 8 x 8 pixels, from scikit-learn; every fifth is for the test."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        # Not features.Image: it cannot be written where TensorFlow is not installed.
+        # Not features.Image: it cannot be written if TensorFlow is not installed.
         image = tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8)
         features = tfds.features.FeaturesDict({"image": image, "label": tfds.features.ClassLabel(num_classes=10)})
         return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
@@ -46,7 +46,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 class Images(NamedTuple):
-    """uint8 images (count, height, width, channels) and their labels, for training and for the test."""
+    """uint8 images (count, height, width, channels) and their labels, for training and test."""
 
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
@@ -54,7 +54,7 @@ class Images(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A data set that is on disk: its builder, the names of image and label in it, its classes and two splits."""
+    """A data set on disk: its builder, the keys of image and label, the number of classes, and two splits."""
 
     builder: tfds.core.DatasetBuilder
     keys: tuple[str, str]
@@ -64,7 +64,7 @@ class Labelled(NamedTuple):
 
 
 def prepare(name, data_dir=None):
-    """The images with one class each of that name, prepared on disk first if need be."""
+    """The data set of that name, images with one class each; prepared on disk first if necessary."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     tfds.disable_progress_bar()
     builder = _builder(name, data_dir)
@@ -74,7 +74,7 @@ def prepare(name, data_dir=None):
     if not isinstance(label, tfds.features.ClassLabel) or len(shape) != 3:
         refuse(f"--dataset must be images with one class each. Received: {name}, with {list(builder.info.features)}")
     _prepare(builder)
-    builder = _builder(name, data_dir)  # what another worker prepared since it was opened, it would not know
+    builder = _builder(name, data_dir)  # the first builder does not know what another worker has prepared
     tests = ("validation",) if builder.name in WITHOUT_TEST_LABELS else ("test", "validation")
     test = next((each for each in tests if each in builder.info.splits), None)
     train, test = ("train", test) if test else ("train[:90%]", "train[90%:]")
@@ -82,14 +82,14 @@ def prepare(name, data_dir=None):
 
 
 def load_images(name, data_dir=None, side=64):
-    """All images of that data set, in memory; images of different sizes become side x side."""
+    """All images of that data set, in memory; images of different sizes are resized to side x side."""
     builder, keys, classes, train, test = prepare(name, data_dir)
     size = None if None not in builder.info.features[keys[0]].shape else (side, side)
     return Images(_read(builder, train, keys, size), _read(builder, test, keys, size), classes)
 
 
 def _builder(name, data_dir):
-    """Without TensorFlow only files in the format array_record can be written and read."""
+    """The builder of that name. Without TensorFlow only files in the format array_record can be written and read."""
     known = tfds.list_builders(with_community_datasets=False)
     if re.split("[:/]", name)[0] not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
@@ -103,7 +103,7 @@ def _builder(name, data_dir):
 
 
 def _prepare(builder):
-    """Downloads and writes the data where they are not on disk yet, after a check that this can succeed."""
+    """Downloads and writes the data if they are not on disk yet, after a check that this can succeed."""
     if builder.is_prepared():
         return
     where = f"{builder.name} is not in {builder.data_dir}, and"
@@ -124,7 +124,7 @@ def _prepare(builder):
 
 @contextlib.contextmanager
 def _own_random_numbers():
-    """tensorflow-datasets draws the name of its temporary folder; workers with one seed would write into the same."""
+    """tensorflow-datasets draws a random name for its temporary folder; workers with one seed would share a folder."""
     state = random.getstate()
     random.seed()
     try:
@@ -134,7 +134,7 @@ def _own_random_numbers():
 
 
 def unreachable(url, seconds=10):
-    """Why nothing answers there, or None. In a thread, because looking up a name has no time limit of its own."""
+    """Why the URL cannot be reached, or None. It runs in a thread, because a DNS lookup has no time limit."""
     problems = [f"no answer in {seconds} seconds"]
 
     def ask():
@@ -142,7 +142,7 @@ def unreachable(url, seconds=10):
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
             problems.clear()
         except urllib.error.HTTPError as error:
-            # Some servers refuse to answer HEAD alone.
+            # Some servers refuse only HEAD requests.
             problems[:] = [str(error)] if error.code in (404, 410) else []
         except OSError as error:
             problems[:] = [str(getattr(error, "reason", error))]
@@ -159,7 +159,7 @@ def by_index(builder):
 
 
 def only_reading():
-    """TensorFlow as a reader of files; where it is not the backend it must not take the memory of the GPUs."""
+    """TensorFlow as a reader of files; if it is not the backend it must not take the memory of the GPUs."""
     import tensorflow
 
     if keras.backend.backend() != "tensorflow":
@@ -188,7 +188,8 @@ def _resized(image, size):
 class Batches(keras.utils.PyDataset):
     """Training data in an order that is new in every epoch and the same for the same seed.
 
-    Every batch is whole, because devices that share one must get equal parts; the examples left over come another time.
+    Every batch is full, because devices that share a batch must get equal parts. Remaining examples are skipped in this
+    epoch.
     """
 
     def __init__(self, inputs, targets, batch_size, seed):
@@ -209,10 +210,10 @@ class Batches(keras.utils.PyDataset):
 
 
 def filled_up(inputs, targets, batch_size):
-    """Test data in whole batches: inputs, targets and weights.
+    """Test data in full batches: inputs, targets and weights.
 
-    What fills the last batch has the weight 0 and the rest one above 1, so that loss and accuracy are exactly those of
-    the test data.
+    Examples that fill up the last batch have the weight 0, all others a weight above 1. So loss and accuracy are those
+    of the test data, exactly.
     """
     count = len(inputs)
     total = -(-count // batch_size) * batch_size

@@ -1,4 +1,4 @@
-"""Fine-tunes a SavedModel, one of TF Hub, a Keras model or a KerasHub preset, with smaller steps for earlier layers.
+"""Fine-tunes a SavedModel, a TF Hub model, a Keras model or a KerasHub preset, with smaller steps for earlier layers.
 
     python examples/finetune_hub.py
     python examples/finetune_hub.py --source FOLDER --dataset cifar10
@@ -6,10 +6,10 @@
     KERAS_BACKEND=jax python examples/finetune_hub.py --layer-decay 0.5
 
 Without a source, a network is first trained on one half of the classes and saved: on TensorFlow as a SavedModel, which
-TensorFlow alone can load, else as a .keras file. Then what was saved gets a new head for the other half of the classes:
-once it is frozen, and once all of it is trained, with learning rates that decay from layer to layer. A head alone needs
-a larger learning rate to converge in as many epochs, so that each of them has its own. With progress bars, then one
-line of results and a picture of both.
+only TensorFlow can load, else as a .keras file. Then the saved network gets a new head for the other half of the
+classes. It is trained twice: once frozen, and once with all layers, with learning rates that decay from layer to layer.
+A head on frozen layers needs a larger learning rate to converge in as many epochs, so each run has a separate one. The
+script shows progress bars, then one line of results and a picture of both runs.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from options import Parser, count, evaluation, find_optimizer, new_optimizer, ra
 
 
 class Backbone(NamedTuple):
-    """A model that makes features of images: the shape and the dtype that it takes, and the value of white."""
+    """A model that computes features of images; the shape and dtype of its input, and the value of white."""
 
     model: Any
     shape: tuple
@@ -37,9 +37,11 @@ def arguments_of_user():
     text = "a folder with a SavedModel, a .keras file or a handle of TF Hub (default: what the script saves first)"
     parser.option("--source", "WHAT", text)
     parser.option("--preset", "NAME", "an image backbone of KerasHub instead, by name or folder")
-    parser.option("--frozen-rate", "RATE", "learning rate of the head on what is frozen", type=rate, default=0.03)
-    parser.option("--layer-decay", "RATE", "the learning rate of a layer, of the next one's", type=rate, default=0.8)
-    parser.option("--image-size", "N", "that the source takes (default: what it says, else the data's)", type=count)
+    parser.option("--frozen-rate", "RATE", "learning rate of the head on frozen layers", type=rate, default=0.03)
+    text = "ratio of a layer's learning rate to that of the next layer"
+    parser.option("--layer-decay", "RATE", text, type=rate, default=0.8)
+    text = "side of the source's input images (default: what the source says, else the data's)"
+    parser.option("--image-size", "N", text, type=count)
     parser.option("--examples-per-class", "N", "to fine-tune on, at most", type=count, default=20)
     parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
     parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -56,7 +58,7 @@ def arguments_of_user():
 
 
 def need(package, how):
-    """Ends the program if the package is not there."""
+    """Ends the program if the package is not installed."""
     if importlib.util.find_spec(package) is None:
         refuse(f"{package} is not installed, which this source needs. Run: pip install {how}")
 
@@ -66,7 +68,7 @@ def is_handle(source):
 
 
 def halves(images, per_class):
-    """The first half of the classes; and the second half, with so many examples of each to train on."""
+    """The first half of the classes; and the second half, with at most `per_class` training examples of each."""
     import data
     import numpy as np
 
@@ -81,7 +83,7 @@ def halves(images, per_class):
 
 
 def save_base(images, batch_size, seed):
-    """Trains a small network on these images, and saves what comes before its last layer; returns where."""
+    """Trains a small network on these images, and saves it without its last layer; returns where."""
     import keras
     from keras import layers
 
@@ -99,7 +101,7 @@ def save_base(images, batch_size, seed):
 
 
 def save(model, name):
-    """As a SavedModel of that name with TensorFlow, else as a .keras file; returns where."""
+    """Saves the model as a SavedModel of that name with TensorFlow, else as a .keras file; returns where."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -111,7 +113,7 @@ def save(model, name):
 
 
 def load(source, shape, image_size=None, preset=False):
-    """The backbone of that name, for images of that shape; the option --source, or --preset."""
+    """The backbone of --source or --preset, for images of that shape."""
     import keras
 
     size = (image_size, image_size)
@@ -159,7 +161,7 @@ def load(source, shape, image_size=None, preset=False):
 
 
 def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
-    """A new head on the backbone, which begins alike for the same seed; the optimizer and the history of training."""
+    """Trains a new head on the backbone, with the same initial weights for the same seed; the optimizer and history."""
     import data
     import keras
     from keras import layers, ops
@@ -199,7 +201,7 @@ def main():
     arguments = arguments_of_user()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
-    # Only now: Keras takes its backend, and the backend its devices, when it is imported.
+    # Only now, because Keras chooses its backend, and the backend its devices, when it is imported.
     import data
     import report
 

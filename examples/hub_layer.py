@@ -1,4 +1,4 @@
-"""A TensorFlow SavedModel, or one of TF Hub, as a model of Keras 3 that trains. Needs the backend tensorflow.
+"""A TensorFlow SavedModel, or a model of TF Hub, as a trainable Keras 3 model. Needs the backend tensorflow.
 
 from hub_layer import SavedModel
 
@@ -16,37 +16,37 @@ from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no publ
 
 @keras.saving.register_keras_serializable(package="hub_layer")
 class SavedModel(keras.Model):
-    """What was saved, with its variables as Keras's own, in one layer for each of the scopes that they were made in.
+    """A saved model whose variables are Keras variables, with one layer for each scope in which they were made.
 
-    So its weights are trained, frozen, saved in .keras files and put into groups (`layerwise_decay`) as those of any
-    model are. `hub.KerasLayer` is refused by Keras 3, and `keras.layers.TFSMLayer` copies the variables, so that
-    training does not reach what it computes with. Under a strategy, make it inside of the scope.
+    So its weights can be trained, frozen, saved in .keras files and put into groups (`layerwise_decay`), as in any
+    model. Keras 3 refuses `hub.KerasLayer`, and `keras.layers.TFSMLayer` copies the variables, so training does not
+    change what it computes with. Under a strategy, make it inside the scope.
 
-    A SavedModel can run any code: write files, for one. So a .keras file or a config with this layer is refused, as one
-    with a `TFSMLayer` is, unless the user says `safe_mode=False` or calls
+    A SavedModel can run any code, for example write files. So a .keras file or a config with this layer is refused, as
+    with a `TFSMLayer`, unless the user passes `safe_mode=False` or calls
     `keras.config.enable_unsafe_deserialization()`.
 
     Args:
         source: a folder, or a handle of TF Hub, which needs tensorflow_hub.
-        endpoint: the function, or the signature, to call. Default: `__call__` if there is one, else "serve", which is
-            Keras's, else "serving_default".
-        output: the name of the output, where there are several.
-        trainable: False freezes it, and calls it for inference in training too. Default True.
+        endpoint: the function or the signature to call. Default: `__call__` if it exists, else "serve" (Keras's name),
+            else "serving_default".
+        output: the name of the output, if there are several.
+        trainable: False freezes it, and calls it in inference mode also during training. Default True.
 
     Raises:
-        ValueError: for something that has no such function or output, or no trainable variables while `trainable`.
-        OSError: for a folder without a SavedModel.
+        ValueError: there is no such function or output, or no trainable variable while `trainable`.
+        OSError: the folder has no SavedModel.
     """
 
     def __init__(self, source, endpoint=None, output=None, trainable=True, name=None):
-        # In float32 whatever the policy, because its functions are traced for the dtype that they were saved with.
+        # In float32 whatever the policy, because its functions are traced for the dtype with which they were saved.
         super().__init__(name=name, dtype="float32")
         self.source, self.endpoint, self.output_name = os.fspath(source), endpoint, output
         self.loaded = _load(self.source)
         self.function = _function(self.loaded, endpoint, self.source)
         traced = _traced(self.function)[0]
         self.expected = _expected(traced, self.source)
-        self._chosen(traced.structured_outputs)  # which raises where there is no such output
+        self._chosen(traced.structured_outputs)  # raises if there is no such output
         self.takes_training = "training" in inspect.signature(self.function).parameters
         variables, trained = _variables(self.loaded, self.function)
         if trainable and not trained:
@@ -63,7 +63,7 @@ class SavedModel(keras.Model):
         if self.takes_training:
             outputs = self.function(inputs, training=training)
         elif hasattr(self.function, "structured_input_signature"):
-            # Signatures take their arguments by name alone.
+            # Signatures take their arguments only by name.
             outputs = self.function(**{self.expected.name: inputs})
         else:
             outputs = self.function(inputs)
@@ -103,7 +103,7 @@ class SavedModel(keras.Model):
 
 
 class _Scope(keras.layers.Layer):
-    """Variables of a SavedModel, as Keras's own that share their memory."""
+    """Variables of a SavedModel as Keras variables that share their memory."""
 
     def __init__(self, scope, variables, trained):
         super().__init__(name=scope.replace("/", ".") or "root", dtype="float32")
@@ -140,7 +140,7 @@ def _function(loaded, endpoint, source):
 
 
 def _traced(function):
-    """The concrete functions of it; a signature is one itself."""
+    """The concrete functions of a function; a signature is itself a concrete function."""
     return getattr(function, "concrete_functions", [function])
 
 
@@ -154,7 +154,7 @@ def _expected(traced, source):
 
 
 def _variables(loaded, function):
-    """All that it was saved with, and references to those that are trained."""
+    """All variables of the saved model, and references to the trained ones."""
     captured = {variable.ref(): variable for one in _traced(function) for variable in one.variables}
     listed = list(getattr(loaded, "variables", ())) or list(captured.values())
     trainable = getattr(loaded, "trainable_variables", None)

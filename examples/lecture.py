@@ -4,8 +4,8 @@
     python examples/lecture.py --claims 1 3 --seeds 3
     KERAS_BACKEND=jax python examples/lecture.py --quick --strategy mirrored --replicas 2
 
-A claim is reproduced if a criterion holds that stands in its class, in lecture_steps.py or lecture_data.py: it is
-computed from the measured numbers. A line of progress for each optimizer; then the table, a picture and one line.
+A claim is reproduced if the criterion in its class (lecture_steps.py, lecture_data.py) holds for the measured numbers.
+The script prints a line of progress for each optimizer, then the table and one line of results; it draws a picture.
 """
 
 import time
@@ -19,7 +19,7 @@ BLOCK = "<!-- lecture -->", "<!-- /lecture -->"
 
 
 class Finding(NamedTuple):
-    """A claim by its number, what was measured, that in a few words, and whether the criterion holds."""
+    """A claim and its number, what was measured, a summary of that, and whether the criterion holds."""
 
     number: int
     claim: Any
@@ -42,7 +42,7 @@ def measure(number, lab):
 
 
 def table(findings, lab):
-    """Markdown: the verdicts, and below them how they came about."""
+    """Markdown: the verdicts, and below them how they were measured."""
     import keras
 
     from keras_adaptive.core import tables
@@ -73,7 +73,7 @@ def draw(findings, quick=False):
 
 
 def replaced(text, block):
-    """The text with that block between its two marks."""
+    """The text with the block between its two marks replaced."""
     before, _, rest = text.partition(BLOCK[0])
     _, _, after = rest.partition(BLOCK[1])
     return f"{before}{BLOCK[0]}\n{block}\n{BLOCK[1]}{after}"
@@ -86,10 +86,10 @@ def check_readme(path):
 
 def main():
     parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole")
-    text = "of the six (default: all)"
+    text = "numbers of claims, 1 to 6 (default: all)"
     parser.option("--claims", "N", text, nargs="+", type=int, choices=range(1, 7))
     parser.option("--seeds", "N", "repetitions, with seeds from --seed on", type=count, default=5)
-    text = "only try whether everything runs, in a few steps that decide nothing"
+    text = "only try whether everything runs, in a few steps without a verdict"
     parser.add_argument("--quick", action="store_true", help=text)
     parser.option("--readme", "FILE.md", f"put the table between its lines {BLOCK[0]} and {BLOCK[1]}", type=Path)
     arguments = parser.parse()

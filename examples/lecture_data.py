@@ -1,4 +1,4 @@
-"""The lecture's claims about data: words rare and frequent, text, reinforcement learning, images in large batches."""
+"""The lecture's claims about data: rare and frequent words, text, reinforcement learning, images in large batches."""
 
 import re
 from pydoc_data.topics import topics
@@ -15,7 +15,7 @@ import keras_adaptive
 
 
 class RareWords(Claim):
-    """The next word's first letter, from an embedding of this word: a row of the table moves when its word comes."""
+    """Predicts the first letter of the next word from an embedding of this word; a row moves when its word occurs."""
 
     says = "Rare features get larger updates and move faster with AdaGrad and RMSprop"
     measured = "the embeddings of words, in a text with its own frequencies: how far the rows of words that occur once "
@@ -24,7 +24,7 @@ class RareWords(Claim):
     criterion = "AdaGrad, RMSprop and Adam: a larger share and a smaller loss after words that occur once than SGD, in "
     criterion += "every seed"
     grids = {"SGD": (0, 1.5), "Adagrad": (-1.5, 0), "RMSprop": (-2.5, -1), "Adam": (-2.5, -1)}
-    edges = (1, 2, 4, 10, 30, 100, 300, 1000)  # a word belongs to the last one that it reaches
+    edges = (1, 2, 4, 10, 30, 100, 300, 1000)  # a word belongs to the last edge that its count reaches
 
     def measure(self, lab):
         words = re.findall("[a-z]+", " ".join(topics[name] for name in sorted(topics)).lower())
@@ -36,7 +36,7 @@ class RareWords(Claim):
         return numbers | {key: np.array([each[key] for each in found]) for key in ("chosen", "distance", "loss")}
 
     def _moved(self, lab, name, ids, letters, groups):
-        """For the rate with the least loss: how far the rows of each group moved, and the losses after it."""
+        """For the learning rate with the smallest loss: how far the rows of each group moved, and the final losses."""
         rates, steps = lab.rates(*self.grids[name]), lab.few(2 * len(ids) // 512, 10)
         count = len(self.edges)
         occurrences = np.bincount(groups[ids], minlength=count)
@@ -84,7 +84,7 @@ class RareWords(Claim):
 
 
 class TextAndControl(Claim):
-    """The transformer of train_text.py, made small, and the policy gradient of train_cartpole.py."""
+    """A small version of train_text.py's transformer, and the policy gradient of train_cartpole.py."""
 
     says = "Adam works well for text and for reinforcement learning"
     measured = "bits per byte of a small transformer's last 30 of 150 batches, and CartPole's mean return over the "
@@ -148,7 +148,7 @@ class TextAndControl(Claim):
             style = {"color": COLOURS[name], "marker": "o", "markersize": 3}
             band(left, numbers[f"{name} text rates"], numbers[f"{name} bits"], name, **style)
             band(right, numbers[f"{name} control rates"], numbers[f"{name} returns"], name, **style)
-        # Eight bits are what a byte takes that nothing is known of; a learning rate that is too large takes any number.
+        # A byte about which nothing is known takes eight bits; with a learning rate that is too large it may take more.
         least = min(np.nanmin(numbers[f"{name} bits"]) for name in self.optimizers)
         left.set(xscale="log", xlabel="learning rate", title="text: bits per byte", ylim=(0.95 * least, 8))
         right.set(xscale="log", xlabel="learning rate", title="CartPole: mean return")
@@ -156,7 +156,7 @@ class TextAndControl(Claim):
 
 
 class LargeBatch(Claim):
-    """All digits in one batch, so that 20 epochs are 20 updates, after a warm-up and down to 0 for every optimizer."""
+    """All digits in one batch: 20 epochs are 20 updates, with a warm-up and a decay to 0 for every optimizer."""
 
     says = "Adam misses the accuracy that images in large batches should reach; Lars and Lamb do not"
     measured = "test accuracy of a small convolutional network on digits after 20 epochs, in batches of 1408, each "

@@ -1,4 +1,4 @@
-"""How the lecture's claims are measured: networks that are trained again and again, over learning rates and seeds."""
+"""How the lecture's claims are measured: networks are trained repeatedly, over learning rates and seeds."""
 
 import time
 
@@ -17,10 +17,10 @@ COLOURS = {
 
 
 class Claim:
-    """A claim of the lecture, and how it is put to the test.
+    """A claim of the lecture, and how it is tested.
 
-    `says` is the claim, `measured` what is measured, and `criterion` when it counts as reproduced. `measure(lab)` gives
-    arrays whose last axis are the seeds; `judge` and `draw` know nothing but these arrays.
+    `says` is the claim, `measured` what is measured, and `criterion` when it counts as reproduced. `measure(lab)`
+    returns arrays whose last axis is the seeds; `judge` and `draw` use only these arrays.
     """
 
     says = measured = criterion = ""
@@ -30,7 +30,7 @@ class Claim:
         raise NotImplementedError
 
     def judge(self, numbers):
-        """What the numbers are in a few words, and whether the criterion holds."""
+        """A summary of the numbers, and whether the criterion holds."""
         raise NotImplementedError
 
     def draw(self, figure, numbers):
@@ -42,16 +42,16 @@ class Lab:
     """Where and how often to train.
 
     Args:
-        devices: what `strategies.start` found.
-        seeds: of the first weights and the order of the data, one number for each repetition.
-        quick: whether it is only tried whether everything runs, in fewer steps and with fewer learning rates.
+        devices: the result of `strategies.start`.
+        seeds: seeds of the initial weights and the order of the data, one for each repetition.
+        quick: only try whether everything runs, with fewer steps and learning rates.
     """
 
     def __init__(self, devices, seeds, quick=False):
         self.devices, self.seeds, self.quick = devices, list(seeds), quick
 
     def few(self, many, few):
-        """The first, or the second if this is only a try."""
+        """`many`, or `few` if this is only a try."""
         return few if self.quick else many
 
     def rates(self, low, high):
@@ -64,7 +64,7 @@ class Lab:
             return loop.Step(make_model(), optimizer_class(**arguments), losses or cross_entropy, self.devices)
 
     def over(self, what, rates, run):
-        """`run(rate, seed)` for all of them: an array with the rates as first axis and the seeds as last."""
+        """`run(rate, seed)` for all rates and seeds: an array with the rates as first axis and the seeds as last."""
         begin = time.perf_counter()
         results = np.array([[run(rate, seed) for seed in self.seeds] for rate in rates])
         if self.devices.is_chief:
@@ -74,19 +74,19 @@ class Lab:
 
 
 def train(step, rate, seed, batches):
-    """Trains from the first weights of that seed; the loss before every step."""
+    """Trains from the initial weights of that seed; returns the loss before every step."""
     step.restart(seed)
     step.optimizer.learning_rate = rate
     return np.array([float(loss) for loss in [step(*batch) for batch in batches]])
 
 
 def accuracy(scores, labels):
-    """The share of examples whose class has the highest score."""
+    """The fraction of examples whose class has the highest score."""
     return np.mean(np.argmax(scores, axis=-1) == labels)
 
 
 def cross_entropy(logits, labels):
-    """Of every example, in nats."""
+    """The cross-entropy of every example, in nats."""
     return keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
@@ -98,14 +98,14 @@ def dense(inputs, *widths, activation="relu"):
 
 
 def dense_scores(weights, inputs):
-    """What that network gives, in NumPy: `predict` takes longer to begin than all of this."""
+    """The output of that network, in NumPy: `predict` takes longer to start than this takes in total."""
     for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         inputs = np.maximum(inputs @ kernel + bias, 0)
     return inputs @ weights[-2] + weights[-1]
 
 
 def batches(size, steps, seed, *arrays):
-    """So many batches, in an order that is new in every pass over the data."""
+    """`steps` batches, in a new order in every pass over the data."""
     random = np.random.default_rng(seed)
     whole = len(arrays[0]) // size
     passes = [random.permutation(len(arrays[0]))[: whole * size] for _ in range(-(-steps // whole))]
@@ -114,14 +114,14 @@ def batches(size, steps, seed, *arrays):
 
 
 def best(values, highest=True):
-    """The index of the learning rate (first axis) whose mean over the seeds is best; one that diverged is not."""
+    """The index of the learning rate (first axis) with the best mean over the seeds; divergence counts as worst."""
     means = np.asarray(values).mean(-1)
     means = np.where(np.isfinite(means), means, -np.inf if highest else np.inf)
     return int(means.argmax() if highest else means.argmin())
 
 
 def rate_of(rates, index):
-    """The one that was chosen, and from where to where the others go."""
+    """The chosen learning rate, and the range of all."""
     chosen, first, last = (f"{float(f'{rate:.2g}'):g}" for rate in (rates[index], rates[0], rates[-1]))
     return f"(η = {chosen}, of {first} to {last})"
 
@@ -132,13 +132,13 @@ def spread(values, digits=2):
 
 
 def band(axis, x, values, label, **style):
-    """The mean over the seeds as a line, and all of them as a band."""
+    """The mean over the seeds as a line, and the range of all seeds as a band."""
     (line,) = axis.plot(x, values.mean(-1), label=label, **style)
     axis.fill_between(x, values.min(-1), values.max(-1), color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def panels(figure, count, **how):
-    """So many axes beside each other."""
+    """`count` axes side by side."""
     axes = figure.subplots(1, count, squeeze=False, **how)[0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

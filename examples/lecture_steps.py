@@ -1,4 +1,4 @@
-"""The lecture's claims about the size of a step: AdaGrad's learning rate, its way to zero, and L-smoothness."""
+"""The lecture's claims about the size of a step: AdaGrad's learning rate, steps that vanish, and L-smoothness."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ def _digits():
 
 
 class LearningRates(Claim):
-    """Three data sets whose features have very different sizes: AdaGrad's good learning rates reach farther."""
+    """Three data sets whose features have very different sizes: more learning rates are good with AdaGrad."""
 
     says = "AdaGrad removes the manual tuning of the learning rate"
     measured = "how many decades of learning rates come within 3 points of the best training accuracy, after 150 steps"
@@ -70,7 +70,7 @@ class LearningRates(Claim):
 
 
 class VanishingSteps(Claim):
-    """The classes of the digits get new numbers every 300 steps, so that there is always something to learn."""
+    """The classes of the digits are renumbered every 300 steps, so that there is always something to learn."""
 
     says = "AdaGrad's sum makes its steps shrink towards zero until nothing more is learnt; RMSprop mends that"
     measured = "digits whose classes are renumbered every 300 steps, at the default learning rates: the power of t "
@@ -78,7 +78,7 @@ class VanishingSteps(Claim):
     criterion = "AdaGrad: a power below -0.25 and a last loss above twice the first; RMSprop: a power above -0.25 "
     criterion += "and a last loss below half of AdaGrad's; in every seed"
     optimizers = (keras_adaptive.Adagrad, keras_adaptive.RMSprop)
-    every = 10  # steps of which one is measured
+    every = 10  # steps between two measurements
 
     def measure(self, lab):
         periods, period = lab.few((6, 300), (3, 20))
@@ -143,7 +143,7 @@ def _size(before, after):
 
 
 class Smoothness(Claim):
-    """Gradient descent on all digits at once, whose L is estimated from the gradients at both ends of every step."""
+    """Gradient descent on all digits in one batch; L is estimated from the gradients at both ends of every step."""
 
     says = "The loss of a network is L-smooth: a step of less than 2 / L descends"
     measured = "L = |change of the gradient| / |change of the weights| for every step of gradient descent on a network "
@@ -154,7 +154,7 @@ class Smoothness(Claim):
     def measure(self, lab):
         rates, steps = lab.rates(-2, 1), lab.few(200, 12)
         inputs, labels = (each[:1792] for each in _digits())
-        # With so small a momentum the velocity, a slot that can be read, is the gradient.
+        # With such a small momentum the velocity is the gradient, and it can be read as a slot.
         step = lab.step(lambda: dense(64, 32, 10, activation="tanh"), keras_adaptive.SGD, momentum=1e-30)
         weights = step.model.trainable_variables
         velocity = [each for each in step.optimizer.variables if each.path.endswith("_b")]
@@ -178,7 +178,7 @@ class Smoothness(Claim):
         return {"rates": rates, "L": found[:, 0], "before": found[:, 1], "after": found[:, 2], "bound": found[:, 3]}
 
     def judge(self, numbers):
-        """Losses are known to 1e-6 of their size."""
+        """Losses are exact to 1e-6 of their size."""
         rates, smoothness, before, after = numbers["rates"][:, None], numbers["L"], numbers["before"], numbers["after"]
         slack = 1e-6 * np.maximum(before, 1)
         holds = (after <= numbers["bound"] + slack).mean(axis=(0, 1))
@@ -204,7 +204,7 @@ class Smoothness(Claim):
 
 
 def _flat(variables):
-    """All of them in one float64 vector."""
+    """All variables in one float64 vector."""
     return np.concatenate([keras.ops.convert_to_numpy(each).astype("float64").ravel() for each in variables])
 
 

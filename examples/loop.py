@@ -1,6 +1,6 @@
-"""The step of a training loop of one's own: the gradients of a loss, and `optimizer.apply`.
+"""The step of a custom training loop: the gradients of a loss, and `optimizer.apply`.
 
-For examples that `fit` does not fit. The same step on TensorFlow, JAX and torch, on one device or many:
+For examples that cannot use `fit`. The step is the same on TensorFlow, JAX and torch, on one device or many:
 
     with devices.scope:
         model, optimizer = ...
@@ -19,15 +19,15 @@ class Step:
     """`step(inputs, *targets)` trains the model on one batch and returns the mean loss, as a tensor.
 
     Make it in the scope of the devices; the calls may be outside.
-    After every step the variables of Keras hold the new state. So whatever is assigned to them is used from the next
-    step on, `optimizer.learning_rate = 0.1` too, and nothing is compiled again.
+    After every step the variables of Keras hold the new state. So an assignment to them takes effect at the next step,
+    also `optimizer.learning_rate = 0.1`, and nothing is compiled again.
 
     Args:
         model: a built model, called with `inputs`: an array, or a structure of arrays.
         optimizer: of Keras or of keras_adaptive.
-        losses: `losses(outputs, *targets)` gives the loss of every example of the batch. What layers add by themselves
-            (regularization) is not in it.
-        devices: what `strategies.start` found. The replicas share a batch in equal parts.
+        losses: `losses(outputs, *targets)` returns the loss of every example of the batch, without the losses that
+            layers add (regularization).
+        devices: the result of `strategies.start`. The replicas share a batch in equal parts.
     """
 
     def __init__(self, model, optimizer, losses, devices):
@@ -41,14 +41,14 @@ class Step:
         return self._step(batch)
 
     def restart(self, seed):
-        """Begins again: with the first weights that this seed makes and the optimizer as it was when it was given."""
+        """Starts again: with new initial weights from this seed, and the optimizer's first state."""
         keras.utils.set_random_seed(seed)
         self.model.set_weights(keras.models.clone_model(self.model).get_weights())
         for variable, value in zip(self.optimizer.variables, self._first_state, strict=True):
             variable.assign(value)
 
     def _on_tensorflow(self):
-        """Each replica takes its part of the batch; `apply` adds up the gradients of all of them."""
+        """Each replica takes its part of the batch; `apply` sums the gradients over the replicas."""
         import tensorflow as tf
 
         variables, replicas = self.model.trainable_variables, self.devices.replicas
@@ -74,7 +74,7 @@ class Step:
         return lambda batch: on_all(keras.tree.map_structure(tf.convert_to_tensor, batch))
 
     def _on_jax(self):
-        """One program for all devices, which takes the state and gives the new one."""
+        """One program for all devices, which takes the state and returns the new state."""
         import jax
 
         distribution = keras.distribution.distribution()

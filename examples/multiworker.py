@@ -2,16 +2,16 @@
 
 import tensorflow as tf
 
-# What the collective adds up; of other types it takes none, not even to find their shapes.
+# The dtypes that the collective can sum; it refuses all others, even if only their shapes are needed.
 ADDED = (tf.bfloat16, tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
 
 
 class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's MultiWorkerMirroredStrategy, with a `reduce` that Keras's `fit` can call.
 
-    Keras 3.15.1 hands it a whole batch, a tuple of values, to find its shapes, and scalars (the metrics) with axis=0
-    (keras#20585). MirroredStrategy takes the first; this strategy takes neither, and no images in uint8 either. Here
-    each value of a structure is reduced by itself, a scalar over the replicas alone, and small integers as int32.
+    Keras 3.15.1 passes it a full batch, a tuple of values, to find the shapes, and scalars (the metrics) with axis=0
+    (keras#20585). MirroredStrategy accepts the former. TensorFlow's strategy accepts neither, and no uint8 images. Here
+    each value of a structure is reduced separately, a scalar only over the replicas, and small integers as int32.
     """
 
     def reduce(self, reduce_op, value, axis):

@@ -1,4 +1,4 @@
-"""What the examples have in common on the command line, and how they say no."""
+"""The command-line options and error messages that the examples share."""
 
 import argparse
 import difflib
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-# What every example needs besides keras_adaptive, and the extra that brings it.
+# The packages that every example needs in addition to keras_adaptive, and the extra that installs each.
 PACKAGES = {"keras": "examples", "sklearn": "examples", "matplotlib": "examples"}
 PRECISIONS = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
 SLOT_DTYPES = ("float32", "bfloat16", "int8")
@@ -17,37 +17,37 @@ STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
 def refuse(message: str) -> NoReturn:
-    """Ends the program with one line that says what was wrong, and exit code 2."""
+    """Ends the program with exit code 2 and one line that says what was wrong."""
     print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with the options that every example takes, and errors of one line.
+    """A parser with the options that every example has, and errors of one line.
 
-    `packages` are those that this example needs besides PACKAGES, each with the extra that brings it.
+    `packages` are those that this example needs in addition to PACKAGES, each with the extra that installs it.
     """
 
     def __init__(self, description, output, **packages):
         super().__init__(description=description, allow_abbrev=False)
         self.packages = PACKAGES | packages
-        text = "of the first weights, the order of the data and the rounding"
+        text = "seed of the initial weights, the order of the data and the rounding"
         self.option("--seed", "N", text, type=_seed, default=1)
-        text = "auto: TPU, GPUs or CPU, whatever is there; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
+        text = "auto: TPU, GPUs or CPU, in this order; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
         text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"
         self.option("--strategy", None, text, choices=STRATEGIES, default="auto")
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
         self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
     def training(self, batch_size, epochs, optimizer="Adam", precision="float32", **rates):
-        """Adds the options of an example that trains one model by `fit`; None where the example finds the default."""
+        """Adds the options of an example that trains one model by `fit`; None if the example chooses the default."""
         what = "examples in a step, on all replicas together"
         self.one_optimizer(batch_size, what, optimizer, **rates)
         self.option("--epochs", "N", "passes over the training data", type=count, default=epochs)
         self.precision(precision)
 
     def precision(self, default="float32"):
-        text = "bfloat16 is for weights too; mixed keeps the weights in float32"
+        text = "dtype of weights and arithmetic; with mixed_... the weights are float32"
         self.option("--precision", None, text, choices=PRECISIONS, default=default)
 
     def one_optimizer(
@@ -59,11 +59,11 @@ class Parser(argparse.ArgumentParser):
         text = "0 or more" + ("" if learning_rate else f" (default: {own_rate})")
         self.option("--learning-rate", "RATE", text, type=rate, default=learning_rate)
         self.option("--batch-size", "N", what_is_a_batch, type=count, default=batch_size)
-        text = "of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
+        text = "dtype of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
 
     def text(self):
-        text = "to learn from (default: the help on Python's language, which Python carries)"
+        text = "text to learn from (default: the help on Python's language, which comes with Python)"
         self.option("--text", "FILE", text, type=Path)
 
     def option(self, flag, metavar, text, default=None, **how):
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         refuse(f"{message} (--help lists all options)")
 
     def parse(self):
-        """The arguments, checked as far as that goes without Keras, which takes seconds to import."""
+        """The arguments, checked as far as possible without Keras, which takes seconds to import."""
         arguments = self.parse_args()
         for package, extra in self.packages.items():
             if importlib.util.find_spec(package) is None:
@@ -97,7 +97,7 @@ def check_batch(batch_size, replicas):
 
 
 def find_optimizer(name):
-    """The class of the package with that name, in any case."""
+    """The class of the package with that name; upper and lower case do not matter."""
     import keras_adaptive
 
     public = [getattr(keras_adaptive, each) for each in keras_adaptive.__all__]
@@ -112,13 +112,13 @@ def find_optimizer(name):
 
 
 def optimizer_arguments(arguments):
-    """What the command line says of the optimizer, besides its class."""
+    """The arguments of the optimizer from the command line."""
     chosen = {"slot_dtype": arguments.slot_dtype, "seed": arguments.seed}
     if arguments.learning_rate is not None:
         chosen["learning_rate"] = arguments.learning_rate
     precision = getattr(arguments, "precision", "float32")
     if precision == "bfloat16":
-        # Rounded to the nearest, most steps are too small to change a bfloat16 weight.
+        # With rounding to nearest, most steps are too small to change a bfloat16 weight.
         chosen["stochastic_rounding"] = True
     if precision == "mixed_float16":
         chosen["loss_scale_factor"] = "dynamic"
@@ -126,7 +126,7 @@ def optimizer_arguments(arguments):
 
 
 def new_optimizer(optimizer_class, arguments, **others):
-    """The optimizer of that class by the command line; what is given besides comes before it."""
+    """The optimizer of that class with the arguments of the command line; `others` override them."""
     try:
         return optimizer_class(**optimizer_arguments(arguments) | others)
     except ValueError as error:
@@ -134,7 +134,7 @@ def new_optimizer(optimizer_class, arguments, **others):
 
 
 def evaluation(optimizer):
-    """The callbacks with which `fit` tests the weights that this optimizer is to be evaluated at."""
+    """The callbacks with which `fit` tests the evaluation weights of this optimizer."""
     from keras_adaptive import EvaluationWeights
 
     return [EvaluationWeights()] if optimizer.has_evaluation_weights else []

@@ -1,4 +1,4 @@
-"""What the examples leave behind: one line in the terminal and a picture of the learning curves."""
+"""The results of the examples: one line in the terminal and a picture of the learning curves."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 
 def print_result(optimizer, devices, seconds, **facts):
-    """One line of name=value: with what, where and how long it was trained, and what came of it."""
+    """One line of name=value: the optimizer, the devices, the time and the results of a training."""
     found = where(devices) | {"steps": int(optimizer.iterations.numpy()), "seconds": f"{seconds:.1f}"}
     print_facts({"optimizer": type(optimizer).__name__} | found | facts)
 
@@ -28,7 +28,7 @@ def print_facts(facts):
 
 @contextlib.contextmanager
 def picture(path, title, panels=1, size=None):
-    """A figure of some panels in a row, to draw in; it is saved at the end."""
+    """A figure with a row of panels to draw in; it is saved at the end."""
     size = size or (5 * panels, 4)
     figure, axes = pyplot.subplots(1, panels, figsize=size, layout="constrained", squeeze=False)
     yield axes[0]
@@ -41,7 +41,7 @@ def picture(path, title, panels=1, size=None):
 
 
 def draw_curves(path, history, title, names=("loss", "accuracy")):
-    """Each by epoch, in training and, where it was measured, in the test, from what `fit` returns."""
+    """Draws each metric of a history of `fit` by epoch, in training and, if it was measured, in the test."""
     lines = {}
     for name in names:
         test = {"test": history[f"val_{name}"]} if f"val_{name}" in history else {}

@@ -4,14 +4,14 @@ from keras import Input, Model, layers
 
 # Blocks in each of the four stages, by the number of layers.
 BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-# Of ImageNet's pixels from 0 to 1.
+# Mean and standard deviation of ImageNet's pixels, from 0 to 1.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def resnet(depth, size, classes):
-    """The network for uint8 images of size x size pixels in colour; without the softmax, which is in the loss.
+    """The network for uint8 colour images of size x size pixels; without the softmax, which is in the loss.
 
-    Normalization is over a replica's share of the batch with tf.distribute, over the whole batch with
+    Batch normalization is over a replica's part of the batch with tf.distribute, over the full batch with
     keras.distribution.
     """
     images = Input((size, size, 3), dtype="uint8")

@@ -1,6 +1,6 @@
 """Where to train: a backend of Keras, and the devices that share the work.
 
-`choose_backend` comes before Keras is imported and `start` after it:
+Call `choose_backend` before Keras is imported and `start` after it:
 
     strategies.choose_backend(arguments.strategy, arguments.replicas)
     import keras
@@ -23,10 +23,10 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Devices(NamedTuple):
-    """What `start` found.
+    """The devices that `start` found.
 
-    The strategy's name, how many replicas of the model there are, where to build it, and whether this process is the
-    one that reports, of those that train together.
+    The strategy's name, the number of replicas, the scope in which to build the model, and whether this is the one
+    process that reports.
     """
 
     strategy: str
@@ -38,8 +38,8 @@ class Devices(NamedTuple):
 def choose_backend(strategy="auto", replicas=None):
     """Sets the environment that Keras and its backend read when they are imported.
 
-    The backend is that of KERAS_BACKEND, else JAX for a TPU, unless TensorFlow is the build that can use it, else the
-    first one of TensorFlow, JAX and torch that is installed.
+    The backend is KERAS_BACKEND, if that is set. On a TPU it is JAX, unless the installed TensorFlow can use the TPU.
+    Otherwise it is the first of TensorFlow, JAX and torch that is installed.
     """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     first = ["jax"] if tpu_is_attached() and not _is_tpu_build() else []
@@ -71,12 +71,12 @@ def choose_backend(strategy="auto", replicas=None):
     if replicas and backend == "jax":
         logical_cpus = f"--xla_force_host_platform_device_count={replicas}"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {logical_cpus}".strip()
-        # The logical CPUs share one pool of threads; when all of them wait for each other in a sum, it hangs.
+        # The logical CPUs share one pool of threads; if all of them wait for each other in a sum, the program hangs.
         os.environ.setdefault("NPROC", str((os.cpu_count() or 1) + 4 * replicas))
 
 
 def _is_worker(config):
-    """Whether this is a TF_CONFIG of workers alone, one of which this process is."""
+    """Whether this is a TF_CONFIG with only workers, and this process is one of them."""
     try:
         config = json.loads(config)
         task, workers = config["task"], config["cluster"]["worker"]
@@ -86,7 +86,7 @@ def _is_worker(config):
 
 
 def start(arguments):
-    """Takes the devices into use and sets the seed and the precision. Call it once, before any tensor is made."""
+    """Sets up the devices, the seed and the precision. Call it once, before any tensor is made."""
     import keras
 
     devices = take(arguments.strategy, arguments.replicas)
@@ -99,7 +99,7 @@ def start(arguments):
 
 
 def take(strategy="auto", replicas=None):
-    """The devices alone, which is all that a notebook needs."""
+    """Sets up only the devices, which is all that a notebook needs."""
     import keras
 
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](strategy, replicas)
@@ -142,7 +142,7 @@ def _replicated(strategy, replicas):
 
 
 class _Scope(contextlib.AbstractContextManager):
-    """The strategy's scope, which can be entered again after it was left; TensorFlow's cannot."""
+    """The strategy's scope, but one that can be entered again after it was left; TensorFlow's cannot."""
 
     def __init__(self, strategy):
         self.strategy, self.entered = strategy, []
@@ -189,5 +189,5 @@ def tpu_is_attached():
 
 
 def _is_tpu_build():
-    """Whether the TensorFlow that is installed can use a TPU."""
+    """Whether the installed TensorFlow can use a TPU."""
     return any(each.metadata["Name"] == "tensorflow-tpu" for each in importlib.metadata.distributions())

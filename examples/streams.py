@@ -1,10 +1,10 @@
-"""Batches for `fit` that every replica and worker reads once, from any step on.
+"""Batches for `fit` from any step on; every replica and worker reads its part once.
 
-A batch is a function of its number: `read(number, part, parts)` gives the part of that batch that belongs to one of
-`parts` replicas. So a training that is resumed continues with the number where it stopped, and needs no saved iterator.
+A batch is a function of its number: `read(number, part, parts)` returns the part of that batch for one of `parts`
+replicas. So a resumed training continues with the number at which it stopped, and needs no saved iterator.
 
-`fit` must not be given a Python generator under tf.distribute: Keras makes its iterator twice there, and the batches
-that the first one read ahead are lost.
+Do not pass a Python generator to `fit` under tf.distribute: Keras makes two iterators there, and the batches that the
+first one has read ahead are lost.
 """
 
 import collections
@@ -35,8 +35,8 @@ def repeated(read, count):
 def by_replica(parts_of, first, last, repeat=False):
     """The same with tf.data: `parts_of(numbers, parts, total)` makes a dataset of those parts of the batches.
 
-    A worker reads only the parts of its own replicas. So TensorFlow has nothing to shard by itself. What is read again
-    in every epoch must `repeat`, because `evaluate` takes a batch before it begins anew.
+    A worker reads only the parts of its own replicas, so TensorFlow need not shard automatically. Data that are read
+    again in every epoch must `repeat`, because `evaluate` takes a batch before it starts again.
     """
     import tensorflow as tf
 
@@ -54,7 +54,7 @@ def by_replica(parts_of, first, last, repeat=False):
 
 
 def _reader(read):
-    """`parts_of` by `read`, in the threads of tf.data."""
+    """A `parts_of` that calls `read` in the threads of tf.data."""
     import tensorflow as tf
 
     def parts_of(numbers, parts, total):
@@ -74,7 +74,7 @@ def _reader(read):
 
 
 def in_order(read, numbers, ahead=16):
-    """The same as a generator, made some time ahead by as many threads as there are cores."""
+    """The same as a generator; batches are made ahead by as many threads as there are cores."""
     numbers = iter(numbers)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         begun = collections.deque(threads.submit(read, number, 0, 1) for number in itertools.islice(numbers, ahead))
@@ -85,7 +85,7 @@ def in_order(read, numbers, ahead=16):
 
 
 class _Batches(keras.utils.PyDataset):
-    """The same for every epoch. Not for training: Keras would give an epoch what it read ahead in the one before."""
+    """The same for every epoch. Not for training: Keras would pass an epoch what it read ahead in the last one."""
 
     def __init__(self, read, count):
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=16)

@@ -1,4 +1,4 @@
-"""Text without a download: the help on Python's language, which the standard library carries, or a file."""
+"""Text without a download: the help on Python's language from the standard library, or a file."""
 
 import re
 from pathlib import Path
@@ -21,19 +21,19 @@ def load_text(path=None):
 
 
 def unigram_bits(train, test):
-    """Bits per byte of the test text where every byte has its frequency in the training text, whatever came before."""
+    """Bits per byte of the test text if each byte has its frequency in the training text, whatever came before."""
     counts = np.bincount(train, minlength=256) + 1.0
     return -np.log2(counts / counts.sum())[test].mean()
 
 
 def bigram_bits(train, test):
-    """The same where it has its frequency after the byte before it; a pair never seen counts as one more."""
+    """The same if each byte has its frequency after the byte before it; every pair is counted once more."""
     counts = np.bincount(256 * train[:-1].astype(int) + train[1:], minlength=256 * 256).reshape(256, 256) + 1.0
     return -np.log2(counts / counts.sum(axis=1, keepdims=True))[test[:-1], test[1:]].mean()
 
 
 def load_words(path=None, most=None):
-    """The text as numbers of words, the most frequent word being 0, and the list of words; only the most frequent."""
+    """The text as ids of words (0 is the most frequent) and the list of words; only the `most` most frequent words."""
     found = re.findall(r"[a-z_]+", load_text(path).tobytes().decode(errors="replace").lower())
     words, numbers, counts = np.unique(found, return_inverse=True, return_counts=True)
     by_frequency = np.argsort(-counts, kind="stable")
@@ -42,9 +42,9 @@ def load_words(path=None, most=None):
 
 
 class Windows(keras.utils.PyDataset):
-    """Batches of windows of the text from random places, each with the bytes that follow its own: one epoch of them.
+    """One epoch of batches of windows from random places of the text; the targets are the next bytes.
 
-    The places are drawn for an epoch at once, because `fit` may read a batch that it does not use.
+    The places are drawn for a full epoch, because `fit` may read a batch that it does not use.
     """
 
     def __init__(self, text, context, batch_size, steps, seed):
@@ -65,7 +65,7 @@ class Windows(keras.utils.PyDataset):
 
 
 def in_windows(text, context):
-    """The text in windows side by side, each with the bytes that follow its own; not what is left at the end."""
+    """The text in windows side by side, without the rest at the end; the targets are the next bytes."""
     count = (len(text) - 1) // context
     inputs, targets = text[: count * context], text[1 : count * context + 1]
     return inputs.reshape(count, context).astype("int32"), targets.reshape(count, context).astype("int32")

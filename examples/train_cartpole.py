@@ -1,12 +1,12 @@
-"""Teaches a small network to balance a pole, by reinforcement learning in a loop of its own.
+"""Teaches a small network to balance a pole, by reinforcement learning in a custom loop.
 
     python examples/train_cartpole.py
     python examples/train_cartpole.py --optimizer RMSprop --learning-rate 0.01 --seed 2
     KERAS_BACKEND=jax python examples/train_cartpole.py --strategy mirrored --replicas 2
 
-The policy gradient (REINFORCE): the network plays some episodes of gymnasium's CartPole, and every action gets the more
-likely the better what came after it was than on average. Its gradient and `optimizer.apply` are in loop.py.
-A line of progress every ten updates, then one line of results and a picture of the return by update.
+It uses the policy gradient (REINFORCE). The network plays episodes of gymnasium's CartPole; the better the return after
+an action, compared with the average, the more likely the action becomes. The gradient and `optimizer.apply` are in
+loop.py. The script prints progress every ten updates, then one line of results, and draws the return by update.
 """
 
 import time
@@ -15,19 +15,19 @@ import numpy as np
 import strategies
 from options import Parser, count, find_optimizer, new_optimizer
 
-LONGEST = 500  # steps; an episode that lasts so long is cut off, and its return is the best there is
+LONGEST = 500  # steps; a longer episode is cut off, and its return is the best possible
 DISCOUNT = 0.99
 
 
 def network():
-    """From the four numbers of the pole and its cart to the logits of a push to the left and to the right."""
+    """The network from the four numbers of pole and cart to the logits of a push to the left and to the right."""
     from keras import Sequential, layers
 
     return Sequential([layers.Input((4,)), layers.Dense(32, activation="tanh"), layers.Dense(2)])
 
 
 def logits(weights, observations):
-    """The same in NumPy: for one step of a few poles, a device would take longer to call than to compute."""
+    """The same in NumPy: for one step of a few poles, the call of a device would take longer than the computation."""
     kernel, bias, output_kernel, output_bias = weights
     return np.tanh(observations @ kernel + bias) @ output_kernel + output_bias
 
@@ -40,7 +40,7 @@ def losses(outputs, actions, advantages):
 
 
 def poles(number):
-    """So many environments that take their steps together."""
+    """`number` environments that take their steps together."""
     import gymnasium
 
     return gymnasium.make_vec("CartPole-v1", number, vectorization_mode="vector_entry_point")
@@ -71,23 +71,23 @@ def play(environments, weights, random=None):
 
 
 def advantages(played, cut):
-    """How much better than the average of all steps the discounted return after each one was, in standard deviations.
+    """The discounted return after each step minus the average over all steps, in standard deviations.
 
-    An episode that was cut off would have gone on: its last step is followed by the return of one without an end. The
-    steps that were not played have the advantage 0, and the others are scaled up, so that their mean is the loss.
+    An episode that was cut off would have gone on: after its last step it gets the return of an endless episode. Steps
+    that were not played have the advantage 0. The others are scaled up, so that the mean over all is the loss.
     """
     to_go, after = np.zeros(played.shape), cut / (1 - DISCOUNT)
     for step in reversed(range(LONGEST)):
         after = np.where(played[step], 1 + DISCOUNT * after, after)
         to_go[step] = after
     of_all = to_go[played]
-    # Returns that are all alike say nothing: not even what is left of their difference after rounding.
+    # Returns that are all equal say nothing; the added number hides differences from rounding.
     scaled = (to_go - of_all.mean()) / (of_all.std() + 1e-3)
     return (np.where(played, scaled, 0.0) * played.size / played.sum()).astype("float32")
 
 
 def train(step, episodes, updates, seed, progress=None):
-    """Trains the model of a loop.Step; the mean return of the episodes of each update. `progress` is called with it."""
+    """Trains the model of a loop.Step; returns the mean return of each update, with which `progress` is called."""
     environments, random = poles(episodes), np.random.default_rng(seed)
     environments.reset(seed=seed)
     returns = []
@@ -102,7 +102,7 @@ def train(step, episodes, updates, seed, progress=None):
 
 
 def mean_return(model, seed, episodes=64):
-    """That of episodes in which the more likely action is taken."""
+    """The mean return of episodes in which the more likely action is taken."""
     environments = poles(episodes)
     environments.reset(seed=seed)
     return play(environments, model.get_weights())[2].sum(axis=0).mean()
@@ -110,7 +110,7 @@ def mean_return(model, seed, episodes=64):
 
 def main():
     parser = Parser(__doc__.split("\n")[0], "train_cartpole.png", gymnasium="cartpole")
-    text = "episodes that an update learns from, on all replicas together"
+    text = "episodes per update, on all replicas together"
     parser.one_optimizer(16, text, own_rate="0.03 for Adam, else that of the class")
     parser.option("--updates", "N", "steps of the optimizer", type=count, default=60)
     arguments = parser.parse()
@@ -136,7 +136,7 @@ def main():
     seconds = time.perf_counter() - begin
     if not devices.is_chief:
         return
-    optimizer.finalize_variable_values(step.model.trainable_variables)  # those to evaluate at, as at the end of `fit`
+    optimizer.finalize_variable_values(step.model.trainable_variables)  # the evaluation weights, as at the end of `fit`
     mean = mean_return(step.model, arguments.seed)
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     title = f"{name}, learning rate {eta:.3g}, on CartPole: mean return {mean:.0f} of {LONGEST}"

@@ -1,14 +1,14 @@
-"""Trains word embeddings with Keras's Adam and with keras_adaptive's, exact and lazy: their time, and their errors.
+"""Trains word embeddings with Keras's Adam and keras_adaptive's Adam, exact and lazy; compares times and errors.
 
     python examples/train_embeddings.py
     python examples/train_embeddings.py --rows 300000 --steps 100
     KERAS_BACKEND=jax python examples/train_embeddings.py --strategy mirrored --replicas 2
 
-Skip-gram with negative samples on real text, whose frequent words are many times in every batch. The tables have more
-rows than the text has words, as tables of hashed ids do. On TensorFlow the gradient of an embedding holds the rows of a
-batch alone: lazy updates leave all others as they are, and Keras's Adam adds up the squares of what repeated rows have
-each instead of squaring their sum. JAX and torch make dense gradients, where neither happens.
-Two lines for each optimizer, then one line of results and a picture.
+The task is skip-gram with negative samples on real text, whose frequent words are many times in every batch. The tables
+have more rows than the text has words, like tables of hashed ids. On TensorFlow the gradient of an embedding holds only
+the rows of a batch. Lazy updates do not change the other rows. For repeated rows, Keras's Adam sums the squares of the
+gradients instead of squaring their sum. JAX and torch make dense gradients, so neither happens there. The script prints
+two lines for each optimizer, then one line of results, and draws a picture.
 """
 
 import time
@@ -20,15 +20,15 @@ from options import Parser, count, rate, refuse
 OPTIMIZERS = {"keras": "Keras's Adam", "exact": "Adam", "lazy": "Adam, lazy"}
 BETA_1, BETA_2 = 0.9, 0.999
 CHECKED = 5  # steps that are compared with float64
-NEGATIVES, WINDOW = 5, 4  # candidates besides the neighbour, and how far away that is at most
+NEGATIVES, WINDOW = 5, 4  # candidates other than the neighbour, and the largest distance of the neighbour
 
 
 def network(rows, size):
-    """The logits of (word, candidates): which candidates are near the word. The words have a table, candidates too."""
+    """The logits of (word, candidates): which candidates are near the word. Words and candidates have a table each."""
     from keras import Model, backend, initializers, layers, ops
 
     class Table(layers.Embedding):
-        """Keras's layer copies the whole table on TensorFlow once rows of it have been updated; this reads rows."""
+        """On TensorFlow Keras's layer copies the full table after rows of it were updated; this one reads rows."""
 
         def call(self, ids):
             if backend.backend() != "tensorflow":
@@ -43,14 +43,14 @@ def network(rows, size):
 
 
 def losses(logits):
-    """The first candidate was near the word, the others are negative samples."""
+    """The loss if the first candidate was near the word and the others are negative samples."""
     from keras import ops
 
     return ops.softplus(-logits[:, 0]) + ops.sum(ops.softplus(logits[:, 1:]), axis=1)
 
 
 def batches(words, steps, batch_size, negatives, window, seed):
-    """Words of the text, each with one of its neighbours, and with words drawn by their frequency to the power 0.75."""
+    """Words of the text, each with a neighbour and with words drawn by their frequency to the power 0.75."""
     random = np.random.default_rng(seed)
     often = np.bincount(words) ** 0.75
     drawn = random.choice(len(often), p=often / often.sum(), size=(steps, batch_size, negatives))
@@ -61,7 +61,7 @@ def batches(words, steps, batch_size, negatives, window, seed):
 
 
 def optimizer_of(kind, eta):
-    """With an epsilon so small that all have the same equation."""
+    """The optimizer, with such a small epsilon that all have the same equation."""
     import keras
 
     import keras_adaptive
@@ -93,7 +93,7 @@ def in_float64(tables, data, eta, lazy):
 
 
 def errors_by_count(model, start, data, eta, lazy):
-    """For every row that the batches hold: how often, and its mean difference from float64, in learning rates."""
+    """For every row in the batches: how often it occurs, and its mean difference from float64, in learning rates."""
     vocabulary = len(start[0])
     ends = [table[:vocabulary] for table in model.get_weights()]
     off = [np.abs(a - b).mean(axis=1) / eta for a, b in zip(ends, in_float64(start, data, eta, lazy), strict=True)]
@@ -103,7 +103,7 @@ def errors_by_count(model, start, data, eta, lazy):
 
 
 def of_repeated(counts, off):
-    """The mean error of the rows that some batch must have held more than once."""
+    """The mean error of the rows that must have been in some batch more than once."""
     return off[counts > CHECKED].mean()
 
 
@@ -156,11 +156,11 @@ def draw(path, times, errors, title):
 def main():
     parser = Parser(__doc__.split("\n")[0], "train_embeddings.png")
     parser.text()
-    parser.option("--rows", "N", "of each of the two tables", type=count, default=100_000)
-    parser.option("--size", "N", "of an embedding", type=count, default=64)
+    parser.option("--rows", "N", "rows of each of the two tables", type=count, default=100_000)
+    parser.option("--size", "N", "size of an embedding", type=count, default=64)
     parser.option("--batch-size", "N", "words in a step, on all replicas together", type=count, default=1024)
     parser.option("--steps", "N", "updates by each optimizer", type=count, default=200)
-    parser.option("--learning-rate", "RATE", "of all of them", type=rate, default=0.01)
+    parser.option("--learning-rate", "RATE", "learning rate of all optimizers", type=rate, default=0.01)
     arguments = parser.parse()
     if arguments.steps <= CHECKED:
         refuse(f"--steps must be more than {CHECKED}. Received: {arguments.steps}")

@@ -4,7 +4,7 @@
     python examples/train_image.py --optimizer RMSprop --strategy mirrored --replicas 2
     KERAS_BACKEND=jax python examples/train_image.py --precision mixed_bfloat16
 
-With Keras's progress bar, then one line of results and a picture of the learning curves.
+It shows Keras's progress bar, then one line of results, and draws the learning curves.
 """
 
 import time
@@ -15,7 +15,7 @@ from options import Parser, evaluation, find_optimizer, new_optimizer, refuse
 
 
 def network(shape, classes):
-    """Two normalized convolutions and a classifier, without the softmax, which is in the loss."""
+    """Two normalized convolutions and a classifier; without the softmax, which is in the loss."""
     from keras import Sequential, layers
 
     def convolution(filters):
@@ -42,7 +42,7 @@ def main():
     arguments = parser.parse()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
-    # Only now: Keras takes its backend, and the backend its devices, when it is imported.
+    # Only now, because Keras chooses its backend, and the backend its devices, when it is imported.
     import data
     import keras
     import report
@@ -65,7 +65,7 @@ def main():
     begin = time.perf_counter()
     history = model.fit(
         data.Batches(*images.train, arguments.batch_size, arguments.seed),
-        shuffle=False,  # it has an order of its own, the same for any number of replicas
+        shuffle=False,  # `Batches` shuffles, in the same order for any number of replicas
         epochs=arguments.epochs,
         validation_data=data.filled_up(*images.test, arguments.batch_size),
         validation_batch_size=arguments.batch_size,

@@ -5,9 +5,9 @@
     python examples/train_imagenet.py --dataset imagenette --image-size 128 --epochs 40
     KERAS_BACKEND=jax python examples/train_imagenet.py --fake-data --image-size 64 --batch-size 8 --epochs 1
 
-The first one needs no download: it trains a network of 14 layers on scikit-learn's digits, enlarged. The other data
-sets are those of tensorflow-datasets; imagenet2012 has to be downloaded by hand. With --checkpoint, the same command
-goes on after the last epoch that was finished. Then one line of results and a picture of the learning curves.
+The first command needs no download: it trains a network of 14 layers on scikit-learn's digits, enlarged. The other data
+sets come from tensorflow-datasets; imagenet2012 has to be downloaded by hand. With --checkpoint, the same command
+resumes after the last finished epoch. At the end it prints one line of results and draws the learning curves.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from options import Parser, count, evaluation, find_optimizer, new_optimizer, ra
 
 
 class Recipe(NamedTuple):
-    """An optimizer, and what is published for it by batch size; `recalled` is what was not read in the source again."""
+    """An optimizer and its published values by batch size; `recalled`: the source, if it was not read again."""
 
     optimizer: str
     values: object
@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
 
 
 def scaled(learning_rate, warmup_epochs):
-    """From what is published for 32768 examples: the rate by the square root, the epochs of warm-up in proportion."""
+    """Scales published values for batches of 32768: the rate by the square root, the warm-up epochs in proportion."""
 
     def values(batch):
         from keras_adaptive import scale_learning_rate
@@ -59,11 +59,11 @@ RECIPES = {
     "lars-legw": Recipe("Lars", scaled(2.0**5, 10), 2.0, "You et al., 2019, batches of 1024 to 32768"),
     "lamb": Recipe("Lamb", scaled(4e-2, 20), 1.0, "You et al., ICLR 2020, batches of 512 to 32768"),
 }
-# What is not given: for the digits, enlarged, in minutes on two cores; and for everything else.
+# Defaults for the digits (minutes on two cores), and for everything else.
 SMALL = {"batch_size": 32, "epochs": 5, "image_size": 32, "depth": 14, "augmentation": "gentle"}
 LARGE = {"batch_size": 256, "epochs": 90, "image_size": 224, "depth": 50, "augmentation": "imagenet"}
 
-# What a training that goes on must have in common with how it began.
+# The arguments that must not change when a training is resumed.
 DECIDE = (
     *("dataset", "fake_data", "depth", "image_size", "augmentation", "batch_size", "epochs", "steps_per_epoch", "seed"),
     *("recipe", "optimizer", "learning_rate", "warmup_epochs", "weight_decay", "label_smoothing"),
@@ -81,9 +81,9 @@ def arguments_of_user():
     text = f"{', '.join(RECIPES)}: what is published for a batch of this size (default: lars-legw, unless --optimizer "
     text += "is given, which then has no recipe); lars-legw and lamb are as recalled, and extended to every size"
     parser.option("--recipe", "NAME", text, choices=list(RECIPES))
-    parser.option("--warmup-epochs", "N", "of a linear warm-up (default: that of the recipe, or none)", type=rate)
+    parser.option("--warmup-epochs", "N", "of linear warm-up (default: that of the recipe, or none)", type=rate)
     parser.option("--weight-decay", "RATE", "0 or more (default: that of the recipe, or of the class)", type=rate)
-    parser.option("--label-smoothing", "PART", "of each label, that all classes share", type=rate, default=0.1)
+    parser.option("--label-smoothing", "PART", "part of each label that all classes share", type=rate, default=0.1)
     text = "of tensorflow-datasets: digits, imagenette, imagenet2012, ..."
     parser.option("--dataset", "NAME", f"{text} (default: digits)")
     parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -96,7 +96,7 @@ def arguments_of_user():
     parser.option("--depth", "N", "layers: 14, 26, 50 or 101 (default: 50, for digits 14)", type=count)
     text = "end an epoch after so many steps (default: after all data; of fake data 100)"
     parser.option("--steps-per-epoch", "N", text, type=count)
-    parser.option("--checkpoint", "FOLDER", "keep the training there after every epoch, and go on from it", type=Path)
+    parser.option("--checkpoint", "FOLDER", "save the training there after every epoch, and resume from it", type=Path)
     arguments = parser.parse()
     if arguments.recipe and arguments.optimizer:
         refuse(f"--recipe has an optimizer of its own. Received: --recipe and --optimizer {arguments.optimizer}")
@@ -121,7 +121,7 @@ def arguments_of_user():
 
 
 def make_optimizer(arguments, steps):
-    """By the recipe and what is given besides: a linear warm-up, then a polynomial decay to 0."""
+    """The optimizer by the recipe and the arguments, with a linear warm-up, then a polynomial decay to 0."""
     from keras_adaptive import PolynomialDecay, WarmupSchedule, no_decay_on_vectors
 
     recipe = RECIPES.get(arguments.recipe)
@@ -154,7 +154,7 @@ def main():
     arguments = arguments_of_user()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
-    # Only now: Keras takes its backend, and the backend its devices, when it is imported.
+    # Only now, because Keras chooses its backend, and the backend its devices, when it is imported.
     import crops
     import data
     import keras
@@ -201,13 +201,13 @@ def main():
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
-        shuffle=False,  # the stream has an order of its own
+        shuffle=False,  # the stream is already shuffled
         callbacks=[
             SameOnReplicas(),
             Speed(batch_size, steps),
             kept,
             *evaluation(optimizer),
-        ],  # kept: the trained weights
+        ],  # `kept` saves the training weights
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

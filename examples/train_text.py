@@ -4,9 +4,9 @@
     python examples/train_text.py --preset muon --strategy mirrored --replicas 2
     KERAS_BACKEND=jax python examples/train_text.py --optimizer Lion --learning-rate 0.0005 --steps 200
 
-The text is Python's own help, or a file of yours (--text). A preset is an optimizer with settings that suit such a
-model; schedule-free has no schedule, and is evaluated at its averaged weights.
-With Keras's progress bar, then one line of results and a picture of the bits per byte of text that was held out.
+The text is Python's own help, or your file (--text). A preset is an optimizer with settings that suit such a model;
+schedule-free has no schedule, and is evaluated at its averaged weights. The script shows Keras's progress bar, then one
+line of results, and draws the bits per byte of held-out text.
 """
 
 import math
@@ -20,7 +20,7 @@ PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "S
 
 
 def network(context, width=96, blocks=2, heads=4):
-    """A decoder with learned positions and the normalization before each part: from bytes to the logits of the next."""
+    """A pre-norm decoder with learned positions: from bytes to the logits of the next byte."""
     from keras import Model, layers, ops
 
     tokens = layers.Input((context,), dtype="int32")
@@ -41,9 +41,9 @@ def bits_per_byte(targets, logits):
 
 
 def preset(name, model, steps, **given):
-    """The optimizer of that preset, for a model that is built and so many steps; what is `given` comes before it.
+    """The optimizer of that preset, for a built model and `steps` steps; the arguments in `given` are added.
 
-    All but Schedule-Free warm up over a tenth of the steps and go down to 0 in a straight line.
+    All presets but Schedule-Free warm up over a tenth of the steps, then decay linearly to 0.
     """
     import keras_adaptive
     from keras_adaptive import PolynomialDecay, WarmupSchedule, companion_groups, no_decay_on_vectors
@@ -67,12 +67,12 @@ def main():
     what = "windows of text in a step, on all replicas together"
     parser.one_optimizer(32, what, optimizer=None, own_rate="that of the preset, or of the class")
     parser.precision()
-    text = "an optimizer with its settings, when no --optimizer is named: adamw unless this says another"
+    text = "an optimizer with its settings, instead of --optimizer (default: adamw)"
     parser.option("--preset", None, text, choices=list(PRESETS))
     parser.text()
     parser.option("--context", "N", "bytes in a window", type=count, default=64)
     parser.option("--steps", "N", "updates", type=count, default=600)
-    parser.option("--evaluations", "N", "how often the text held out is looked at", type=count, default=10)
+    parser.option("--evaluations", "N", "number of evaluations on the held-out text", type=count, default=10)
     arguments = parser.parse()
     if arguments.preset and arguments.optimizer:
         refuse(f"--preset is an optimizer already. Received: --preset {arguments.preset} and --optimizer besides")
