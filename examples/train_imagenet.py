@@ -94,7 +94,7 @@ def arguments_of_user():
     text += "60%%, not mirrored; none (default: imagenet, of digits gentle)"
     parser.option("--augmentation", None, text, choices=["imagenet", "gentle", "none"])
     parser.option("--depth", "N", "layers: 14, 26, 50 or 101 (default: 50, for digits 14)", type=count)
-    text = "end an epoch after so many steps (default: after all data; of fake data 100)"
+    text = "end an epoch after this number of steps (default: after all data; 100 for fake data)"
     parser.option("--steps-per-epoch", "N", text, type=count)
     parser.option("--checkpoint", "FOLDER", "save the training there after every epoch, and resume from it", type=Path)
     arguments = parser.parse()

@@ -75,7 +75,7 @@ def main():
     parser.option("--evaluations", "N", "number of evaluations on the held-out text", type=count, default=10)
     arguments = parser.parse()
     if arguments.preset and arguments.optimizer:
-        refuse(f"--preset is an optimizer already. Received: --preset {arguments.preset} and --optimizer besides")
+        refuse(f"--preset is an optimizer already. Received: --preset {arguments.preset} and --optimizer")
     if arguments.steps % arguments.evaluations:
         refuse(f"--steps must be a multiple of --evaluations. Received: {arguments.steps} for {arguments.evaluations}")
     strategies.choose_backend(arguments.strategy, arguments.replicas)

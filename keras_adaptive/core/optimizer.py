@@ -259,11 +259,12 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 strategy each replica passes its own counts.
 
         Raises:
-            TypeError: a variable that is not a Keras variable, a gradient that is not a tensor, or one of either that
-                is not of real numbers.
-            ValueError: no gradients, a variable that is unknown or given twice, a gradient of another shape than its
-                variable, counts that are missing or do not fit, `iterations` beyond its limit, a call from outside
-                the strategy, or a dynamic loss scale by which no loss was multiplied. Nothing has changed then.
+            TypeError: a variable is not a Keras variable, a gradient is not a tensor, or one of them is not of real
+                numbers.
+            ValueError: there are no gradients; a variable is unknown or given twice; a gradient has another shape than
+                its variable; counts are missing or do not fit; `iterations` is at its limit. Also for a call from
+                outside the strategy, and for a dynamic loss scale by which no loss was multiplied. Nothing has changed
+                then.
         """
         self._apply(gradients.listed(grads), trainable_variables, counts)
 

@@ -43,7 +43,7 @@ OF_KERAS: dict[str, Field] = {
     ),
     "loss_scale_factor": kind(checks.loss_scale)(
         None,
-        'factor of the loss before it is differentiated; "dynamic": as large as the gradients allow',
+        'factor of the loss that is differentiated; "dynamic": as large as the gradients allow',
         "The dynamic scale is the variable `dynamic_scale`. It begins at 2**15. A call whose gradients hold an "
         "infinity or a NaN anywhere, on any replica, halves it (to no less than 1) and is skipped, as with "
         "skip_nonfinite. 2000 finite calls in a row double it. Under the policy mixed_float16 compile the model with "
@@ -64,9 +64,9 @@ OWN: dict[str, Field] = {
         "decoupled",
         'form of the weight decay: "decoupled" from the gradient and times eta, "independent" of eta too, "coupled" '
         'as an L2 penalty, or "cautious": decoupled, and only where the step goes towards 0',
-        more='"decoupled" is theta <- theta - eta lambda theta, with the eta of the update and the theta before it; '
-        '"independent" theta <- theta - lambda theta, whatever eta is; "coupled" g <- g + lambda theta after '
-        'clipping; "cautious" decays only the weights that the step moves towards 0 anyway (Chen et al., 2025)',
+        more='"decoupled" is theta <- theta - eta lambda theta, with the eta of the update and the theta before it. '
+        '"independent" is theta <- theta - lambda theta, whatever eta is. "coupled" is g <- g + lambda theta after '
+        'clipping. "cautious" decays only the weights that the step moves towards 0 anyway (Chen et al., 2025)',
         stages=(Decoupled, Coupled, Independent, CautiousDecay),
     ),
     "agc": positive(
@@ -122,12 +122,12 @@ OWN: dict[str, Field] = {
         '"lazy": only the rows that the gradient holds are read and written, weights and slots. While a row has '
         "no gradient, it is not decayed, momentum does not move it, and its averages do not change; t and eta "
         "count all updates. It is refused with `use_ema`, accumulation, `monitor` and `cautious`. `apply` "
-        "refuses it where all rows are concerned: by the algorithm, a constraint, `cowclip` or slots in eight bits "
-        "with their scales",
+        "refuses it if all rows are concerned: by the algorithm, a constraint, `cowclip`, or the scales of slots in "
+        "eight bits",
     ),
     "jit_update": kind(checks.auto_or(checks.flag))(
         "auto",
-        "compile the update, where the step is not compiled anyway",
+        "compile the update if the step is not compiled anyway",
         "It has no effect if the entire step is compiled, as always under JAX. On TensorFlow XLA compiles the update, "
         'inside whatever graph calls it. With "auto" it does so unless a variable has a constraint that is not '
         "Keras's own, which may hold what XLA refuses; with True always; with False never. "
@@ -180,7 +180,7 @@ OWN: dict[str, Field] = {
         False,
         "shard slots, accumulators and averages over the data-parallel devices; JAX only, with a `keras.distribution`",
         "Each is sharded along its first free dimension that the number of devices divides; the weights stay where "
-        "they are. State per device falls to its share, and what cannot be divided",
+        "they are. A device then stores its share, and what cannot be divided",
     ),
 }
 OPTIONS = OF_KERAS | OWN

@@ -21,7 +21,7 @@ def largest(x, axis=None):
 
 
 def trusted(u, size, length, phi=lambda size: size):
-    """u phi(size) / length; u itself where size or length is 0. The ratio by itself could overflow float32."""
+    """u phi(size) / length; u itself where size or length is 0. The ratio alone could overflow float32."""
     none = ops.logical_or(ops.equal(size, 0), ops.equal(length, 0))
     return ops.where(none, u, phi(size) * (u / ops.where(none, ops.ones_like(length), length)))
 

@@ -199,8 +199,8 @@ def _without_manifest(keys):
         )
     return (
         "The state was not saved by an optimizer of keras_adaptive: it has no manifest. If the model was saved under "
-        "the policy mixed_float16, set that policy before loading it: the state is that of Keras's LossScaleOptimizer "
-        "then. To go on with a training that Keras's own optimizer began, load it into Keras's class, and then call "
+        "the policy mixed_float16, set that policy before loading it: the state then belongs to Keras's "
+        "LossScaleOptimizer. To continue a training of Keras's own optimizer, load it into Keras's class, then call "
         f"`optimizer.continue_from(keras_optimizer)`. Received: keys {sorted(keys)[:6]}"
     )
 
