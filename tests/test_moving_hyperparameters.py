@@ -256,7 +256,7 @@ def test_the_config_holds_schedules():
 def test_what_is_read_when_the_optimizer_is_built_stays_a_number(case):
     for name in case.optimizer.hyperparameters:
         if name not in names_of(case.optimizer):
-            with pytest.raises(TypeError, match=f"`{name}` must be .* Received: {name}=<"):
+            with pytest.raises(TypeError, match=f"`{name}` must be .* Received: {name}=Line"):
                 case.make(**{name: Line(0.1, 0.2)})
 
 

@@ -151,15 +151,15 @@ def test_only_slots_have_the_slot_dtype(case):
         optimizer.build([a_weight(np.ones(3), dtype=dtype)])
         (of_one,) = optimizer.plan.states
         exact = "float64" if dtype == "float64" else "float32"
-        slots = [slot for slot in optimizer.slots if slot.name in of_one.kept]
-        rounded = [s.name for s in slots if of_one.kept[s.name].shape == of_one.shape and not s.exact]
-        assert {of_one.kept[name].dtype for name in rounded} <= {stored}
-        assert {of_one.kept[s.name].dtype for s in slots if s.name not in rounded} <= {exact}
+        slots = [slot for slot in optimizer.slots if slot.name in of_one.stored]
+        rounded = [s.name for s in slots if of_one.stored[s.name].shape == of_one.shape and not s.exact]
+        assert {of_one.stored[name].dtype for name in rounded} <= {stored}
+        assert {of_one.stored[s.name].dtype for s in slots if s.name not in rounded} <= {exact}
         assert of_one.window["accumulator"].dtype == exact
         if not optimizer.use_ema:
             continue
-        assert of_one.kept["average"].dtype == dtype
-        assert of_one.kept.get("exact_average", of_one.kept["average"]).dtype == exact
+        assert of_one.stored["average"].dtype == dtype
+        assert of_one.stored.get("exact_average", of_one.stored["average"]).dtype == exact
 
 
 # Which bits
