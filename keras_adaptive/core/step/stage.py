@@ -10,6 +10,9 @@ The order of the places (the rule comes between COWCLIP and DELTA), and their ho
     DELTA, DECAY                 on_delta: what is subtracted from the weights
     GUARD                        on_new: the new weights and slots, before they are rounded and assigned
     AVERAGE, MONITOR             after: what else is stored, from the old and the new values
+
+Stages of the same place run in the order of the options. COWCLIP is the last place of the gradient: a stage there, behind
+the option `cowclip`, sees it after all clipping.
 """
 
 from collections.abc import Collection, Mapping
@@ -55,8 +58,9 @@ class Stored:
 class Stage:
     """Base of all stages.
 
-    The hooks get `step`, the update of one variable (core/step/update.py): `step.h` (the same as for the rule),
-    `step.state`, `step.values` (before the update, by role), `step.shared`, `step.gradient` and `step.clipped`.
+    The hooks get `step`, the update of one variable (core/step/update.py): `step.h` (the same as for the rule; `step.h.t`
+    counts the variable's own updates, `step.t` those of the optimizer), `step.state`, `step.values` (before the update,
+    by role), `step.shared`, `step.gradient`, `step.clipped`, and `step.noise(role, shape)`, the random bits of `seed`.
 
     Attributes:
         place: its place in the order.
@@ -64,7 +68,8 @@ class Stage:
         couples_elements: a row of a table cannot be updated alone, because its step depends on other rows.
         needs_all_rows: it changes all rows, so some rows cannot be updated alone.
         passes_again: it passes over the full variable before its result can be used.
-        needs_full_gradient: its on_gradient cannot be called with some rows of a dense gradient.
+        needs_full_gradient: its on_gradient needs the gradient of the full variable, which then is not updated in parts
+            or joined with others.
         takes_noise: it takes random bits, by `step.noise(role, shape)`.
         clips: its changes of the gradient count as clipping in the metrics.
         roles: the names of everything that it may store for a variable; no slot may have them.
