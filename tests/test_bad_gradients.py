@@ -229,6 +229,7 @@ def test_a_step_with_huge_gradients_runs(case):
     assert int(value(optimizer.iterations)) == 1 + len(HUGE)
 
 
+@pytest.mark.full_on("tensorflow")
 @each(torch="classes")
 def test_huge_gradients_leave_everything_finite(case):
     """Clipped, none is too large; without, an element whose new value is not finite stays as it was."""

@@ -233,6 +233,7 @@ def test_figures_agree_to_the_digits_that_are_written():
     assert not agree("accepted", "ValueError")
 
 
+@pytest.mark.full_on("tensorflow", "jax")
 def test_whoever_reads_the_list_may_stop():
     command = [sys.executable, "-m", "keras_adaptive", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:

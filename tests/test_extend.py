@@ -58,7 +58,12 @@ def put_together(model, optimizer):
 
 
 @pytest.mark.parametrize(
-    "options", [EVERYTHING, pytest.param(EIGHT_BITS, marks=pytest.mark.full)], ids=["everything", "int8"]
+    "options",
+    [
+        pytest.param(EVERYTHING, marks=pytest.mark.full_on("tensorflow")),
+        pytest.param(EIGHT_BITS, marks=pytest.mark.full),
+    ],
+    ids=["everything", "int8"],
 )
 @each(keras="Keras's optimizers know no other variables than the first", raises=(KeyError, ValueError))
 def test_fit_frozen_extend_and_fit(case, options):

@@ -194,6 +194,7 @@ def test_the_seed_decides(case, given):
     assert same(ends[0][0], ends[0][1]) < 0.9, "another variable has other bits"
 
 
+@pytest.mark.full_on("tensorflow")
 @each()
 @rounded
 def test_every_mode_has_the_same_bits(case, given):

@@ -24,7 +24,11 @@ OPTIONS = {
         "seed": 3,
     },
 }
-options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+options = pytest.mark.parametrize(
+    "options",
+    [OPTIONS["plain"], pytest.param(OPTIONS["everything"], marks=pytest.mark.full_on("tensorflow"))],
+    ids=["plain", "everything"],
+)
 RNG = np.random.default_rng(61)
 X, Y = RNG.normal(size=(40, 3)).astype("float32"), RNG.normal(size=(40, 1)).astype("float32")
 

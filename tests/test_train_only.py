@@ -141,7 +141,11 @@ def test_values_that_are_not_those_of_the_variables_are_refused():
 # Freezing and unfreezing
 
 
-@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param(EVERYTHING, marks=pytest.mark.full_on("tensorflow"))],
+    ids=["plain", "everything"],
+)
 @each()
 def test_frozen_and_unfrozen_variables_go_on_as_if_time_had_stood_still(case, options):
     """As two optimizers, one for each variable, each of which makes the steps that the variable takes part in."""

@@ -11,8 +11,8 @@ The order of the places (the rule comes between COWCLIP and DELTA), and their ho
     GUARD                        on_new: the new weights and slots, before they are rounded and assigned
     AVERAGE, MONITOR             after: what else is stored, from the old and the new values
 
-Stages of the same place run in the order of the options. COWCLIP is the last place of the gradient: a stage there, behind
-the option `cowclip`, sees it after all clipping.
+Stages of the same place run in the order of the options. COWCLIP is the last place of the gradient: a stage there,
+behind the option `cowclip`, sees it after all clipping.
 """
 
 from collections.abc import Collection, Mapping
@@ -58,9 +58,10 @@ class Stored:
 class Stage:
     """Base of all stages.
 
-    The hooks get `step`, the update of one variable (core/step/update.py): `step.h` (the same as for the rule; `step.h.t`
-    counts the variable's own updates, `step.t` those of the optimizer), `step.state`, `step.values` (before the update,
-    by role), `step.shared`, `step.gradient`, `step.clipped`, and `step.noise(role, shape)`, the random bits of `seed`.
+    The hooks get `step`, the update of one variable (core/step/update.py): `step.h` (the same as for the rule),
+    `step.state`, `step.values` (before the update, by role), `step.shared`, `step.gradient`, `step.clipped`, and
+    `step.noise(role, shape)`, the random bits of `seed`. `step.h.t` counts the variable's own updates, `step.t` those
+    of the optimizer.
 
     Attributes:
         place: its place in the order.
