@@ -47,7 +47,7 @@ def run(case, options, steps, updates=7, problem_seed=41):
 @column("accumulation")
 @each(keras="Keras's schedule counts micro-batches", torch="classes")
 @pytest.mark.parametrize("options", TRIED.values(), ids=TRIED)
-def test_micro_batches_are_one_batch(case, options):
+def test_micro_batches_match_one_batch(case, options):
     if "skip_nonfinite" in options and case.twin is None:
         options = {name: value for name, value in options.items() if name != "skip_nonfinite"}
     whole, updates = run(case, options, steps=1)
@@ -58,12 +58,12 @@ def test_micro_batches_are_one_batch(case, options):
 
 
 @each()
-def test_one_step_of_accumulation_is_none(case):
+def test_one_step_of_accumulation_changes_nothing(case):
     assert difference(run(case, {"gradient_accumulation_steps": 1}, steps=1)[0], run(case, {}, steps=1)[0]) == 0.0
 
 
 @each()
-def test_a_bad_micro_batch_discards_its_window_alone(case):
+def test_a_bad_micro_batch_discards_only_its_window(case):
     """Nothing moves and one is counted; the windows before and after it are what they would be without it."""
     variables = [a_weight([1.0, -1.0])]
     optimizer = case.make(gradient_accumulation_steps=3, skip_nonfinite=True, use_ema=True, weight_decay=0.1)
@@ -84,7 +84,7 @@ def test_a_bad_micro_batch_discards_its_window_alone(case):
 
 @pytest.mark.on("tensorflow")
 @each()
-def test_sparse_micro_batches_are_one_dense_batch(case):
+def test_sparse_micro_batches_match_one_dense_batch(case):
     import tensorflow as tf
 
     table, other = (a_weight(np.ones((5, 2), "float32")) for _ in range(2))

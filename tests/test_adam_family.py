@@ -75,7 +75,7 @@ def test_blocks_by_group():
         blocks(variables, groups=[keras_adaptive.Group("table|q_proj", block="head")])
 
 
-def test_a_head_is_the_twin(float64):
+def test_a_head_matches_the_twin(float64):
     problem, schedule = Problem(seed=101, shapes=[(4, 2, 3), (3, 2, 1), (2, 0, 3), (2, 3, 0)], steps=40), Ramp(0.05)
     ours = problem.run(keras_adaptive.AdamMini(learning_rate=schedule, block="head"), "float64")
     assert difference(ours, problem.reference(twins.adam_mini, schedule.at, axes=(0, 2))) <= 1e-12
@@ -93,7 +93,7 @@ def test_adabound_takes_its_base_from_a_number_only():
 
 @pytest.mark.parametrize(("dtype", "digits"), [("float32", 1e-6), ("float64", 1e-13)])
 @pytest.mark.parametrize("beta_2", [0.9, 0.99, 0.999, 0.9999, 0.99999])
-def test_radams_length_has_all_digits(beta_2, dtype, digits, float64):
+def test_radams_length_has_full_precision(beta_2, dtype, digits, float64):
     """The difference of its two terms, as it is written in the paper, has an error of up to one in float32."""
     times = [1, 2, 3, 4, 5, 6, 10, 50, 100, 1000, 2000, 20000, 200000]
     with localcontext() as context:
@@ -108,7 +108,7 @@ def test_radams_length_has_all_digits(beta_2, dtype, digits, float64):
     assert list(exact[:6] > 4) == [False] * 4 + [True] * 2
 
 
-def test_the_mean_over_nothing_is_zero():
+def test_the_mean_of_an_empty_axis_is_zero():
     x = ops.zeros((3, 0))
     assert ops.convert_to_numpy(numerics.mean(x, (0,), keepdims=True)).shape == (1, 0)
     assert ops.convert_to_numpy(numerics.mean(x, (0, 1), keepdims=True)).tolist() == [[0.0]]

@@ -43,7 +43,7 @@ def test_each_unit_is_clipped_by_its_own_norm(shape, group, axes):
     assert np.abs(expected - theta + g).max() > 0.1 or axes is None
 
 
-def test_the_output_layer_of_a_model_is_left_alone():
+def test_the_output_layer_is_not_clipped():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
     before = [value(v) for v in model.trainable_variables]
     gradients = [ops.ones(v.shape) for v in model.trainable_variables]
@@ -53,7 +53,7 @@ def test_the_output_layer_of_a_model_is_left_alone():
     np.testing.assert_allclose(moved[2], 1.0, rtol=1e-6)
 
 
-def test_wrong_limits_and_rows_that_cannot_be_alone():
+def test_wrong_limits_are_refused_and_the_option_needs_all_rows():
     for wrong in (0.0, -1.0, "0.1"):
         with pytest.raises((ValueError, TypeError), match="`agc` must be"):
             SGD(agc=wrong)

@@ -105,14 +105,14 @@ def ends_are_equal(make, options, at):
 
 @each(keras="Keras writes each variable, and the window, before the next constraint is asked")
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_what_raises_changes_nothing(case, options):
+def test_a_call_that_raises_changes_nothing(case, options):
     """A callable learning rate and three constraints: the first call, and the last one of an update, among others."""
     ends_are_equal(case.make, options, at=[1, 5, 10, 15])
 
 
 @full
 @pytest.mark.parametrize("seed", range(20))
-def test_what_raises_at_random_changes_nothing(seed):
+def test_random_failures_change_nothing(seed):
     """200 failures on each backend, 10 in a training, under options that keep more."""
     rng = np.random.default_rng(seed)
     at = rng.choice(np.arange(1, 24), size=10, replace=False)
@@ -134,7 +134,7 @@ def default_handler():
 
 @full
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_no_interrupt_is_lost_and_none_leaves_half_a_step(options, default_handler):
+def test_an_interrupt_is_never_lost_and_never_splits_a_step(options, default_handler):
     """Ctrl-C at 100 random moments: each raises, and the weights are those after a number of steps.
 
     Steps are counted by the optimizer, since an interrupt may come between the end of a step and the count of the test.
@@ -175,7 +175,7 @@ def test_no_interrupt_is_lost_and_none_leaves_half_a_step(options, default_handl
         assert all(np.array_equal(a, b) for a, b in zip(now, after[training.done], strict=True))
 
 
-def test_a_second_interrupt_is_taken_at_once(default_handler):
+def test_a_second_interrupt_is_handled_at_once(default_handler):
     def impatient(w):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
@@ -188,7 +188,7 @@ def test_a_second_interrupt_is_taken_at_once(default_handler):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_users_own_handler_is_left_alone():
+def test_a_user_defined_handler_is_not_replaced():
     seen = []
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
@@ -200,7 +200,7 @@ def test_the_users_own_handler_is_left_alone():
     assert seen
 
 
-def test_a_build_that_raises_leaves_an_optimizer_that_can_be_built():
+def test_after_a_failed_build_the_optimizer_can_be_built():
     class Odd:
         """No variable: it has no shape."""
 

@@ -75,7 +75,7 @@ def cases(draw):
 
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(cases())
-def test_each_is_refused_by_name_or_trains_three_finite_steps(case):
+def test_each_argument_is_refused_by_name_or_trains_three_finite_steps(case):
     cls, arguments = case
     variables = [keras.Variable(np.linspace(0.5, 1.5, 6).reshape(2, 3), name="kernel"), keras.Variable([1.0], name="b")]
     try:

@@ -92,7 +92,7 @@ def test_every_hyperparameter_has_a_wrong_value():
 
 @each()
 @pytest.mark.parametrize("rate", [1, 0, np.float32(0.25), np.float64(0.25), np.array(0.5), np.int64(2)])
-def test_any_real_learning_rate(case, rate):
+def test_every_real_type_of_learning_rate_is_accepted(case, rate):
     optimizer = case.make(learning_rate=rate)
     assert value(optimizer.learning_rate) == float(rate)
     optimizer.learning_rate = np.float32(0.125)
@@ -204,7 +204,7 @@ def test_build_again(case):
 
 @pytest.mark.on("tensorflow")
 @each()
-def test_an_optimizer_made_outside_of_the_strategy(case):
+def test_an_optimizer_made_outside_the_strategy_is_refused(case):
     import tensorflow as tf
 
     optimizer, strategy = case.make(), tf.distribute.OneDeviceStrategy("/cpu:0")

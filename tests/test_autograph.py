@@ -61,7 +61,7 @@ def test_a_first_step_that_builds(case, options):
     assert_not_rewritten(step, tf.constant(2.0))
 
 
-def test_all_else_that_a_function_may_call():
+def test_every_public_method_can_be_called_in_a_function():
     """Each public method that computes with variables, and groups and schedules that are made in a function."""
     import tensorflow as tf
 

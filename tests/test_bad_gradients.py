@@ -118,7 +118,7 @@ def faults(optimizer, variables, attempt, error, message):
 
 
 @each(torch="classes")
-def test_what_is_no_gradient_is_refused_and_changes_nothing(case):
+def test_invalid_gradients_are_refused_and_change_nothing(case):
     """By every entry; afterwards the optimizer goes on as one that has never seen it."""
     optimizer, variables = trained(case, use_ema=True, skip_nonfinite=True)
     lost = {}
@@ -139,7 +139,7 @@ def test_what_is_no_gradient_is_refused_and_changes_nothing(case):
 
 
 @pytest.mark.parametrize("name", REFUSED | NO_LISTS)
-def test_a_first_call_that_is_refused_builds_nothing(name):
+def test_a_refused_first_call_builds_nothing(name):
     make, error, message = (REFUSED | NO_LISTS)[name]
     optimizer, variables = CASE.make(), [keras.Variable(np.ones(shape), name=f"w{len(shape)}") for shape in SHAPES]
     with pytest.raises(error, match=message):
@@ -148,7 +148,7 @@ def test_a_first_call_that_is_refused_builds_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["transposed", "bool", "strings"])
-def test_the_update_of_a_single_variable_refuses_it_too(name):
+def test_update_step_refuses_invalid_gradients_too(name):
     make, error, message = REFUSED[name]
     optimizer, variables = trained(CASE)
     attempt = partial(optimizer.update_step, make()[0], variables[0], 0.1)
@@ -157,7 +157,7 @@ def test_the_update_of_a_single_variable_refuses_it_too(name):
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "int8", "uint8"])
 @each()
-def test_real_numbers_of_another_dtype_are_those_of_the_weights(case, dtype):
+def test_gradients_of_another_real_dtype_are_cast_to_that_of_the_weights(case, dtype):
     """Bit for bit, since 3 is exact in each."""
     ends = []
     for given in (dtype, "float32"):
@@ -179,7 +179,7 @@ def spoilt(number, place):
 
 
 @each(torch="classes")
-def test_a_gradient_that_is_not_finite_is_left_out_and_counted(case):
+def test_a_nonfinite_gradient_is_skipped_and_counted(case):
     """Any number, in any variable, alone or in a window; and a step that it is not left out of runs."""
     for options in ({}, {"gradient_accumulation_steps": 2}):
         optimizer, variables = trained(case, skip_nonfinite=True, use_ema=True, weight_decay=0.1, **options)
@@ -273,7 +273,7 @@ def test_rows_that_do_not_fit_are_refused(case, name):
 
 @pytest.mark.on("tensorflow", "torch")
 @each()
-def test_what_is_sparse_by_elements_is_made_dense(case):
+def test_elementwise_sparse_gradients_are_made_dense(case):
     dense = np.array([[0.0, 2.0], [-1.0, 0.0], [0.0, 0.0]], "float32")
     if BACKEND == "torch":
         import torch

@@ -67,7 +67,7 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     assert {row["by"] for row in content["results"]} == {measure.OURS, *keras_has, *others}
 
 
-def test_options_are_for_all_and_variants_are_compared_with_the_first(tmp_path):
+def test_options_apply_to_all_and_variants_are_compared_with_the_first(tmp_path):
     written = tmp_path / "bench.json"
     variants = "Adam:slot_dtype=float32,Adam"
     asked = ["--optimizers", variants, "--options", "slot_dtype=bfloat16", "--workloads", "large"]
@@ -82,7 +82,7 @@ def test_options_are_for_all_and_variants_are_compared_with_the_first(tmp_path):
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_the_floor_is_what_the_state_takes(name):
+def test_the_floor_counts_the_bytes_of_the_state(name):
     (specified,) = specification.parse(name, {})
     optimizer = specified.make()
     optimizer.build(TINY.variables())
@@ -91,7 +91,7 @@ def test_the_floor_is_what_the_state_takes(name):
 
 
 @pytest.mark.on("tensorflow")
-def test_the_floor_of_rows_is_that_of_the_rows():
+def test_the_floor_of_a_sparse_update_counts_only_its_rows():
     table = Workload("table", "a table", {"embeddings": (100, 8)}, np.array([3, 5, 3, 7], "int32"))
     (gradient,) = gradients = table.gradients()
     assert gradient.values.shape == (4, 8)
@@ -106,7 +106,7 @@ def test_some_ids_of_the_embedding_occur_more_than_once():
     assert 0.5 < len(np.unique(ids)) / len(ids) < 0.98
 
 
-def test_the_workloads_are_what_they_are_called():
+def test_the_workloads_have_the_described_sizes():
     sizes = {name: (len(made.shapes), made.parameters) for name, made in ((n, w(1.0)) for n, w in WORKLOADS.items())}
     assert sizes["large"] == (1, 2**24)
     assert sizes["mixed"][0] == pytest.approx(200, rel=0.05)
@@ -121,7 +121,7 @@ KERAS_HAS = [name for name in specification.CLASSES if peers.class_of_keras(name
 ANOTHER_HAS = [name for name in specification.CLASSES if backend.other_library(name)]
 
 
-def test_the_classes_that_others_have_are_compared_with_them():
+def test_classes_that_other_libraries_have_are_compared():
     least = {"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion", "Adafactor", "Lamb"}
     assert least <= set(KERAS_HAS)
     if keras.backend.backend() == "jax" and importlib.util.find_spec("optax"):
@@ -141,7 +141,7 @@ def test_keras_has_the_same_learning_rate_and_momenta(name):
             assert getattr(theirs, matched) == getattr(own, matched)
 
 
-def test_what_the_user_asks_of_every_library_is_asked_of_the_peer():
+def test_options_for_every_library_reach_the_peer():
     asked = specification.Specification("Adam", {"global_clipnorm": 1.0, "slot_dtype": "bfloat16"})
     assert peers.of_keras(asked).global_clipnorm == 1.0
     assert peers.settings(asked) is None
@@ -182,7 +182,7 @@ class Wasteful(keras.optimizers.SGD):
 
 
 @pytest.mark.parametrize("form", backend.FORMS)
-def test_what_a_step_takes_besides_is_seen_at_every_call(form):
+def test_extra_memory_of_a_step_is_measured_at_every_call(form):
     large = Workload("large", "4 MB", {"kernel": (1024, 1024)})
     seen = {}
     for cls in (keras.optimizers.SGD, Wasteful):
@@ -210,14 +210,14 @@ def test_calls_take_turns_and_warm_up_is_left_out():
     assert [len(of_one) for of_one in times] == [2, 2]
 
 
-def test_a_ratio_is_of_the_same_round():
+def test_a_ratio_compares_times_of_the_same_round():
     assert clock.ratio([2.0, 20.0, 9.0], [1.0, 10.0, 3.0]) == 2.0
 
 
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="this system does not say how much memory is used"
 )
-def test_memory_that_is_given_back_is_seen():
+def test_freed_memory_is_measured():
     assert 60e6 < process.extra_bytes(lambda: np.ones(8_000_000).sum()) < 120e6
     assert process.extra_bytes(lambda: None) < 10e6
 
@@ -258,7 +258,7 @@ def test_bad_arguments_are_refused_in_one_line(arguments, says, capsys):
     assert says in refused(capsys, *arguments)
 
 
-def test_what_is_not_installed_is_named(capsys, monkeypatch):
+def test_missing_packages_are_named(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "matplotlib is not installed" in refused(capsys, "--picture", "bench.png")
     if keras.backend.backend() == "torch":
@@ -268,7 +268,7 @@ def test_what_is_not_installed_is_named(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("broken", "status"), [(keras.optimizers.SGD, 0), (specification.CLASSES["SGD"], 1)], ids=str)
-def test_what_fails_is_a_row_and_the_others_go_on(broken, status, capsys, monkeypatch, tmp_path):
+def test_a_failure_gets_a_row_and_the_others_continue(broken, status, capsys, monkeypatch, tmp_path):
     def fails(self, variables):
         raise MemoryError("no\nmore")
 
@@ -285,7 +285,7 @@ def test_what_fails_is_a_row_and_the_others_go_on(broken, status, capsys, monkey
     assert drawn.exists()
 
 
-def test_what_all_need_and_cannot_have_leaves_the_other_workloads(capsys, monkeypatch):
+def test_a_failed_workload_does_not_stop_the_others(capsys, monkeypatch):
     triad, table = backend.triad, WORKLOADS["embedding"](0.001).parameters
 
     def of_small_arrays(elements):
@@ -319,7 +319,7 @@ def test_the_triad_of_an_accelerator_is_large(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"], ids=["before the first", "after the first"])
-def test_an_interruption_leaves_what_there_is(name, capsys, monkeypatch, tmp_path):
+def test_an_interruption_leaves_the_results_so_far(name, capsys, monkeypatch, tmp_path):
     def until(specification):
         if specification.name == name:
             raise KeyboardInterrupt
@@ -342,7 +342,7 @@ def test_accumulated_gradients_can_be_measured(capsys):
 
 
 @pytest.mark.on("jax")
-def test_the_tpu_compiler_is_asked_in_a_process_of_its_own(tmp_path):
+def test_the_tpu_compiler_runs_in_a_separate_process(tmp_path):
     if environment.missing():
         pytest.skip(environment.missing())
     written = tmp_path / "bench.json"
@@ -364,7 +364,7 @@ def test_the_tpu_compiler_is_asked_in_a_process_of_its_own(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.skipif(bool(first_step.missing()), reason=first_step.missing())
-def test_the_first_step_is_measured_beside_keras(tmp_path, capsys):
+def test_the_first_step_is_compared_with_keras(tmp_path, capsys):
     assert (
         main(["bench", "--first-step", "--size", "0.01", "--optimizers", "Lion", "--output", str(tmp_path / "a.json")])
         == 0

@@ -23,7 +23,7 @@ def config():
 
 
 @pytest.mark.parametrize("name", ["decided", "roles", "excluded_from_weight_decay"])
-def test_what_was_decided_is_read_or_refused(name):
+def test_stored_decisions_are_read_or_refused(name):
     """Each value in it by each of JUNK."""
     given, messages = config(), []
     for path in places(given[name]):
@@ -41,7 +41,7 @@ def test_what_was_decided_is_read_or_refused(name):
 
 @pytest.mark.parametrize("name", ["groups", "weight_decay", "cowclip"])
 @pytest.mark.parametrize("new", [3.5, "x", [3], [{}], {"class_name": "Group"}, [{"class_name": "Group", "config": 5}]])
-def test_what_is_no_object_of_the_package_is_refused(name, new):
+def test_objects_from_outside_the_package_are_refused(name, new):
     if name == "weight_decay" and new == 3.5:
         pytest.skip("a number is what it may be")
     with pytest.raises((ValueError, TypeError), match=f"config cannot be read: `{name}`|`{name}` must be"):
@@ -74,7 +74,7 @@ SAFE = [
 
 
 @pytest.mark.parametrize("pattern", DANGEROUS)
-def test_a_pattern_that_could_run_for_ever_is_refused_in_a_file(pattern):
+def test_a_pattern_that_could_run_forever_is_refused_in_a_file(pattern):
     own = ka.Group(pattern)
     broken = ka.Adam(groups=[own]).get_config()
     with pytest.raises(ValueError, match="a search could run for ever"):

@@ -95,7 +95,7 @@ def test_a_broken_state_is_refused_and_changes_nothing(case, kind):
     assert model.optimizer.restored is None
 
 
-def test_a_manifest_that_is_no_json_is_refused():
+def test_a_manifest_that_is_not_json_is_refused():
     optimizer = CASES[-1].make()
     with pytest.raises(ValueError, match=r"manifest .* cannot be read"):
         optimizer.set_state({"manifest": np.frombuffer(b"{", "uint8")})
@@ -105,7 +105,7 @@ def test_a_manifest_that_is_no_json_is_refused():
     keras="Keras assigns what it is given up to the first that is wrong", raises=(AssertionError, pytest.fail.Exception)
 )
 @pytest.mark.parametrize("wrong", [[], [np.zeros((9, 9))]], ids=["short", "shape"])
-def test_weights_by_position_must_be_whole(case, wrong):
+def test_weights_given_by_position_must_be_complete(case, wrong):
     model = trained(sequential(), case.make(), 0)
     arrays = [np.asarray(v) for v in values(model.optimizer.variables)]
     before = state(model.optimizer)

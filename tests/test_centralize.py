@@ -21,7 +21,7 @@ from keras_adaptive import SGD, Group
     ],
     ids=str,
 )
-def test_each_output_loses_the_mean_of_its_gradient(shape, group, axes):
+def test_the_mean_of_the_gradient_of_each_output_is_removed(shape, group, axes):
     random = np.random.default_rng(2)
     theta, g = random.normal(size=shape), random.normal(size=shape) + 1.0
     variable = keras.Variable(theta, dtype="float64", name="w")

@@ -27,7 +27,7 @@ def give_weights(source, target):
 
 @each()
 @pytest.mark.parametrize("make", [sequential, functional, subclassed])
-def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
+def test_a_second_model_in_one_process_is_matched_by_order(case, make, tmp_path):
     first = trained(make(), case.make(**EVERYTHING))
     first.save_weights(tmp_path / "first.weights.h5")
     second = make()
@@ -44,7 +44,7 @@ def test_a_second_model_in_one_process_goes_on_by_order(case, make, tmp_path):
 
 
 @each(keras="Keras skips the whole state with a warning when the number of variables differs")
-def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
+def test_unfrozen_layers_start_and_the_others_continue(case, tmp_path):
     """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
     case.needs_steps_of_its_own()
     model = sequential()
@@ -76,7 +76,7 @@ def test_unfrozen_layers_begin_and_the_others_go_on(case, tmp_path):
 
 
 @each()
-def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
+def test_a_new_head_starts_and_the_body_continues(case, caplog):
     case.needs("smoothness")
     case.needs_steps_of_its_own()
     first, second = trained(sequential(), case.make(**EVERYTHING), 6), sequential(head=2)
@@ -103,7 +103,7 @@ def test_a_new_head_begins_and_the_body_goes_on(case, caplog):
 
 
 @each()
-def test_a_state_that_waits_is_not_lost(case):
+def test_a_state_loaded_before_build_is_not_lost(case):
     """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
     first = trained(sequential(), case.make(**EVERYTHING))
     optimizer = case.make(**EVERYTHING)
@@ -121,7 +121,7 @@ def test_a_state_that_waits_is_not_lost(case):
 
 
 @each()
-def test_a_state_that_was_taken_stays_as_it_is(case):
+def test_later_updates_do_not_change_a_returned_state(case):
     model = trained(sequential(), case.make(**EVERYTHING), 3)
     taken = model.optimizer.get_state()
     copies = {key: array.copy() for key, array in taken.items()}
@@ -130,7 +130,7 @@ def test_a_state_that_was_taken_stays_as_it_is(case):
 
 
 @each()
-def test_options_that_differ_are_said(case):
+def test_different_options_are_reported(case):
     case.needs("use_ema")
     first = trained(sequential(), case.make(use_ema=True, skip_nonfinite=True), 1)
     optimizer = case.make(gradient_accumulation_steps=2)
@@ -148,7 +148,7 @@ def test_options_that_differ_are_said(case):
 @pytest.mark.parametrize(
     ("there", "here"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
 )
-def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_path):
+def test_a_state_transfers_to_weights_of_another_dtype(case, there, here, tmp_path):
     """Through NumPy's own file, which knows no bfloat16; the exact average is what counts."""
     case.needs("use_ema")
     shapes = [(3, 4), (4,)]
@@ -166,7 +166,7 @@ def test_a_state_goes_over_to_weights_of_another_dtype(case, there, here, tmp_pa
 
 
 @each()
-def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
+def test_a_state_transfers_to_another_slot_dtype(case, tmp_path):
     """To more bits as it is, and to fewer rounded to the nearest number."""
     for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
         first = trained(sequential(), case.make(slot_dtype=there), 2)
@@ -181,7 +181,7 @@ def test_a_state_goes_over_to_another_slot_dtype(case, tmp_path):
 
 
 @each()
-def test_a_state_of_fewer_bits_is_taken(case):
+def test_a_low_precision_state_is_loaded(case):
     import ml_dtypes
 
     model = trained(sequential(), case.make(), 1)
@@ -196,7 +196,7 @@ def test_a_state_of_fewer_bits_is_taken(case):
         assert np.array_equal(again[key], np.asarray(rounded[key]).astype(array.dtype))
 
 
-def test_a_file_without_an_optimizer_leaves_it_as_it_is(tmp_path, caplog):
+def test_a_file_without_an_optimizer_does_not_change_it(tmp_path, caplog):
     bare, model = sequential(), trained(sequential(), CASE.make())
     bare.save_weights(tmp_path / "bare.weights.h5")
     before = state(model.optimizer)
@@ -218,7 +218,7 @@ def without_arrays(path, kept):
 
 @pytest.mark.parametrize(("kept", "message"), [(0, "has a place for it and nothing in it"), (1, "arrays are missing")])
 @pytest.mark.parametrize("way", ["weights", "model", "weights of a model"])
-def test_a_file_that_is_cut_off_is_told_from_one_without_an_optimizer(kept, message, way, tmp_path):
+def test_a_truncated_file_is_not_taken_for_one_without_an_optimizer(kept, message, way, tmp_path):
     """Cut between the last layer's arrays and the first of the optimizer, and after the first."""
     import zipfile
 
@@ -237,7 +237,7 @@ def test_a_file_that_is_cut_off_is_told_from_one_without_an_optimizer(kept, mess
     assert difference(list(state(model.optimizer).values()), list(before.values())) == 0.0
 
 
-def test_a_model_that_was_not_compiled_has_no_optimizer_in_its_file(tmp_path):
+def test_the_file_of_an_uncompiled_model_has_no_optimizer(tmp_path):
     sequential().save(tmp_path / "bare.keras")
     model = trained(sequential(), CASE.make(), 0)
     model.load_weights(tmp_path / "bare.keras")
@@ -256,7 +256,7 @@ def test_shards_of_a_file_are_one_state(tmp_path):
 
 
 @each()
-def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_path):
+def test_inside_the_loss_scale_optimizer_state_is_matched_by_name_too(case, tmp_path):
     model = trained(sequential(), keras.optimizers.LossScaleOptimizer(case.make()))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -273,7 +273,7 @@ def test_inside_the_loss_scale_optimizer_the_state_goes_by_name_too(case, tmp_pa
 @pytest.mark.full
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize("world", ["jax", "torch"])
-def test_a_state_goes_over_to_another_backend(world, tmp_path):
+def test_a_state_transfers_to_another_backend(world, tmp_path):
     if reason := worlds.missing(world):
         pytest.skip(reason)
     import other_backend

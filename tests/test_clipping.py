@@ -36,7 +36,7 @@ def moved(case, gradients, dtype, kind=None, limit=None, by_optimizer=True):
 @each()
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3] if QUICKEST else [1.0])
-def test_clipped_gradients_are_those_clipped_by_hand(case, kind, limit, float64):
+def test_clipping_matches_clipping_by_hand(case, kind, limit, float64):
     rng = np.random.default_rng(51)
     gradients = [rng.normal(size=shape) for shape in [(), (3, 0), (4, 3), (2, 1, 2)]]
     ours, expected = (moved(case, gradients, "float64", kind, limit, it) for it in (True, False))
@@ -46,7 +46,7 @@ def test_clipped_gradients_are_those_clipped_by_hand(case, kind, limit, float64)
 @each()
 @pytest.mark.parametrize("kind", ["clipnorm", "global_clipnorm"])
 @pytest.mark.parametrize("size", [1e-30, 1e25, 1e37, 3e38])
-def test_norms_of_gradients_whose_squares_leave_float32(case, kind, size):
+def test_norms_of_gradients_whose_squares_overflow_or_underflow(case, kind, size):
     gradients = [np.array(size), np.full((5, 3), -size)]
     ours, expected = (moved(case, gradients, "float32", kind, 1.0, it) for it in (True, False))
     assert difference(ours, expected) <= 1e-6
@@ -54,7 +54,7 @@ def test_norms_of_gradients_whose_squares_leave_float32(case, kind, size):
 
 @each()
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-def test_what_is_not_finite_shows_in_every_weight(case, bad):
+def test_a_nonfinite_gradient_shows_in_every_weight(case, bad):
     (first, second, *_) = moved(case, [np.array([1.0, bad]), np.array([1.0, 2.0])], "float32", "global_clipnorm", 1.0)
     assert np.all(np.isnan(first))
     assert np.all(np.isnan(second))

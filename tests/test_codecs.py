@@ -46,7 +46,7 @@ def constant_bits(bits):
 
 
 @both_signs
-def test_every_code_is_the_twins(nonnegative):
+def test_every_code_matches_the_twin(nonnegative):
     """To a rounding of float32; and each is encoded as itself, whatever the bits."""
     codes = np.arange(256, dtype="uint8") if nonnegative else np.arange(-127, 128, dtype="int8")
     for dtype, tolerance in (("float32", 1e-6), ("float64", 1e-14)):
@@ -62,7 +62,7 @@ def test_every_code_is_the_twins(nonnegative):
 
 @in_each_mode
 @both_signs
-def test_what_is_stored_is_a_neighbour(nonnegative, mode):
+def test_the_stored_code_is_a_neighbour_of_the_value(nonnegative, mode):
     """Over 12 decades of a row, in rows of very different size, in every shape; the last axes make a row."""
     rng = np.random.default_rng(201)
     for shape, of_scales in [
@@ -90,7 +90,7 @@ def test_what_is_stored_is_a_neighbour(nonnegative, mode):
 
 @in_each_mode
 @both_signs
-def test_the_mean_over_all_bits_is_the_number(nonnegative, mode):
+def test_the_mean_over_all_bits_is_exact(nonnegative, mode):
     """With each of the 2^16 possible bits once, beside a 1 that makes the scale: to what one of them counts.
 
     Of numbers of 6 decades, and of squares of 12; what is below the least square is that.
@@ -109,7 +109,7 @@ def test_the_mean_over_all_bits_is_the_number(nonnegative, mode):
 
 
 @both_signs
-def test_of_long_rows_the_mean_is_right(nonnegative):
+def test_the_mean_over_long_rows_is_unbiased(nonnegative):
     """Within 5 standard deviations, with the bits that a step has."""
     rng = np.random.default_rng(202)
     x = (np.abs if nonnegative else np.asarray)(rng.normal(size=(8, 20000))).astype("float32")
@@ -124,7 +124,7 @@ def test_of_long_rows_the_mean_is_right(nonnegative):
 
 @in_each_mode
 @both_signs
-def test_what_has_no_code_is_not_made_a_number(nonnegative, mode):
+def test_values_without_a_code_do_not_become_numbers(nonnegative, mode):
     """A row of zeros is zero; infinities and NaN show in their row and in no other; an empty slot stays empty."""
     rows = np.ones((5, 64), "float32")
     rows[0] = 0.0
@@ -144,7 +144,7 @@ def test_what_has_no_code_is_not_made_a_number(nonnegative, mode):
 
 
 @each("lecture rows", torch="rows")
-def test_a_slot_is_nonnegative_where_it_says_so(case):
+def test_a_slot_declared_nonnegative_is_nonnegative(case):
     """And it says so wherever it is: codes without a sign are twice as fine."""
     rng = np.random.default_rng(203)
     variables = [a_weight(rng.normal(size=shape), dtype="float64") for shape in ((8, 5), (40,))]
@@ -163,7 +163,7 @@ def test_a_slot_is_nonnegative_where_it_says_so(case):
 
 
 @each()
-def test_what_is_small_or_an_embedding_is_exact(case):
+def test_small_variables_and_embeddings_are_stored_exactly(case):
     """A group says otherwise of its own variables, of none but them. A layer that is called embedding is none."""
     paths = {"large": (64, 64), "small": (63, 65), "tokens/embeddings": (64, 64), "embedding/kernel": (64, 64)}
     chosen = {"large": True, "small": False, "tokens/embeddings": False, "embedding/kernel": True}
@@ -190,7 +190,7 @@ class Named(keras.Variable):
         self._path = path
 
 
-def test_bytes_for_each_parameter():
+def test_bytes_per_parameter():
     """Of a (1024, 1024) matrix: codes, and a scale for each row."""
     for optimizer, slots in [
         (keras_adaptive.Adam(**INT8), 2),
@@ -221,7 +221,7 @@ def large(seed=204, scale=1.0):
 
 
 @each()
-def test_no_step_gets_large_by_rounding(case):
+def test_rounding_makes_no_step_large(case):
     """Gradients of one row go over 12 decades, and most of them are there in some steps only.
 
     No weight moves more than 4 times as far in a step as the weight that moves furthest in float32.
@@ -255,7 +255,7 @@ def test_training_in_eight_bits_follows_float32(case):
 
 
 @each()
-def test_a_moving_average_does_not_stand_still(case):
+def test_a_moving_average_does_not_get_stuck(case):
     """A gradient that falls to a tenth and stays: second moments come down as those of float32 do, on the mean."""
     kept = {}
     for slot_dtype in ("float32", "int8"):
@@ -286,7 +286,7 @@ def read(optimizer):
 
 @each()
 @pytest.mark.parametrize(("there", "here"), [("int8", "int8"), ("int8", "float32"), ("float32", "int8")])
-def test_a_state_goes_over_to_another_slot_dtype(case, there, here, tmp_path):
+def test_a_state_transfers_to_another_slot_dtype(case, there, here, tmp_path):
     """Bit for bit into the same; from eight bits what they stand for; into eight bits the nearest code."""
     first, second = [large()], [large()]
     one, other = case.make(slot_dtype=there), case.make(slot_dtype=here)
@@ -329,7 +329,7 @@ def test_codes_without_their_scales_are_refused(case):
 
 
 @pytest.mark.parametrize("name", ["Adam", "RMSprop", "Adagrad", "SGD"])
-def test_keras_states_are_taken_over(name):
+def test_keras_states_are_continued(name):
     theirs = getattr(keras.optimizers, name)(0.01, **({"momentum": 0.9} if name in ("SGD", "RMSprop") else {}))
     weights = [large()]
     theirs.apply([ops.ones((64, 64))], weights)
@@ -343,7 +343,7 @@ def test_keras_states_are_taken_over(name):
         np.testing.assert_allclose(kept["int8"][slot], exact, rtol=1e-5)
 
 
-def test_begins_as_float32_does():
+def test_training_begins_as_in_float32():
     optimizer = keras_adaptive.Adagrad(initial_accumulator_value=0.1, **INT8)
     optimizer.build([large()])
     assert np.allclose(read(optimizer)["v"], 0.1, rtol=1e-6, atol=0)

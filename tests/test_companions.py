@@ -107,7 +107,7 @@ def test_every_output_has_its_layer():
     assert ends(companions(functional(make)), "/head", "/other", "/hidden")
 
 
-def test_an_output_of_several_tensors_has_none():
+def test_an_output_of_several_tensors_has_no_output_layer():
     assert companions(functional(lambda x: layers.Add()([x, layers.Dense(6)(body(x))]))) == set()
 
 
@@ -117,13 +117,13 @@ def test_the_last_layer_of_a_sequential_model():
     assert ends(companions(model), "/head")
 
 
-def test_models_in_models_are_entered():
+def test_nested_models_are_searched():
     inner = functional(lambda x: layers.Dense(4, name="inner_last")(layers.Dense(8, name="inner_first")(x)))
     assert ends(companions(functional(inner)), "/inner_last")
     assert ends(companions(functional(lambda x: layers.Dense(3, name="head")(inner(x)))), "/head")
 
 
-def test_another_model_does_not_say_which_layer_is_the_last():
+def test_a_subclassed_model_needs_output_layers():
     """Not the layer that was made last: here that is one of the middle."""
     model = Subclassed()
     model.last = layers.Dense(5, name="made_last")
@@ -137,7 +137,7 @@ def test_another_model_does_not_say_which_layer_is_the_last():
         companion_groups(model, ["head"])
 
 
-def test_another_model_with_a_tied_embedding_ends_in_it():
+def test_a_subclassed_model_with_a_tied_embedding_ends_in_it():
     model = Subclassed(tied=True)
     model(np.ones((2, 5), "int32"))
     assert ends(companions(model), "embedding", "tied")
@@ -168,11 +168,11 @@ def text_model():
     return keras.Model(tokens, layers.Dense(3, name="head")(layers.Dense(4, name="hidden")(x)))
 
 
-def test_muon_leaves_embeddings_and_the_output_layer_to_adamw_by_itself():
+def test_muon_leaves_embeddings_and_the_output_layer_to_adamw_automatically():
     assert ends(default_companions(text_model()), "/tokens", "/head")
 
 
-def test_an_untied_table_on_the_way_back_is_the_output_layer():
+def test_an_untied_reverse_embedding_is_the_output_layer():
     """As in KerasHub's Llama, where the layer of both tables is called an embedding."""
     model = Subclassed(tied=True)
     model.tied = layers.ReversibleEmbedding(9, 4, tie_weights=False, name="untied")
@@ -185,7 +185,7 @@ def test_an_untied_table_on_the_way_back_is_the_output_layer():
     assert not any(s.facts["companion"] for s in optimizer.plan.states if "head/kernel" in s.path)
 
 
-def test_the_model_that_is_trained_has_the_output_layer():
+def test_only_the_trained_model_has_the_output_layer():
     """Not a model of its features, nor one that it is a part of."""
     model = text_model()
     features = keras.Model(model.inputs, model.layers[-2].output)
@@ -204,7 +204,7 @@ def test_a_tied_embedding_is_the_output_layer_too():
     assert ends(companions(functional(make)), "shared")
 
 
-def test_what_is_called_an_embedding_has_its_own_weights_only():
+def test_sublayers_of_an_embedding_layer_are_not_embeddings():
     def make(x):
         return layers.Dense(2, name="head")(PositionEmbedding(name="place")(layers.Dense(4, name="hidden")(x)))
 
@@ -213,7 +213,7 @@ def test_what_is_called_an_embedding_has_its_own_weights_only():
     assert not any("projection" in path for path in paths)
 
 
-def test_names_decide_nothing():
+def test_layer_names_decide_nothing():
     model = functional(lambda x: layers.Dense(3, name="plain")(layers.Dense(5, name="embedding_output")(x)))
     assert ends(companions(model), "/plain")
 
@@ -225,7 +225,7 @@ def test_vectors_are_companions_without_a_group():
     assert all(s.facts["companion"] for s in optimizer.plan.states if len(s.shape) == 1)
 
 
-def test_groups_of_the_users_own_come_first():
+def test_user_groups_come_first():
     model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
     groups = [Group("head/kernel", companion=False), *companion_groups(model)]
     optimizer = Muon(groups=groups)
@@ -251,7 +251,7 @@ def test_a_model_without_weights_is_refused():
         companion_groups(keras.Sequential([layers.Dense(3)]))
 
 
-def test_they_are_saved_with_the_model(tmp_path):
+def test_companions_are_saved_with_the_model(tmp_path):
     model = functional(lambda x: layers.Dense(3, name="head")(body(x)))
     model.compile(optimizer=Muon(groups=companion_groups(model)), loss="mse")
     model.fit(np.ones((4, 6)), np.ones((4, 3)), verbose=0)

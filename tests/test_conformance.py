@@ -33,7 +33,7 @@ def rows_of(values, ids, shape):
 @pytest.mark.on("torch", "tensorflow")
 @column("sparse")
 @each(torch="classes")
-def test_a_gradient_of_some_rows_is_the_dense_one(case):
+def test_a_sparse_gradient_updates_like_the_dense_one(case):
     """One row occurs twice, and most do not."""
     rng, ends = np.random.default_rng(32), []
     start, steps = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(4, 4, 3)).astype("float32")
@@ -50,7 +50,7 @@ def test_a_gradient_of_some_rows_is_the_dense_one(case):
 @pytest.mark.on("mirrored")
 @column("replicas")
 @each("lecture", torch="classes", full="classes")
-def test_replicas_are_one_device(case):
+def test_replicas_match_one_device(case):
     from replicas import noisy_loop
 
     ends = [noisy_loop(case, OPTIONS["everything"], replicated).ends() for replicated in (True, False)]
@@ -74,7 +74,7 @@ def test_compiles_for_a_tpu(case):
 @column("slot_dtype")
 @each("lecture", torch="classes", full="classes")
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
-def test_slots_of_fewer_bits_lead_the_same_way(case, slot_dtype):
+def test_low_precision_slots_follow_the_same_path(case, slot_dtype):
     """Each slot is off by its spacing at most, without a bias: the way is the same to a fifth of its length.
 
     Eight bits are for larger variables, if no group says otherwise.

@@ -50,7 +50,7 @@ RATES = {
 
 @each()
 @pytest.mark.parametrize(("rate", "built"), [(RATES["number"], True), (RATES["schedule"], False)], ids=RATES)
-def test_five_steps_of_keras_and_five_of_ours_are_ten_of_keras(case, rate, built, float64):
+def test_five_steps_of_keras_and_five_of_ours_match_ten_of_keras(case, rate, built, float64):
     """The schedule falls once, between the two: from then on a velocity with eta inside is one with eta outside."""
     for cls in origins(case):
         kept, switched = variables(), variables()
@@ -71,7 +71,7 @@ def test_five_steps_of_keras_and_five_of_ours_are_ten_of_keras(case, rate, built
 
 
 @each()
-def test_the_average_goes_over(case):
+def test_the_average_is_transferred(case):
     for cls in origins(case):
         weights = variables()
         other = keras_own(cls, case, 0.05, use_ema=True)
@@ -83,7 +83,7 @@ def test_the_average_goes_over(case):
 
 
 @pytest.mark.parametrize("cls", [keras.optimizers.Adagrad, keras.optimizers.RMSprop])
-def test_an_epsilon_of_keras_is_inside_of_the_root_too(cls, float64):
+def test_an_epsilon_inside_the_root_is_transferred_too(cls, float64):
     """So that it may be taken over as it is."""
     theirs, kept = cls(0.05, epsilon=0.1), variables()
     descend(theirs, kept, 0, 10)
@@ -95,7 +95,7 @@ def test_an_epsilon_of_keras_is_inside_of_the_root_too(cls, float64):
 
 
 @each()
-def test_what_differs_is_said(case, caplog):
+def test_differences_are_reported(case, caplog):
     for cls in origins(case):
         other = cls(0.01, clipnorm=1.0, gradient_accumulation_steps=2)
         other.build(variables())
@@ -143,5 +143,5 @@ def test_a_velocity_cannot_be_divided_by_a_learning_rate_of_zero():
                 ours(case).continue_from(other)
 
 
-def test_every_origin_is_some_row_s():
+def test_every_origin_has_a_row():
     assert {cls for case in CASES for cls in origins(case)} == set(ORIGINS)

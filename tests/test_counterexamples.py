@@ -88,14 +88,14 @@ def test_adam_ends_at_the_wrong_end(float64):
 
 
 @pytest.mark.parametrize("variant", ["paper", "raw"])
-def test_amsgrad_ends_at_the_right_one(variant, float64):
+def test_amsgrad_ends_at_the_right_end(variant, float64):
     x, regret = reddi(keras_adaptive.Amsgrad, 10_000, **REDDI, variant=variant)
     assert x == -1.0
     assert regret < 0.15
     assert regret == pytest.approx(reddi_in_numpy(10_000, largest=True, debiased=variant == "raw")[1], rel=1e-9)
 
 
-def test_adopt_without_the_clip_ends_at_the_right_one(float64):
+def test_adopt_without_the_clip_ends_at_the_right_end(float64):
     x, regret = reddi(keras_adaptive.Adopt, 10_000, beta_1=0.0, beta_2=1 / 17, epsilon=1e-8, clip_exponent=None)
     assert x == -1.0
     assert regret < 0.02
@@ -141,7 +141,7 @@ def test_a_rare_large_slope_is_remembered_by_amsgrad_and_adopt(float64):
 
 
 @pytest.mark.full
-def test_where_it_comes_by_chance_adam_goes_astray_with_every_seed(float64):
+def test_adam_ends_at_the_wrong_end_for_every_seed(float64):
     """After a million steps; AMSGrad is on the way to the right side, with most of them."""
     slopes = np.where(np.random.default_rng(0).uniform(size=(1_000_000, 16)) < 0.01, 1010.0, -10.0)
     adam, _ = rare(keras_adaptive.Adam, 1_000_000, slopes, epsilon=1e-8)
@@ -171,18 +171,18 @@ def test_adam_ends_at_the_wrong_end_of_adopts_problem_too(float64):
     assert np.all(weights[:3] > 0.95)
 
 
-def test_adopt_without_the_clip_ends_at_the_right_one_with_every_beta_2(float64):
+def test_adopt_without_the_clip_ends_at_the_right_end_for_every_beta_2(float64):
     weights = taniguchi(keras_adaptive.Adopt, 50_000, 10, clip_exponent=None)
     assert np.all(weights < -0.9)
 
 
 @pytest.mark.full
-def test_amsgrad_does_in_the_end(float64):
+def test_amsgrad_ends_at_the_right_end_of_adopts_problem(float64):
     assert np.all(taniguchi(keras_adaptive.Amsgrad, 200_000, 10, variant="raw") < -0.8)
 
 
 @pytest.mark.full
-def test_the_clip_of_adopt_takes_the_rare_slope_away(float64):
+def test_the_clip_of_adopt_removes_the_rare_slope(float64):
     """With one in 50 the clip leads to the wrong end, which is why its proof has none."""
     clipped = taniguchi(keras_adaptive.Adopt, 200_000, 50)
     free = taniguchi(keras_adaptive.Adopt, 200_000, 50, clip_exponent=None)
@@ -235,7 +235,7 @@ def test_radam_is_rectified_as_its_paper_says(float64):
 
 
 @pytest.mark.parametrize(("threshold", "first"), [(4.0, 5), (5.0, 6)])
-def test_radam_is_rectified_from_the_same_step_with_every_beta_2(threshold, first, float64):
+def test_radam_is_rectified_from_the_same_step_for_every_beta_2(threshold, first, float64):
     betas = (0.9, 0.99, 0.999, 0.9999)
     skipped = rectifications(betas, 8, threshold=threshold, unrectified="skip")
     assert np.all(skipped[: first - 1] == 0.0)

@@ -26,7 +26,7 @@ def table(start, name="embeddings", dtype="float64"):
 
 
 @each()
-def test_it_is_the_twin_before_that_of_the_rule(case, float64):
+def test_a_step_matches_the_twin_of_cowclip_then_that_of_the_rule(case, float64):
     """Of the table alone; a row that does not occur has no gradient. No rule knows a table by this name."""
     case.needs("first steps")
     case.needs("smoothness")
@@ -57,7 +57,7 @@ def test_rows_of_several_axes_and_rows_of_zero(float64):
     np.testing.assert_allclose(lengths, 0.5 * 2 * 0.1 * 0.5 * np.array([1, 4]), rtol=1e-14)
 
 
-def test_the_penalty_is_part_of_what_is_clipped(float64):
+def test_the_penalty_is_clipped_too(float64):
     start, gradient = np.random.default_rng(82).normal(size=(2, ROWS, WIDTH))
     variable = table(start)
     optimizer = keras_adaptive.SGD(0.5, weight_decay=0.7, weight_decay_mode="coupled", cowclip=CowClip(**CLIP))
@@ -100,7 +100,7 @@ def test_rows_of_a_sparse_gradient_are_counted(case, mode):
 
 
 @each()
-def test_a_window_of_micro_batches_is_one_batch(case, float64):
+def test_a_window_of_micro_batches_matches_one_batch(case, float64):
     """Its mean gradient is clipped by the counts of all of it, window after window."""
     case.needs("smoothness")
     rng, ends = np.random.default_rng(84), {}
@@ -118,7 +118,7 @@ def test_a_window_of_micro_batches_is_one_batch(case, float64):
 
 
 @pytest.mark.on("jax")
-def test_they_are_given_to_a_step_without_state():
+def test_counts_are_given_to_a_stateless_step():
     import jax
 
     start, gradient = np.random.default_rng(85).normal(size=(2, ROWS, WIDTH)).astype("float32")
@@ -142,7 +142,7 @@ def test_they_are_given_to_a_step_without_state():
 @each()
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize("sparse", [True, False])
-def test_they_are_summed_over_the_replicas(case, steps, sparse):
+def test_counts_are_summed_over_the_replicas(case, steps, sparse):
     import tensorflow as tf
     from replicas import COUNT, Loop
 
@@ -174,7 +174,7 @@ def test_they_are_summed_over_the_replicas(case, steps, sparse):
     assert difference(ends[0], [start]) > 1e-3
 
 
-def test_a_table_that_is_left_out_needs_none(float64):
+def test_a_table_that_is_left_out_needs_no_counts(float64):
     """And one that is added later is clipped too, while the known one has another place among the variables."""
     start, gradient = np.random.default_rng(89).normal(size=(2, ROWS, WIDTH))
     variables = [table(start, name) for name in ("new_embeddings", "kernel", "embeddings")]
@@ -193,7 +193,7 @@ def test_a_table_that_is_left_out_needs_none(float64):
 # What is refused
 
 
-def test_counts_that_are_missing_or_do_not_fit_change_nothing():
+def test_missing_or_wrong_counts_change_nothing():
     variables = [table(np.ones((ROWS, WIDTH)), name, "float32") for name in ("embeddings", "kernel")]
     optimizer = keras_adaptive.Adam(cowclip=CowClip())
     optimizer.build(variables)
@@ -249,7 +249,7 @@ def test_the_option_is_none_or_a_cowclip():
         keras_adaptive.Adam(cowclip="embeddings")
 
 
-def test_it_is_saved_with_the_optimizer():
+def test_the_option_is_saved_with_the_optimizer():
     optimizer = keras_adaptive.Adam(cowclip=CowClip("table", ratio=0.5, zeta=1e-3))
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert again.cowclip == optimizer.cowclip == CowClip("table", 0.5, 1e-3) != CowClip("table")
@@ -277,7 +277,7 @@ def test_the_counts_of_a_window_are_saved_with_its_gradients():
 
 
 @on_tensorflow
-def test_fit_counts_for_itself():
+def test_fit_counts_automatically():
     """Keras's own layer and loop, on the one backend whose gradients know."""
     rng = np.random.default_rng(88)
     x, y = rng.integers(0, ROWS - 1, size=(64, 2)), rng.normal(size=(64, 1)).astype("float32")

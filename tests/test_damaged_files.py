@@ -68,7 +68,7 @@ def is_ours(error):
 
 
 @pytest.mark.full
-def test_states_damaged_at_random_are_refused_or_could_have_been():
+def test_randomly_damaged_states_are_refused_or_are_valid_states():
     model, random = filled(**OPTIONS), np.random.default_rng(90)
     optimizer, arrays, refused, loaded = model.optimizer, model.optimizer.get_state(), 0, []
     names, before = len(optimizer.variables), bits(model)
@@ -99,7 +99,7 @@ def test_states_damaged_at_random_are_refused_or_could_have_been():
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(3))
-def test_files_of_weights_cut_or_flipped_at_random_change_no_state_unless_they_load(seed, tmp_path):
+def test_randomly_damaged_weights_files_change_no_state_unless_they_load(seed, tmp_path):
     """Keras opens the file and reads the layers; the state of the optimizer is all or nothing."""
     model, random = filled(**OPTIONS), np.random.default_rng(seed)
     path = tmp_path / "all.weights.h5"

@@ -37,7 +37,7 @@ def stepped(case, count=4, decayed_by_hand=None, **options):
 @each_beside
 @pytest.mark.parametrize("mode", ["decoupled", "independent"])
 @pytest.mark.parametrize("decay", [0.2, Halving()], ids=["number", "schedule"])
-def test_decay_beside_the_gradient(case, mode, decay):
+def test_decoupled_decay_acts_without_a_gradient(case, mode, decay):
     """Without a gradient nothing else moves a weight: it shrinks by eta lambda, or by lambda alone, of this update."""
     case.needs("rest")
     ramp = Ramp(0.5)

@@ -48,7 +48,7 @@ def test_the_table_says_that_a_schedule_has_ended():
     assert "The learning rate is 0 after 3 updates" in str(optimizer.describe())
 
 
-def test_the_table_says_what_no_layer_says():
+def test_the_table_marks_variables_that_no_layer_describes():
     optimizer = keras_adaptive.Muon()
     optimizer.build([keras.Variable(np.zeros((3, 4, 5)), name="w"), keras.Variable(np.zeros((2, 3)), name="bias")])
     text = str(optimizer.describe())

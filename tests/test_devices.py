@@ -106,7 +106,7 @@ def shaped(optimizer):
 @pytest.mark.parametrize("options", ["everything", pytest.param("plain", marks=full)])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("shard_state", [False, True])
-def test_many_devices_are_one(case, options, distribution, shard_state):
+def test_many_devices_match_one(case, options, distribution, shard_state):
     many = fitted(case, distribution, **OPTIONS[options], shard_state=shard_state)
     alone = fitted(case, None, **OPTIONS[options])
     assert len(many.trainable_variables[0].value.devices()) == 8
@@ -132,7 +132,7 @@ def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
 
 @each()
 @pytest.mark.parametrize("trained", [False, True])
-def test_the_state_is_laid_over_the_devices(case, trained):
+def test_the_state_is_sharded_over_the_devices(case, trained):
     """An eighth of what divides by eight is on each device, from build on; the weights, and what does not, on all."""
     held = {}
     for shard_state in (False, True):
@@ -151,7 +151,7 @@ def test_the_state_is_laid_over_the_devices(case, trained):
 
 @each()
 @pytest.mark.parametrize("slot_dtype", ["float32", "int8"])
-def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype):
+def test_a_custom_step_does_not_change_the_sharding(case, slot_dtype):
     """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too.
 
     And it is the step of one device.
@@ -178,7 +178,7 @@ def test_a_step_of_the_users_own_leaves_everything_where_it_is(case, slot_dtype)
 
 
 @each()
-def test_rounding_is_that_of_one_device(case):
+def test_rounding_matches_one_device(case):
     """Nearly all elements: a last digit of float32 that a compiler rounds otherwise may tip a rounding.
 
     With other bits it would be half of them.
@@ -204,7 +204,7 @@ def test_rounding_is_that_of_one_device(case):
 
 @each()
 @pytest.mark.parametrize(("how", "devices"), [("keras", 4), ("weights", 4), pytest.param("keras", 1, marks=full)])
-def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path):
+def test_training_saved_on_eight_devices_continues_elsewhere(case, how, devices, tmp_path):
     """Bit for bit what was saved, laid over the devices that there are, and the training goes on as on eight."""
 
     def make():
@@ -240,7 +240,7 @@ def test_what_eight_devices_saved_goes_on_elsewhere(case, how, devices, tmp_path
 
 @pytest.mark.on("jax-devices", "jax", "torch", "tensorflow")
 @each()
-def test_shard_state_where_there_is_nothing_to_lay_it_over(case):
+def test_shard_state_without_a_distribution_is_refused(case):
     weight = keras.Variable([1.0, 2.0])
     optimizer = case.make(shard_state=True)
     with pytest.raises(ValueError, match=r"`shard_state`.*keras\.distribution.*Received: shard_state=True"):

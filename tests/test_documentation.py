@@ -89,7 +89,7 @@ def test_every_option_is_described():
 
 @each_class
 @pytest.mark.quick
-def test_the_equations_have_the_letters_of_the_rule(cls):
+def test_the_equations_use_the_letters_of_the_rule(cls):
     text = equations(cls)
     assert "theta_t = theta_{t-1} - " in text
     for slot in cls.slots:
@@ -135,7 +135,7 @@ def policy(request):
 
 
 @pytest.mark.full_on("tensorflow")
-def test_its_blocks_run_in_order(policy, tmp_path, monkeypatch):
+def test_the_code_blocks_of_a_readme_run_in_order(policy, tmp_path, monkeypatch):
     """All of them, as one program of this backend."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -145,7 +145,7 @@ def test_its_blocks_run_in_order(policy, tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), namespace)
 
 
-def test_its_catalogue_is_that_of_the_package():
+def test_the_catalogue_of_the_readme_matches_the_package():
     """What `python -m keras_adaptive list --markdown` prints."""
     found = README.split("<!-- catalogue -->\n")[1].split("<!-- end of catalogue -->")[0]
     assert found.strip() == markdown(catalogue())
@@ -153,7 +153,7 @@ def test_its_catalogue_is_that_of_the_package():
 
 
 @pytest.mark.quick
-def test_its_paths_exist():
+def test_paths_in_the_readmes_exist():
     """Files and folders that are named in code font, pictures, scripts, and the two commands."""
     named = re.findall(r"`((?:keras_adaptive|tests|examples|\.ci)/[\w./]*)`", README)
     pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", README)
@@ -183,7 +183,7 @@ def other_defaults():
 
 
 @pytest.mark.quick
-def test_it_names_the_defaults_that_are_not_those_of_keras():
+def test_the_readme_names_defaults_that_differ_from_keras():
     """Of every argument; and in its rows is no other number."""
     differ = list(other_defaults())
     assert len({argument for _, argument, _ in differ}) >= 5
@@ -196,7 +196,7 @@ def test_it_names_the_defaults_that_are_not_those_of_keras():
 
 
 @pytest.mark.quick
-def test_it_names_every_class():
+def test_the_readme_names_every_class():
     assert all(re.search(rf"\b{name}\b", README) for name in keras_adaptive.__all__)
 
 
@@ -224,7 +224,7 @@ def agree(written, measured):
 
 
 @pytest.mark.quick
-def test_figures_agree_to_the_digits_that_are_written():
+def test_figures_agree_to_the_written_digits():
     assert agree("0.73", "0.74")
     assert agree("<1e-6", "<1e-6")
     assert not agree("0.73", "0.75")
@@ -234,7 +234,7 @@ def test_figures_agree_to_the_digits_that_are_written():
 
 
 @pytest.mark.full_on("tensorflow", "jax")
-def test_whoever_reads_the_list_may_stop():
+def test_the_list_command_handles_a_closed_pipe():
     command = [sys.executable, "-m", "keras_adaptive", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
         listing.stdout.close()

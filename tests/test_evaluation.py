@@ -100,7 +100,7 @@ class Watch(Ends):
 
 @everywhere
 @each
-def test_after_fit_the_model_holds_the_evaluation_weights(name):
+def test_the_model_holds_the_evaluation_weights_after_fit(name):
     """Without a callback; which are others than were trained, and as far from them as they should be."""
     model, watch = model_with(OPTIMIZERS[name]), Watch()
     fit(model, callbacks=[watch])
@@ -111,7 +111,7 @@ def test_after_fit_the_model_holds_the_evaluation_weights(name):
 
 @everywhere
 @each
-def test_the_callback_validates_at_the_evaluation_weights_and_trains_at_the_others(name):
+def test_the_callback_validates_at_the_evaluation_weights_only(name):
     plain, model, watch = model_with(OPTIMIZERS[name]), model_with(OPTIMIZERS[name]), Watch()
     begun = Watch()
     without = fit(plain, callbacks=[begun])
@@ -153,7 +153,7 @@ def test_evaluate_and_predict_take_the_callback(name):
 
 @everywhere
 @each
-def test_what_is_saved_at_the_end_of_an_epoch(name, tmp_path):
+def test_the_evaluation_weights_are_saved_at_the_end_of_an_epoch(name, tmp_path):
     """The evaluation weights by a ModelCheckpoint after the callback; and its state is not another than it says."""
     model, watch, path = model_with(OPTIMIZERS[name]), Watch(), tmp_path / "{epoch}.keras"
     saving = keras.callbacks.ModelCheckpoint(path)
@@ -179,7 +179,7 @@ def test_what_is_saved_at_the_end_of_an_epoch(name, tmp_path):
         *(pytest.param(*each, marks=pytest.mark.full) for each in [(True, False), (False, True)]),
     ],
 )
-def test_a_later_fit_goes_on(name, saved, callback, tmp_path):
+def test_a_later_fit_continues(name, saved, callback, tmp_path):
     """With the callback as if it had never stopped; without, one gradient is taken at x and no more is lost."""
     whole, parts = model_with(OPTIMIZERS[name]), model_with(OPTIMIZERS[name])
     callbacks = [EvaluationWeights()] if callback else []
@@ -198,7 +198,7 @@ def test_a_later_fit_goes_on(name, saved, callback, tmp_path):
 
 
 @each
-def test_before_the_first_update_they_are_the_weights(name):
+def test_evaluation_weights_before_the_first_update_are_the_weights(name):
     """Also after a fit without an update, where the average is still empty."""
     model = model_with(lambda: OPTIMIZERS[name](gradient_accumulation_steps=100))
     before = values(model.trainable_variables)
@@ -211,7 +211,7 @@ def test_before_the_first_update_they_are_the_weights(name):
 
 
 @each
-def test_a_constraint_holds_for_them(name):
+def test_a_constraint_holds_for_the_evaluation_weights(name):
     model = model_with(OPTIMIZERS[name])
     for layer in model.layers:
         layer.kernel.constraint = keras.constraints.NonNeg()
@@ -221,7 +221,7 @@ def test_a_constraint_holds_for_them(name):
 
 
 @each
-def test_inside_of_keras_wrappers(name):
+def test_evaluation_weights_inside_keras_wrappers(name):
     """The loss scale's, and several optimizers of one model."""
 
     def scaled():
@@ -290,7 +290,7 @@ KERAS_ON_JAX = pytest.param(
     ]
     + [KERAS_ON_JAX],
 )
-def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(name, place, callback):
+def test_an_interrupted_fit_continues_as_if_uninterrupted(name, place, callback):
     """Also inside of an `except`, and with another instance of the callback."""
     optimizer = OPTIMIZERS.get(name, lambda: keras.optimizers.SGD(0.2, use_ema=True, ema_momentum=0.5))
     straight, model = model_with(optimizer), model_with(optimizer)
@@ -312,7 +312,7 @@ def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(name, place, callback)
 
 
 @everywhere
-def test_weights_that_were_loaded_after_an_interrupt_stay():
+def test_weights_loaded_after_an_interrupt_are_not_overwritten():
     """The training weights that were set aside are those of another training then."""
     model = model_with(OPTIMIZERS["ema"])
     with pytest.raises(KeyboardInterrupt):
@@ -336,14 +336,14 @@ def test_a_second_average_and_a_changed_step_are_refused(name, option):
     assert getattr(optimizer, option) is False
 
 
-def test_the_callback_refuses_an_optimizer_without_them():
+def test_the_callback_refuses_an_optimizer_without_evaluation_weights():
     model = model_with(lambda: keras_adaptive.SGD(0.1))
     for call in (fit, lambda model, callbacks: model.evaluate(X, Y, verbose=0, callbacks=callbacks)):
         with pytest.raises(ValueError, match=r"EvaluationWeights needs a model with .* Received: keras_adaptive.*SGD"):
             call(model, callbacks=[EvaluationWeights()])
 
 
-def test_evaluation_inside_of_the_end_of_an_epoch():
+def test_evaluation_at_the_end_of_an_epoch():
     """By another callback, with the same one: the evaluation weights stay until the next epoch."""
     model, seen, callback = model_with(OPTIMIZERS["schedule-free-sgd"]), [], EvaluationWeights()
 
@@ -360,7 +360,7 @@ def test_evaluation_inside_of_the_end_of_an_epoch():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_weights_of_low_precision_hold_them_rounded(dtype):
+def test_low_precision_weights_hold_rounded_evaluation_weights(dtype):
     variable = keras.Variable([1.0, 2.0], dtype=dtype, name="w")
     optimizer = keras_adaptive.ScheduleFreeSGD(0.3)
     for _ in range(3):
@@ -372,7 +372,7 @@ def test_weights_of_low_precision_hold_them_rounded(dtype):
     assert difference([value(variable)], [value(ops.cast(ops.convert_to_tensor(exact), dtype))]) == 0.0
 
 
-def test_a_variable_that_was_added_holds_its_weights_until_its_first_update():
+def test_an_added_variable_holds_its_weights_until_its_first_update():
     one, two = keras.Variable([1.0], name="one"), keras.Variable([5.0], name="two")
     optimizer = keras_adaptive.ScheduleFreeSGD(0.1)
     optimizer.apply([ops.ones(1)], [one])

@@ -88,7 +88,7 @@ def test_fit_frozen_extend_and_fit(case, options):
 # Not in eight bits, which are rounded by the variable's place.
 @pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), EVERYTHING], ids=["plain", "everything"])
 @each()
-def test_the_order_may_change_and_new_variables_begin_with_themselves(case, options):
+def test_the_order_may_change_and_new_variables_start_from_their_values(case, options):
     """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{shape}") for shape in ((2, 3), (4,), (5,)))
     options = {name: option for name, option in options.items() if name != "global_clipnorm"}
@@ -110,7 +110,7 @@ def test_the_order_may_change_and_new_variables_begin_with_themselves(case, opti
 
 
 @each()
-def test_an_extended_state_is_saved_and_goes_on_bit_for_bit(case, tmp_path):
+def test_a_saved_extended_state_continues_bit_for_bit(case, tmp_path):
     model = half_frozen(case.make(use_ema=True))
     fit(model)
     unfrozen(model)
@@ -123,7 +123,7 @@ def test_an_extended_state_is_saved_and_goes_on_bit_for_bit(case, tmp_path):
     assert difference(values(again.variables), values(model.variables)) == 0.0
 
 
-def test_what_does_not_extend_is_refused():
+def test_lists_that_do_not_extend_the_variables_are_refused():
     a, b, c = (keras.Variable(np.ones(2), name=name) for name in "abc")
     optimizer = CASES[-1].make()
     optimizer.build([a, b])
@@ -145,7 +145,7 @@ def test_what_does_not_extend_is_refused():
 @pytest.mark.full
 @pytest.mark.on("mirrored")
 @each()
-def test_replicas_extend_as_one_device_does(case):
+def test_replicas_extend_like_one_device(case):
     """Restored by name into replicas besides."""
     strategy = pytest.importorskip("replicas", reason="the helpers of the replicas' tests").strategy()
 

@@ -41,7 +41,7 @@ def test_no_class_writes_a_constructor(cls):
 
 @each_class
 @pytest.mark.quick
-def test_what_may_be_given_by_position_is_in_the_order_of_keras(cls):
+def test_positional_arguments_have_the_order_of_keras(cls):
     by_position = parameters(cls, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if cls.__name__ in NEW_IN_KERAS and cls not in OF_KERAS:
         pytest.skip("this version of Keras does not have the class yet")
@@ -54,7 +54,7 @@ def test_what_may_be_given_by_position_is_in_the_order_of_keras(cls):
 
 
 @pytest.mark.quick
-def test_more_by_position_than_keras_has_is_refused():
+def test_more_positional_arguments_than_in_keras_are_refused():
     with pytest.raises(TypeError, match=r"Muon takes learning_rate by position.*momentum=.*Received: 2 .*0\.95"):
         keras_adaptive.Muon(0.02, 0.95)
     assert keras_adaptive.AdamW(1e-3, 0.004).weight_decay == 0.004
@@ -123,7 +123,7 @@ def test_one_epsilon_of_adam_makes_the_other_zero(given, epsilon, root):
 
 
 @pytest.mark.quick
-def test_the_first_step_of_adam_with_an_epsilon_outside_is_that_of_the_paper(float64):
+def test_the_first_step_of_adam_with_epsilon_outside_matches_the_paper(float64):
     """theta - eta g / (|g| + epsilon), whatever the betas are."""
     theta = keras.Variable(np.ones(2))
     Adam(0.5, 0.9, 0.999, 1e-3).apply([ops.convert_to_tensor(np.array([1e-3, -1.0]))], [theta])
@@ -131,7 +131,7 @@ def test_the_first_step_of_adam_with_an_epsilon_outside_is_that_of_the_paper(flo
 
 
 @pytest.mark.quick
-def test_a_config_of_0_1_0_says_the_same_in_todays_names():
+def test_a_config_of_0_1_0_is_translated_to_the_current_names():
     """There `epsilon` was inside of the root. A group that spoke of one had the other from the optimizer."""
     old = Adam().get_config() | {"epsilon": 1e-12, "epsilon_outside": 1e-5}
     old = {name: given for name, given in old.items() if name not in ("epsilon_root", "amsgrad")}
@@ -150,7 +150,7 @@ def test_a_config_of_0_1_0_says_the_same_in_todays_names():
 
 
 @pytest.mark.quick
-def test_what_keras_accepts_and_has_a_meaning():
+def test_meaningful_arguments_of_keras_are_accepted():
     assert keras_adaptive.SGD(nesterov=True).nesterov
     assert not Adam(amsgrad=False).amsgrad
     assert Adam(weight_decay=False).weight_decay is None
@@ -205,7 +205,7 @@ def test_limits_hold_in_float32(cls, given):
 
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
-def test_a_callable_that_returns_no_learning_rate_raises_and_changes_nothing(wrong):
+def test_a_callable_with_an_invalid_learning_rate_raises_and_changes_nothing(wrong):
     theta, optimizer = keras.Variable([1.0]), keras_adaptive.SGD(lambda: wrong)
     with pytest.raises(ValueError, match=r"`learning_rate` must be .*which returned"):
         optimizer.apply([ops.ones(1)], [theta])
@@ -217,7 +217,7 @@ def test_a_callable_that_returns_no_learning_rate_raises_and_changes_nothing(wro
 
 
 @pytest.mark.quick
-def test_a_class_of_one_file_has_its_arguments():
+def test_a_class_defined_in_one_file_has_its_arguments():
     class Momentum(AdaptiveOptimizer):
         """Momentum."""
 
@@ -249,7 +249,7 @@ def test_a_class_of_one_file_has_its_arguments():
 
 
 @pytest.mark.quick
-def test_a_constructor_of_the_users_own_is_kept():
+def test_a_user_defined_constructor_is_not_replaced():
     class Mine(Adam):
         def __init__(self, factor, **options):
             super().__init__(0.1 * factor, **options)
@@ -274,13 +274,13 @@ def test_a_constructor_of_the_users_own_is_kept():
     ids=lambda one: one if isinstance(one, str) else "",
 )
 @pytest.mark.quick
-def test_names_that_the_core_uses_are_refused_when_the_class_is_defined(body, named):
+def test_names_used_by_the_core_are_refused_at_class_definition(body, named):
     with pytest.raises(TypeError, match=f"the core uses that name.*Received: the {named}"):
         type("Mine", (AdaptiveOptimizer,), body)
 
 
 @pytest.mark.quick
-def test_names_of_all_that_is_stored_for_all_variables_are_refused():
+def test_names_of_shared_state_are_refused():
     optimizer = Adam(gradient_accumulation_steps=2, loss_scale_factor="dynamic")
     optimizer.build([a_weight(np.ones(3, "float32"))])
     names = list(scalars_of(optimizer))
@@ -291,14 +291,14 @@ def test_names_of_all_that_is_stored_for_all_variables_are_refused():
 
 
 @pytest.mark.quick
-def test_a_class_in_the_form_of_0_1_0_raises_when_it_is_defined():
+def test_a_class_in_the_form_of_0_1_0_raises_at_definition():
     with pytest.raises(
         TypeError, match=r"`hyperparameters` of Old must be fields.*Received: hyperparameters=\['beta'\]"
     ):
         type("Old", (AdaptiveOptimizer,), {"hyperparameters": {"beta": None}})
 
 
-def test_what_a_group_says_of_a_vector_of_mars_holds(float64):
+def test_the_settings_of_a_group_hold_for_a_vector_of_mars(float64):
     """What the algorithm knows of a variable has names of its own, and hides no hyperparameter."""
     ends = []
     for given in ({}, {"vector_beta_1": 0.1}):
@@ -314,14 +314,14 @@ def test_what_a_group_says_of_a_vector_of_mars_holds(float64):
 
 
 @pytest.mark.quick
-def test_repr_shows_what_is_not_the_default():
+def test_repr_shows_arguments_that_differ_from_the_defaults():
     assert repr(Adam()) == "Adam()"
     assert repr(Adam(0.5, clipnorm=1.0)) == "Adam(learning_rate=0.5, clipnorm=1.0)"
     assert repr(Adam(epsilon=1e-7)) == "Adam(epsilon=1e-07, epsilon_root=0.0)"
 
 
 @pytest.mark.quick
-def test_the_config_begins_with_what_to_do_where_the_package_is_not_imported():
+def test_the_config_begins_with_what_to_do_if_the_package_is_not_imported():
     config = keras.optimizers.serialize(Adam())["config"]
     assert next(iter(config.values())) == "import keras_adaptive before the file is loaded"
     assert repr(pickle.loads(pickle.dumps(Adam(0.5)))) == "Adam(learning_rate=0.5)"

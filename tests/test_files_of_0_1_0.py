@@ -47,7 +47,7 @@ def loaded(name, kind):
 
 
 @pytest.mark.parametrize(("name", "kind"), FILES)
-def test_a_file_of_0_1_0_goes_on_to_the_weights_that_it_reached(name, kind):
+def test_training_from_a_file_of_0_1_0_reaches_the_same_weights(name, kind):
     model = loaded(name, kind)
     assert model.optimizer.restored.complete
     with np.load(FOLDER / f"{name}-end.npz") as end:
@@ -65,7 +65,7 @@ NAMED = ["adam_int8_embedding", "adam_mini", pytest.param("rmsprop_rows", marks=
 
 @pytest.mark.parametrize("kind", ["keras", "npz"])
 @pytest.mark.parametrize("name", NAMED)
-def test_what_is_stored_for_a_variable_is_what_names_decided(name, kind):
+def test_slots_are_those_that_names_decided(name, kind):
     """Of layers whose names say what they are not: all arrays that 0.1.0 had, and not those of a new optimizer."""
 
     def form(arrays):

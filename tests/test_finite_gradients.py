@@ -27,7 +27,7 @@ def everything(weight, optimizer):
 
 @each(torch="classes")
 @pytest.mark.parametrize("size", [2e19, 3e38])
-def test_an_element_that_would_not_be_finite_stays_as_it_was(case, size):
+def test_an_element_that_would_become_nonfinite_is_not_changed(case, size):
     """One gradient of that size in the middle of usual ones; the other elements go on."""
     large = USUAL.copy()
     large[1, 2] = size
@@ -39,7 +39,7 @@ def test_an_element_that_would_not_be_finite_stays_as_it_was(case, size):
 
 
 @each(torch="classes")
-def test_nothing_is_skipped_of_usual_gradients(case):
+def test_usual_gradients_are_never_skipped(case):
     gradients = [USUAL, -0.5 * USUAL, USUAL]
     skipping, without = (trained(case, gradients, skip_nonfinite=skip) for skip in (True, False))
     assert skipping[1].skipped_elements == 0
@@ -47,7 +47,7 @@ def test_nothing_is_skipped_of_usual_gradients(case):
     np.testing.assert_allclose(value(skipping[0]), value(without[0]), rtol=1e-6, atol=1e-7)
 
 
-def test_what_float16_does_not_hold_stays_and_is_counted():
+def test_steps_beyond_float16_are_skipped_and_counted():
     """A step of 1e6 from 1, where float16 ends at 65504."""
     from keras_adaptive import SGD
 

@@ -41,7 +41,7 @@ NO_LISTS = {
 
 @pytest.mark.parametrize("name", NO_VARIABLES)
 @case_and_keras
-def test_what_is_no_variable_is_refused(case, name):
+def test_objects_that_are_not_variables_are_refused(case, name):
     known, thing = keras.Variable(1.0), NO_VARIABLES[name]()
     message = r"`\w+` must be Keras variables. .*model\.trainable_variables.* Received: \w+\[1\]="
     with pytest.raises(TypeError, match=message):
@@ -59,7 +59,7 @@ def test_what_is_no_variable_is_refused(case, name):
 
 
 @pytest.mark.parametrize("name", NO_LISTS)
-def test_what_is_no_list_is_refused(name):
+def test_values_that_are_not_lists_are_refused(name):
     thing = NO_LISTS[name]()
     for call in (CASE.make().build, CASE.make().extend, lambda given: CASE.make().apply([ops.ones(3)], given)):
         if thing is None and call.__name__ == "<lambda>":
@@ -68,7 +68,7 @@ def test_what_is_no_list_is_refused(name):
             call(thing)
 
 
-def test_every_other_iterable_is_a_list():
+def test_every_other_iterable_is_read_as_a_list():
     first, second = keras.Variable(1.0), keras.Variable([1.0, 2.0])
     for given in ((first, second), iter([first, second]), (v for v in (first, second))):
         optimizer = CASE.make()
@@ -78,7 +78,7 @@ def test_every_other_iterable_is_a_list():
 
 @pytest.mark.on("tensorflow")
 @each()
-def test_variables_of_tensorflow_are_trained_as_those_of_keras(case):
+def test_tensorflow_variables_train_like_keras_variables(case):
     import tensorflow as tf
 
     plain, of_keras = tf.Variable([1.0, -2.0]), keras.Variable([1.0, -2.0])
@@ -94,7 +94,7 @@ def variable_of(dtype):
 
 @pytest.mark.parametrize("dtype", ["complex64", "int32", "uint8", "bool"])
 @case_and_keras
-def test_only_real_numbers_are_trained(case, dtype):
+def test_only_real_variables_are_trained(case, dtype):
     known, wrong = keras.Variable(np.ones(3)), variable_of(dtype)
     gradients, message = (
         [ops.ones(3)] * 2,
@@ -127,7 +127,7 @@ def test_only_real_numbers_are_trained(case, dtype):
     ids=["plain", "everything", "scaled"],
 )
 @each()
-def test_a_model_without_trainable_weights_is_fitted(case, options):
+def test_fit_accepts_a_model_without_trainable_weights(case, options):
     """As with Keras's classes: the loss is computed and nothing is trained."""
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1, trainable=False)])
     before = values(model.variables)
@@ -171,7 +171,7 @@ def test_a_sparse_gradient_of_jax_is_made_dense(case):
     "kind", [tuple, list, np.array, lambda ids: np.array(ids, "int64")], ids=["tuple", "list", "array", "int64"]
 )
 @each()
-def test_rows_of_tensorflow_may_be_given_in_python(case, kind):
+def test_tensorflow_slices_may_hold_python_values(case, kind):
     import tensorflow as tf
 
     ids, numbers, ends = [0, 4, 0], [[1.0, 2.0], [3.0, 4.0], [0.5, 0.5]], []

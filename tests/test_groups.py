@@ -65,7 +65,7 @@ def test_a_group_has_other_hyperparameters(case, other):
 
 @column("groups")
 @each(torch="classes")
-def test_a_group_is_an_optimizer_of_its_own(case):
+def test_a_group_trains_like_a_separate_optimizer(case):
     """Where the step does not depend on all variables, each ends as if it were alone; with a schedule of decay too."""
     case.needs_steps_of_its_own()
     grouped = case.make(learning_rate=Ramp(0.2), weight_decay=0.1, groups=[Group("second", 0.5, weight_decay=DECAY)])
@@ -110,7 +110,7 @@ def test_the_learning_rate_moves_all_groups_in_proportion(case):
 
 
 @each()
-def test_the_first_that_speaks_of_an_argument_decides_and_the_rest_is_the_optimizers(case):
+def test_the_first_group_that_sets_an_argument_wins(case):
     variables = [*two(("encoder_kernel", "encoder_bias")), keras.Variable(1.0, name="head")]
     optimizer = case.make(learning_rate=0.5, groups=[Group("bias$", 0.1), Group("^encoder", 0.2)])
     optimizer.build(variables)
@@ -172,13 +172,13 @@ def test_wrong_groups(case):
 
 
 @each("lecture", torch="classes", full="classes")
-def test_a_group_refuses_no_name_that_an_algorithm_has(case):
+def test_a_group_accepts_every_hyperparameter_of_an_algorithm(case):
     for name, number in hyperparameters(case).items():
         assert Group("a", **{name: number}).get_config()[name] == number
 
 
 @each()
-def test_a_misspelt_hyperparameter_names_the_nearest_and_all_that_a_group_accepts(case):
+def test_a_misspelt_hyperparameter_names_the_nearest_and_all_valid_ones(case):
     name = next(name for name in case.make().hyperparameters if name not in case.optimizer.common_hyperparameters)
     with pytest.raises(TypeError) as caught:
         case.make(groups=[Group("a", **{f"{name}x": 0.5})])
@@ -211,7 +211,7 @@ def four():
 
 
 @each("lecture", torch="classes", full="classes")
-def test_what_several_groups_say_about_different_things_all_holds(case):
+def test_different_settings_of_several_groups_all_apply(case):
     """As if each variable had one group with all that the first groups say which speak of it."""
     theirs = hyperparameters(case)
     free = [name for name in theirs if name not in case.optimizer.common_hyperparameters]
@@ -239,7 +239,7 @@ def test_what_several_groups_say_about_different_things_all_holds(case):
 
 
 @each(torch="classes")
-def test_several_groups_train_as_one_does(case):
+def test_several_groups_train_like_one_combined_group(case):
     """A schedule of the decay from one group, the multiplier and a hyperparameter from others."""
     case.needs_steps_of_its_own()
     name, number = next(iter(hyperparameters(case).items()))
@@ -251,7 +251,7 @@ def test_several_groups_train_as_one_does(case):
 
 @each()
 @pytest.mark.parametrize("order", [1, -1])
-def test_vectors_without_decay_have_their_levels_rate_too(case, order):
+def test_vectors_without_decay_have_the_rate_of_their_level(case, order):
     model = sequential("sgd")
     groups = [no_decay_on_vectors(), *layerwise_decay(model, 0.5)][::order]
     optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
@@ -269,7 +269,7 @@ def test_the_table_names_all_groups_of_a_variable(case):
 
 
 @each()
-def test_of_an_exclusive_groups_variables_no_later_group_is_heard(case):
+def test_later_groups_do_not_affect_variables_of_an_exclusive_group(case):
     groups = [Group("bias", exclusive=True), Group("", 0.5, weight_decay=0.3)]
     optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
     optimizer.build(four())
@@ -279,7 +279,7 @@ def test_of_an_exclusive_groups_variables_no_later_group_is_heard(case):
 
 
 @each()
-def test_what_is_excluded_from_weight_decay_stays_so_whatever_a_group_says(case):
+def test_groups_cannot_undo_exclude_from_weight_decay(case):
     optimizer = case.make(1.0, weight_decay=0.1, groups=[Group("", 0.5), Group("bias", weight_decay=0.3)])
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.build(four())
@@ -303,7 +303,7 @@ def test_groups_that_match_nothing_are_an_error_even_if_each_is_optional(case):
 
 
 @each()
-def test_a_group_that_matched_nothing_holds_for_variables_that_join(case):
+def test_a_group_without_a_match_applies_to_variables_added_later(case):
     variables = four()
     groups = [Group("^body", 0.5, optional=True), Group("bias", weight_decay=0.3)]
     optimizer = case.make(1.0, weight_decay=0.1, groups=groups)
@@ -333,7 +333,7 @@ def test_hyperparameters_are_checked_in_each_combination_that_occurs():
 
 
 @each()
-def test_groups_that_version_0_1_0_saved_keep_the_first_match(case):
+def test_groups_saved_by_0_1_0_use_only_the_first_match(case):
     """They were decided one for each variable; a variable that joins later has its first match alone too."""
     config = case.make(1.0, weight_decay=0.1).get_config()
     old = {"weight_decay": None, "max_ndim": None, "optional": False, "slot_dtype": None}
@@ -422,7 +422,7 @@ def test_excluded_variables_are_saved(case):
 
 
 @each()
-def test_the_table(case):
+def test_the_table_shows_the_group_of_each_variable(case):
     with pytest.raises(ValueError, match="built"):
         case.make().describe()
     variables = two()
@@ -447,7 +447,7 @@ def test_the_table(case):
 
 
 @each()
-def test_groups_of_another_model_are_refused_beside_one_that_matches(case):
+def test_groups_of_another_model_are_refused_even_if_one_matches(case):
     one, other = (model_of(name) for name in ("one", "other"))
     groups = [no_decay_on_vectors(), *layerwise_decay(other, 0.1)]
     with pytest.raises(ValueError, match=r"made for a model must match too. The nearest paths are.*one.*Received"):
@@ -460,6 +460,6 @@ def model_of(name):
 
 
 @pytest.mark.parametrize("make", [lambda: layerwise_decay(None, 0.5), lambda: companion_groups(None)])
-def test_what_is_no_model_is_refused(make):
+def test_objects_that_are_not_models_are_refused(make):
     with pytest.raises(TypeError, match=r"`model` must be a Model. Received: model=None"):
         make()

@@ -28,7 +28,7 @@ def fit(optimizer, epochs=2, **arguments):
 
 
 @each()
-def test_fit_is_the_custom_loop(case):
+def test_fit_matches_the_custom_loop(case):
     """With a ragged last batch."""
     fitted = fit(case.make(), epochs=1)
     loop = small_model()
@@ -61,7 +61,7 @@ def test_wrapped_by_the_loss_scale_optimizer(case):
 
 
 @each()
-def test_mixed_float16_wraps_by_itself(case):
+def test_mixed_float16_wraps_the_optimizer_automatically(case):
     case.needs("smoothness")
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -75,7 +75,7 @@ def test_mixed_float16_wraps_by_itself(case):
 
 @each()
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_average_is_that_of_the_paper_and_ends_in_the_weights(case, dtype):
+def test_the_average_matches_the_paper_and_replaces_the_weights(case, dtype):
     """With momentum 0.999 too, which bfloat16 rounds to 1: there Keras's average never moves."""
     case.needs("use_ema")
     variable = a_weight(np.zeros(3), dtype=dtype)
@@ -122,7 +122,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 
 
 @each()
-def test_a_missing_gradient_leaves_its_variable_alone(case):
+def test_a_variable_without_a_gradient_does_not_move(case):
     """With Keras's warning; and neither decay nor an average that began at zero moves it."""
     case.needs("first steps")
     moved, alone = keras.Variable([1.0], name="moved"), keras.Variable([5.0], name="alone")
@@ -138,7 +138,7 @@ def test_a_missing_gradient_leaves_its_variable_alone(case):
 
 @each()
 @pytest.mark.parametrize("steps", [None, 2])
-def test_a_float8_scale_takes_its_gradient_as_value(case, steps):
+def test_a_float8_scale_is_set_to_its_gradient(case, steps):
     """Neither clipped, scaled, decayed nor averaged; over a window, the largest counts, as in Keras."""
     scale, weight = a_weight([3.0, 3.0]), a_weight([1.0, 1.0])
     scale.overwrite_with_gradient = True
@@ -179,7 +179,7 @@ def test_float8_training(case):
 
 @each()
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
-def test_a_step_that_is_not_finite_changes_nothing_but_its_counter(case, bad):
+def test_a_nonfinite_step_changes_only_its_counter(case, bad):
     one, two = a_weight([1.0, 2.0]), a_weight(3.0)
     optimizer = case.make(skip_nonfinite=True, weight_decay=0.1, use_ema=True)
     good = [ops.convert_to_tensor([1.0, -1.0]), ops.convert_to_tensor(2.0)]
@@ -216,7 +216,7 @@ def test_a_cautious_step_is_the_plain_one_where_it_goes_against_the_gradient(cas
 
 
 @each()
-def test_without_skip_nonfinite_it_shows(case):
+def test_without_skip_nonfinite_a_bad_gradient_shows(case):
     variable = a_weight([1.0, 2.0])
     case.make().apply([ops.convert_to_tensor([np.nan, 1.0])], [variable])
     assert np.isnan(value(variable)[0])
@@ -225,7 +225,7 @@ def test_without_skip_nonfinite_it_shows(case):
 
 @each("lecture rows", torch="rows")
 @pytest.mark.parametrize("shape", [(4, 4), (2, 3, 2)])
-def test_without_skip_nonfinite_it_shows_in_a_matrix(case, shape):
+def test_without_skip_nonfinite_a_bad_gradient_shows_in_a_matrix(case, shape):
     variable, gradient = a_weight(np.ones(shape, "float32")), np.ones(shape, "float32")
     gradient.flat[0] = np.nan
     case.make().apply([ops.convert_to_tensor(gradient)], [variable])
@@ -233,7 +233,7 @@ def test_without_skip_nonfinite_it_shows_in_a_matrix(case, shape):
 
 
 @each("lecture rows", torch="rows")
-def test_a_variable_whose_first_gradient_comes_later_moves_about_as_far(case):
+def test_a_late_first_gradient_moves_its_variable_about_as_far(case):
     """The number of the update is that of all variables; what a rule begins with begins with a variable's gradients."""
     case.needs_steps_of_its_own()
     problem, ways = Problem(seed=77, shapes=[(4, 4)], steps=24), []
@@ -252,7 +252,7 @@ def test_a_variable_whose_first_gradient_comes_later_moves_about_as_far(case):
 
 
 @each()
-def test_decay_is_decoupled_and_of_the_old_weights(case):
+def test_decay_is_decoupled_and_uses_the_old_weights(case):
     """It takes eta lambda theta off, whatever the gradient; excluded variables keep it."""
     if case.optimizer.decay == "rule":
         pytest.skip("decay is part of the rule, which the twin has too")
@@ -269,7 +269,7 @@ def test_decay_is_decoupled_and_of_the_old_weights(case):
 
 
 @each()
-def test_constraints_are_kept_and_the_average_is_of_the_constrained(case):
+def test_constraints_hold_and_the_constrained_weights_are_averaged(case):
     case.needs("first steps")
     case.needs("use_ema")
     variable = a_weight([0.02, 3.0])
@@ -302,7 +302,7 @@ def test_update_step_is_the_step_of_one_variable(case):
 
 
 @each()
-def test_some_of_the_variables(case):
+def test_a_call_with_some_variables_leaves_the_others_alone(case):
     """A call with some of the variables leaves the others alone."""
     case.needs("first steps")
     one, two = a_weight([1.0]), a_weight([1.0])
@@ -318,7 +318,7 @@ def test_some_of_the_variables(case):
 
 @pytest.mark.on("tensorflow")
 @each()
-def test_plain_variables_of_tensorflow(case):
+def test_plain_tensorflow_variables_are_trained(case):
     """As a SavedModel holds them: without a path, a constraint or a Keras dtype."""
     import tensorflow as tf
 
@@ -348,7 +348,7 @@ def test_stateless_apply_leaves_the_variables_alone(case):
 
 
 @each(keras="Keras refuses a whole number as a learning rate", raises=ValueError)
-def test_a_whole_number_as_learning_rate(case):
+def test_an_integer_learning_rate_is_accepted(case):
     assert value(case.make(learning_rate=1).learning_rate) == 1.0
 
 
@@ -365,7 +365,7 @@ def test_an_orbax_checkpoint_holds_the_optimizer(case, tmp_path):
 
 
 @each()
-def test_optimizers_are_named_as_those_of_keras_are(case):
+def test_optimizers_get_names_like_those_of_keras(case):
     """One after another; a name of one's own, and one in a config, stays."""
     first, second, own = case.make(), case.make(), case.make(name="my_own")
     assert len({first.name, second.name, own.name}) == 3
@@ -375,7 +375,7 @@ def test_optimizers_are_named_as_those_of_keras_are(case):
 
 
 @each()
-def test_a_pickled_optimizer_is_made_anew_from_its_config(case):
+def test_a_pickled_optimizer_is_rebuilt_from_its_config(case):
     optimizer = case.make(weight_decay=0.1, use_ema=True)
     again = pickle.loads(pickle.dumps(optimizer))
     assert type(again) is type(optimizer)
@@ -384,7 +384,7 @@ def test_a_pickled_optimizer_is_made_anew_from_its_config(case):
 
 
 @each()
-def test_a_schedule_in_place_of_a_number_is_no_variable_any_more(case):
+def test_a_schedule_that_replaces_a_number_removes_its_variable(case):
     optimizer = case.make()
     assert len(optimizer.variables) == 2
     optimizer.learning_rate = keras.optimizers.schedules.PolynomialDecay(0.1, 4)

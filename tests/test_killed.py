@@ -25,7 +25,7 @@ def run(folder, how, kill_at, output):
 @pytest.mark.parametrize(
     ("how", "begins"), [("batches", 12), pytest.param("epoch", 8, marks=pytest.mark.variant), ("checkpoint", 10)]
 )
-def test_killed_and_resumed_is_never_stopped(how, begins, tmp_path):
+def test_killed_and_resumed_training_matches_uninterrupted_training(how, begins, tmp_path):
     killed = run(tmp_path / "a", how, 13, tmp_path / "never.npz")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert not (tmp_path / "never.npz").exists()

@@ -49,7 +49,7 @@ ENTRIES = {
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}], ids=["step", "window"])
 @pytest.mark.parametrize("number", [LAST, -1, -(2**31)])
-def test_no_entry_takes_such_a_count(number, options, entry):
+def test_no_method_accepts_an_invalid_count(number, options, entry):
     optimizer, variables = built(CASE, **options)
     optimizer.iterations.assign(number)
     with pytest.raises(ValueError, match=r"`optimizer.iterations` must be from 0 to"):
@@ -58,7 +58,7 @@ def test_no_entry_takes_such_a_count(number, options, entry):
 
 @pytest.mark.on("tensorflow", "jax")
 @each(torch="classes")
-def test_a_compiled_step_stays_at_the_last_number(case):
+def test_a_compiled_step_does_not_count_past_the_last_number(case):
     optimizer, variables = built(case, **OPTIONS)
     step = compiled(optimizer, variables)
     step(gradients())

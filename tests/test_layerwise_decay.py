@@ -102,7 +102,7 @@ def test_a_residual_block_is_one_level():
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_residual_net_inside_of_another_model_has_the_same_levels(nested):
+def test_a_nested_residual_net_has_the_same_levels(nested):
     net = small_residual_net()
     body = keras.Model(net.inputs, net.layers[-2].output, name="body")
     inner = keras.Sequential([keras.Input((8, 8, 3)), body]) if nested else body
@@ -113,7 +113,7 @@ def test_a_residual_net_inside_of_another_model_has_the_same_levels(nested):
     assert levels(model) == expected | {"hidden": 1, "new": 0}
 
 
-def test_the_layers_of_a_chain_between_blocks_are_one_level_and_the_output_layer_its_own():
+def test_layers_between_blocks_are_one_level_and_the_output_layer_is_another():
     def make(x):
         x = layers.Conv2D(4, 3, name="a")(x)
         x = residual(layers.Conv2D(4, 3, name="b")(x), "first")
@@ -175,7 +175,7 @@ def test_every_output_layer_is_on_the_last_level():
     assert levels(keras.Model(given, {"a": early, "b": late})) == {"body": 2, "hidden": 1, "early": 0, "late": 0}
 
 
-def test_a_shared_layer_is_where_it_is_called_first_and_counts_once():
+def test_a_shared_layer_counts_once_at_its_first_call():
     shared = layers.Dense(4, name="shared")
 
     def make(x):
@@ -194,7 +194,7 @@ def test_a_shared_model_of_two_inputs_has_its_levels():
     assert levels(model) == {"one": 2, "two": 1, "head": 0}
 
 
-def test_a_u_net_is_no_block():
+def test_a_u_net_is_not_one_block():
     def make(x):
         x = layers.Conv2D(4, 3, padding="same", name="a")(x)
         y = layers.Conv2D(4, 3, padding="same", name="b")(layers.MaxPooling2D()(x))
@@ -310,7 +310,7 @@ def test_the_blocks_of_a_layer_that_holds_a_stack_are_levels():
 
 
 @pytest.mark.parametrize("frozen", ["stem", "block0_1", "head"])
-def test_a_frozen_part_shifts_no_level(frozen):
+def test_frozen_layers_do_not_shift_the_levels(frozen):
     model = small_residual_net()
     expected = levels(model)
     model.get_layer(frozen).trainable = False
@@ -371,7 +371,7 @@ class PatchEmbedding(layers.Layer):
         return self.projection(x)
 
 
-def test_an_embedding_by_name_is_on_the_first_level_only_where_it_comes_first():
+def test_a_layer_named_embedding_is_on_the_first_level_only_if_it_comes_first():
     def make(x):
         for i in range(2):
             x = layers.Conv2D(4, 1, name=f"stage{i}")(PatchEmbedding(name=f"patches{i}")(x))
@@ -381,7 +381,7 @@ def test_an_embedding_by_name_is_on_the_first_level_only_where_it_comes_first():
     assert levels(functional(make)) == expected
 
 
-def test_what_is_refused():
+def test_wrong_arguments_are_refused():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
     with pytest.raises(ValueError, match="must be built"):
         layerwise_decay(keras.Sequential([layers.Dense(1)]), 0.5)
@@ -480,7 +480,7 @@ def test_the_transformer_blocks_of_keras_hub():
     assert count(models.ViTImageClassifier(backbone=vit, num_classes=3, pooling="token")) == 5
 
 
-def test_groups_of_ones_own_come_together_with_the_levels():
+def test_user_groups_combine_with_the_levels():
     model = small_residual_net()
     groups = [Group("norm", weight_decay=0.0), Group("stem/", 0.7), *layerwise_decay(model, 0.5)]
     optimizer = keras_adaptive.SGD(1.0, weight_decay=0.1, groups=groups)

@@ -38,7 +38,7 @@ def first_step(case, rate):
 @each(keras="Keras refuses a number in the place of a schedule", raises=TypeError)
 @pytest.mark.parametrize("first", [0.5, Decay(0.5, 1, 0.5), lambda: 0.5], ids=["number", "schedule", "callable"])
 @pytest.mark.parametrize("then", [0.125, Decay(0.125, 1, 0.5), lambda: 0.125], ids=["number", "schedule", "callable"])
-def test_before_a_step_is_compiled_any_may_take_the_place_of_any(case, first, then):
+def test_any_kind_may_replace_any_before_a_step_is_compiled(case, first, then):
     if case.twin is None and not (then == 0.125 and isinstance(first, Decay)):
         raise TypeError("only this pair is what Keras refuses")
     optimizer, weight = problem(case, first)
@@ -71,7 +71,7 @@ def test_a_number_takes_effect_in_a_compiled_step(case):
     [(0.5, Decay(0.5, 1, 0.5)), (0.5, lambda: 0.5), (Decay(0.5, 1, 0.5), 0.5)],
     ids=["schedule", "callable", "number"],
 )
-def test_after_a_step_was_compiled_another_kind_raises(case, first, then):
+def test_another_kind_raises_after_a_step_was_compiled(case, first, then):
     optimizer, weight = problem(case, first)
     traced(optimizer, weight)()
     with pytest.raises(ValueError, match=r"`learning_rate` can only be set from one number.*set_state"):

@@ -42,7 +42,7 @@ def mixed_float16():
 
 @each()
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.5, "weight_decay": 0.1, "use_ema": True}], ids=str)
-def test_it_changes_no_weight(case, options):
+def test_the_loss_scale_changes_no_weight(case, options):
     """To the bit, as it is a power of two. Both skip what is not finite, so that XLA compiles the same arithmetic."""
     ends = []
     for optimizer in (scaled(case, **options), case.make(skip_nonfinite=True, **options)):
@@ -62,7 +62,7 @@ def test_it_changes_no_weight(case, options):
 
 @each()
 @bad_number
-def test_a_call_that_is_not_finite_halves_the_scale_and_moves_nothing(case, bad):
+def test_a_nonfinite_call_halves_the_scale_and_moves_nothing(case, bad):
     variables = [a_weight([1.0, -1.0]), a_weight(2.0)]
     optimizer = scaled(case, weight_decay=0.1, use_ema=True)
     step(optimizer, variables, [1.0, 2.0], 1.0)
@@ -80,7 +80,7 @@ def test_a_call_that_is_not_finite_halves_the_scale_and_moves_nothing(case, bad)
 
 
 @each()
-def test_two_thousand_finite_calls_in_a_row_double_it(case):
+def test_two_thousand_consecutive_finite_calls_double_the_scale(case):
     variables = [a_weight([1.0, -1.0])]
     optimizer = scaled(case, learning_rate=1e-6)
     good, bad = [0.5, 0.25], [np.inf, 0.0]
@@ -94,7 +94,7 @@ def test_two_thousand_finite_calls_in_a_row_double_it(case):
 
 
 @each()
-def test_it_stays_between_one_and_infinity(case):
+def test_the_scale_stays_between_one_and_infinity(case):
     variables = [a_weight([1.0, -1.0])]
     optimizer = scaled(case)
     largest = 2.0**127
@@ -173,7 +173,7 @@ def training(optimizer, weight, spike):
 @pytest.mark.on("tensorflow")
 @each()
 @pytest.mark.parametrize("mode", ["graph", "jit"])
-def test_graph_and_jit_are_eager(case, mode):
+def test_graph_and_jit_match_eager(case, mode):
     """A loop of the user's own; in its third step a gradient is infinite."""
     import tensorflow as tf
 
@@ -293,7 +293,7 @@ def test_mixed_float16_in_fit(case, mixed_float16):
 
 
 @each()
-def test_wrapping_it_names_the_argument_of_compile(case, mixed_float16):
+def test_wrapping_the_optimizer_names_the_argument_of_compile(case, mixed_float16):
     wraps = [keras.optimizers.LossScaleOptimizer, model_with]
     # Keras 3.13 has no MultiOptimizer.
     if hasattr(keras.optimizers, "MultiOptimizer"):
@@ -306,7 +306,7 @@ def test_wrapping_it_names_the_argument_of_compile(case, mixed_float16):
 
 
 @each()
-def test_it_cannot_be_changed_later(case):
+def test_the_kind_of_loss_scale_cannot_be_changed_later(case):
     for old, new in (("dynamic", None), ("dynamic", 2.0), (None, "dynamic"), (2.0, "dynamic")):
         optimizer = case.make(loss_scale_factor=old)
         with pytest.raises(ValueError, match=f"Received: loss_scale_factor={new!r}"):
@@ -325,7 +325,7 @@ def test_other_values_are_refused(case, wrong):
 
 
 @each()
-def test_gradients_of_a_loss_that_nobody_scaled_are_refused(case):
+def test_gradients_of_an_unscaled_loss_are_refused(case):
     weight = a_weight([1.0, -1.0])
     optimizer = scaled(case)
     with pytest.raises(ValueError, match=r"optimizer\.scale_loss\(loss\)"):
@@ -345,7 +345,7 @@ def test_gradients_of_a_loss_that_nobody_scaled_are_refused(case):
 
 
 @each()
-def test_it_is_saved_with_the_model(case, tmp_path):
+def test_the_loss_scale_is_saved_with_the_model(case, tmp_path):
     model = model_with(scaled(case))
     model.fit(spoilt(X), Y, batch_size=8, shuffle=False, verbose=0)
     model.save(tmp_path / "half.keras")
@@ -444,7 +444,7 @@ def test_an_infinity_on_one_replica_in_a_window_of_a_loop(case):
 
 
 @each()
-def test_a_scaled_loss_can_be_differentiated_outside_of_fit(case):
+def test_a_scaled_loss_can_be_differentiated_outside_fit(case):
     """On torch by `backward`; the other backends differentiate a function."""
     if keras.backend.backend() != "torch":
         pytest.skip("a torch loop alone differentiates what `scale_loss` returned")

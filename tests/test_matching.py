@@ -112,19 +112,19 @@ def test_examples(saved, current, rule, expected):
     assert paired(saved, current) == (rule, expected)
 
 
-def test_those_that_share_a_name_keep_their_order():
+def test_variables_with_the_same_name_are_matched_in_order():
     saved = [("Variable:0", (2,)), ("Variable:0", (2,)), ("x:0", (2,))]
     assert match(saved, [saved[2], saved[0], saved[1]]).pairs == ((2, 0), (0, 1), (1, 2))
 
 
-def test_order_needs_likeness_besides_the_shape():
+def test_matching_by_order_needs_more_than_equal_shapes():
     saved, current = ["x/w 2", "y/w 2"], ["p/w 2", "q/w 2"]
     assert paired(saved, current, alike=lambda i, j: True)[0] == "order"
     assert paired(saved, current, alike=lambda i, j: i != 1) == ("name", {})
 
 
 @pytest.mark.parametrize("kept", list(itertools.product([True, False], repeat=4)))
-def test_any_part_of_a_named_model_finds_itself(kept):
+def test_any_part_of_a_named_model_is_matched_with_itself(kept):
     """Whatever layers are trained on either side, a name that was given by hand is matched with itself alone."""
     whole = ["m/embed/w 97", "m/block/w 77", "m/norm/w 7", "m/head/w 71"]
     part = [variable for variable, wanted in zip(whole, kept, strict=True) if wanted]

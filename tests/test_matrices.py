@@ -37,7 +37,7 @@ def steps(optimizer, gradients, path="dense/kernel"):
 
 @pytest.mark.parametrize("shape", [(64, 32), (32, 64), (64, 16), (16, 64)])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
-def test_singular_values_come_near_one(shape, size, float64):
+def test_singular_values_are_close_to_one(shape, size, float64):
     """Of well-conditioned matrices, whatever their size; the step is times the root of columns / rows if wide."""
     (step,) = steps(Muon(1.0), [size * RNG.normal(size=shape)])
     singular = np.linalg.svd(step, compute_uv=False) / np.sqrt(max(1.0, shape[1] / shape[0]))
@@ -109,7 +109,7 @@ KERNELS = {
 
 @pytest.mark.parametrize("optimizer", [Muon, NorMuon, Soap, Shampoo])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_kernel_is_its_matrices(optimizer, kernel, float64):
+def test_a_kernel_is_updated_as_its_matrices(optimizer, kernel, float64):
     """Each of them moves as a variable of its own does; but of a convolution each place is an axis to Soap."""
     if optimizer in (Soap, Shampoo) and "convolution" in kernel:
         pytest.skip("Soap and Shampoo treat the places of a convolution one by one, as their authors do")
@@ -147,7 +147,7 @@ def test_companions_are_shown(companion, shape, slots):
     assert row.learning_rate == (0.125 if slots == "mv" else 0.5)
 
 
-def test_neurons_move_alike_and_the_step_is_as_long_as_muons(float64):
+def test_neurons_move_equally_and_the_step_has_the_norm_of_muons(float64):
     gradients = RNG.normal(size=(1, 8, 5)) * np.geomspace(0.1, 10.0, 5)
     (ours,), (muons,) = (steps(optimizer(0.1), gradients) for optimizer in (NorMuon, Muon))
     columns = np.linalg.norm(ours, axis=0)
@@ -167,7 +167,7 @@ def test_the_first_step_is_the_polar_factor(float64):
 
 
 @pytest.mark.parametrize("root", [1, 2, 3, 4])
-def test_the_root_may_be_another(root, float64):
+def test_the_root_can_be_changed(root, float64):
     """Of a diagonal gradient g the factors are g^2, and the step is g |g|^(-4 / root)."""
     diagonal = np.array([4.0, -0.25, 2.0])
     (step,) = steps(Shampoo(1.0, epsilon=1e-30, root=root, **ORIGINAL), [np.diag(diagonal)])
@@ -175,7 +175,7 @@ def test_the_root_may_be_another(root, float64):
 
 
 @pytest.mark.parametrize("graft", ["adam", "sgd"])
-def test_every_block_steps_as_far_as_what_is_grafted(graft, float64):
+def test_the_step_of_every_block_has_the_norm_of_its_graft(graft, float64):
     gradients = RNG.normal(size=(4, 5, 7))
     options = {"graft": graft, "frequency": 1, "block_size": 3, "epsilon": 1e-6}
     ours = steps(Shampoo(0.1, start=2, **options), gradients)
@@ -195,7 +195,7 @@ def test_before_its_start_it_is_adam(float64):
     assert difference(ours, steps(Adam(0.1, epsilon=1e-8), gradients)) <= 1e-14
 
 
-def test_merged_axes_are_one(float64):
+def test_merged_axes_act_as_one_axis(float64):
     gradients = RNG.normal(size=(3, 3, 3, 1, 2, 7))
     options = {"frequency": 1, "block_size": 18, "epsilon": 1e-4}
     ours = steps(Shampoo(0.1, merge_axes=True, **options), gradients)
@@ -206,7 +206,7 @@ def test_merged_axes_are_one(float64):
 
 
 @pytest.mark.parametrize(("optimizer", "slot", "renewed"), [(Shampoo, "P", [4, 6, 9]), (Soap, "Q", [1, 4, 7])])
-def test_roots_and_bases_are_renewed_now_and_then(optimizer, slot, renewed):
+def test_roots_and_bases_are_recomputed_at_the_given_interval(optimizer, slot, renewed):
     optimizer = optimizer(0.1, frequency=3, **({"start": 4} if slot == "P" else {}))
     variable = keras.Variable(np.zeros((4, 4)), name="w")
     apply, changed = compiled(optimizer, [variable]), []
@@ -249,7 +249,7 @@ def test_an_unknown_preset_is_refused():
 # SOAP
 
 
-def test_in_its_own_basis_it_is_adam_one_update_later(float64):
+def test_soap_in_its_basis_is_adam_one_update_later(float64):
     """Of diagonal gradients the bases are permutations; the first update makes them, and moves nothing."""
     gradients = [np.diag(row) for row in np.array([3.0, 2.0, 1.0]) * RNG.uniform(0.9, 1.1, size=(6, 3))]
     first, *ours = steps(Soap(0.1, epsilon=1e-30, frequency=2, beta_1=0.8, weight_decay=None), gradients)
@@ -258,7 +258,7 @@ def test_in_its_own_basis_it_is_adam_one_update_later(float64):
     assert difference(ours, theirs) <= 1e-12
 
 
-def test_a_turned_problem_has_the_turned_solution(float64):
+def test_a_rotated_problem_has_the_rotated_solution(float64):
     """Adam's step depends on the basis of the weights; SOAP's does not."""
     gradients = RNG.normal(size=(5, 4, 4))
     left, right = (np.linalg.qr(RNG.normal(size=(4, 4)))[0] for _ in range(2))
@@ -273,7 +273,7 @@ def test_a_turned_problem_has_the_turned_solution(float64):
 
 
 @pytest.mark.parametrize("rank", [3, 12])
-def test_eigenvectors_have_all_digits(rank):
+def test_eigenvectors_have_full_precision(rank):
     """XLA's own of a float64 matrix have those of float32."""
     half = RNG.normal(size=(2, 12, rank)) * np.geomspace(1.0, 1e-2, 12)[:, None]
     matrix = half @ half.transpose(0, 2, 1)
@@ -284,7 +284,7 @@ def test_eigenvectors_have_all_digits(rank):
     assert difference([vectors.transpose(0, 2, 1) @ vectors], [np.tile(np.eye(12), (2, 1, 1))]) <= 1e-13
 
 
-def test_what_is_not_finite_has_no_eigenvectors():
+def test_nonfinite_matrices_have_nan_eigenvectors():
     matrices = np.stack([np.eye(3), np.full((3, 3), np.nan)])
     eigenvalues, vectors = (value(x) for x in _compiled_function(backends.eigh)(matrices))
     assert np.all(eigenvalues[0] == 1.0)
@@ -303,7 +303,7 @@ def _compiled_function(function):
 
 
 @pytest.mark.parametrize("optimizer", [Muon, NorMuon, Soap, Shampoo])
-def test_a_gradient_that_is_not_finite_shows_in_the_weights(optimizer):
+def test_a_nonfinite_gradient_shows_in_the_weights(optimizer):
     variable = keras.Variable(np.ones((4, 4)), name="w")
     options = {"frequency": 1} if optimizer in (Soap, Shampoo) else {}
     optimizer = optimizer(0.1, **options)
@@ -313,7 +313,7 @@ def test_a_gradient_that_is_not_finite_shows_in_the_weights(optimizer):
     assert np.any(np.isnan(values([variable])[0]))
 
 
-def test_a_root_of_what_rounding_made_negative(float64):
+def test_the_root_exists_where_rounding_makes_an_eigenvalue_negative(float64):
     """All eigenvalues are moved up by the lowest, which counts as 0."""
     basis, _ = np.linalg.qr(np.random.default_rng(24).normal(size=(3, 3)))
     eigenvalues = np.array([-1e-7, 0.5, 2.0])
@@ -331,7 +331,7 @@ def test_a_matrix_of_any_size_is_divided_by_its_norm(size):
     np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-37)
 
 
-def test_nothing_is_divided_by_no_norm():
+def test_a_matrix_of_norm_zero_is_not_divided():
     for shape in ((3, 2), (0, 2)):
         zeros = ops.convert_to_numpy(matrices.normalized(ops.zeros(shape)))
         np.testing.assert_array_equal(zeros, np.zeros(shape))

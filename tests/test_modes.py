@@ -41,7 +41,7 @@ def stepping(optimizer, variables):
 @pytest.mark.on("tensorflow")
 @each()
 @options
-def test_graph_and_jit_are_eager(case, options):
+def test_graph_and_jit_match_eager(case, options):
     ends = []
     for mode in ("eager", "graph", "jit"):
         problem = Problem(seed=21)
@@ -59,7 +59,7 @@ def test_graph_and_jit_are_eager(case, options):
 @pytest.mark.on("jax")
 @each()
 @options
-def test_jit_is_eager(case, options):
+def test_jit_matches_eager(case, options):
     import jax
 
     ends = []
@@ -127,7 +127,7 @@ def test_a_step_holds_the_new_values_of_one_variable_at_a_time(case):
 
 
 @each()
-def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
+def test_a_user_constraint_may_contain_code_that_cannot_be_compiled(case):
     case.needs("first steps")
 
     class Rounded(keras.constraints.Constraint):
@@ -152,7 +152,7 @@ def test_a_constraint_of_the_user_may_hold_what_cannot_be_compiled(case):
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(("jit_update", "is_compiled"), [("auto", True), (True, True), (False, False)])
 @each()
-def test_the_user_may_say_whether_the_update_is_compiled(case, jit_update, is_compiled):
+def test_jit_update_decides_whether_the_update_is_compiled(case, jit_update, is_compiled):
     import tensorflow as tf
 
     ends = []

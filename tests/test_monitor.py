@@ -64,7 +64,7 @@ def tensors(gradients, dtype="float32"):
 @each()
 @options
 @pytest.mark.full_on("tensorflow")
-def test_the_numbers_are_those_of_the_weights(case, options):
+def test_the_metrics_match_the_weights(case, options):
     problem = Problem(seed=96, shapes=SHAPES)
     variables, optimizer = problem.variables("float32"), case.make(monitor=True, **options)
     for t in (1, 2):
@@ -89,7 +89,7 @@ def test_the_numbers_are_those_of_the_weights(case, options):
 
 
 @each()
-def test_float64_keeps_its_digits(case, float64):
+def test_float64_metrics_have_full_precision(case, float64):
     problem = Problem(seed=97, shapes=SHAPES)
     variables, optimizer = problem.variables("float64"), case.make(monitor=True, clipvalue=0.3)
     before = values(variables)
@@ -101,7 +101,7 @@ def test_float64_keeps_its_digits(case, float64):
 @each()
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.full_on("tensorflow")
-def test_the_update_is_what_low_precision_weights_moved_by(case, dtype):
+def test_the_update_is_the_change_of_the_rounded_weights(case, dtype):
     """Not what they would have moved by without rounding."""
     problem = Problem(seed=98, shapes=SHAPES)
     variables, optimizer = problem.variables(dtype), case.make(learning_rate=3e-3, monitor=True)
@@ -112,7 +112,7 @@ def test_the_update_is_what_low_precision_weights_moved_by(case, dtype):
 
 
 @each()
-def test_a_window_is_shown_as_the_update_that_it_ends_in(case):
+def test_a_window_is_reported_as_one_update(case):
     variable = a_weight([1.0, -2.0])
     optimizer = case.make(monitor=True, gradient_accumulation_steps=2, clipnorm=0.1)
     before = values([variable])
@@ -125,7 +125,7 @@ def test_a_window_is_shown_as_the_update_that_it_ends_in(case):
 
 @each()
 @pytest.mark.parametrize("how", [{"skip_nonfinite": True}, {"loss_scale_factor": "dynamic"}], ids=str)
-def test_an_update_that_is_left_out_counts_and_changes_no_other_number(case, how):
+def test_a_skipped_update_is_counted_and_changes_no_other_metric(case, how):
     variable = a_weight([1.0, -2.0])
     optimizer = case.make(monitor=True, **how)
     scale = float(value(optimizer.scale_loss(1.0)))
@@ -140,7 +140,7 @@ def test_an_update_that_is_left_out_counts_and_changes_no_other_number(case, how
 
 
 @each()
-def test_squares_that_leave_float32(case):
+def test_squares_that_overflow_float32(case):
     variables = [a_weight([1e25, -1e25]), a_weight([2.0])]
     optimizer = case.make(learning_rate=1.0, monitor=True)
     before = values(variables)
@@ -155,7 +155,7 @@ def test_squares_that_leave_float32(case):
 
 
 @each()
-def test_nan_shows(case):
+def test_nan_shows_in_the_metrics(case):
     one, two = a_weight([1.0]), a_weight([1.0])
     optimizer = case.make(monitor=True)
     optimizer.apply(tensors([[np.nan], [1.0]]), [one, two])
@@ -178,7 +178,7 @@ def test_a_variable_without_a_gradient_shows_zeros(case):
 
 
 @each()
-def test_a_float8_scale_is_not_part_of_it(case):
+def test_a_float8_scale_is_not_measured(case):
     scale, weight = a_weight([3.0]), a_weight([1.0])
     scale.overwrite_with_gradient = True
     optimizer = case.make(monitor=True)
@@ -188,7 +188,7 @@ def test_a_float8_scale_is_not_part_of_it(case):
 
 
 @each()
-def test_without_it_nothing_is_kept(case):
+def test_without_the_monitor_nothing_is_stored(case):
     variables = [a_weight([1.0]), a_weight(2.0)]
     kept = []
     for monitor in (False, True):
@@ -208,7 +208,7 @@ def test_without_it_nothing_is_kept(case):
 
 
 @each()
-def test_it_changes_no_weight(case):
+def test_the_monitor_changes_no_weight(case):
     ends = []
     for monitor in (False, True):
         problem = Problem(seed=99, shapes=SHAPES, steps=5)
@@ -223,7 +223,7 @@ def stepping(optimizer, variable):
 @pytest.mark.on("tensorflow")
 @each()
 @pytest.mark.parametrize("mode", ["graph", "jit"])
-def test_graph_and_jit_are_eager(case, mode):
+def test_graph_and_jit_match_eager(case, mode):
     shown = []
     for how in ("eager", mode):
         variable = a_weight(np.linspace(-1, 1, 6).reshape(2, 3))
@@ -239,7 +239,7 @@ def test_graph_and_jit_are_eager(case, mode):
 
 @pytest.mark.on("tensorflow")
 @each()
-def test_of_a_sparse_gradient_rows_are_summed(case):
+def test_repeated_rows_of_a_sparse_gradient_are_summed(case):
     import tensorflow as tf
 
     table, start = a_weight(np.ones((4, 2))), np.ones((4, 2))
@@ -311,7 +311,7 @@ def events(folder):
 
 
 @each()
-def test_the_callback_shows_each_batch(case):
+def test_the_callback_reports_each_batch(case):
     """With an infinity in the second: it counts, and moves nothing."""
     model = model_with(case.make(monitor=True, loss_scale_factor="dynamic"))
     recorder, start = Recorder(), values(model.trainable_variables)
@@ -333,7 +333,7 @@ def test_the_callback_shows_each_batch(case):
 
 
 @each()
-def test_the_callback_shows_each_epoch(case, tmp_path, capsys, monkeypatch):
+def test_the_callback_reports_each_epoch(case, tmp_path, capsys, monkeypatch):
     """By default the batches are left alone; all that reads the logs has the numbers of the last update."""
     model = model_with(case.make(monitor=True))
     recorder = Recorder()
@@ -364,14 +364,14 @@ def test_the_callback_shows_each_epoch(case, tmp_path, capsys, monkeypatch):
 
 
 @each()
-def test_the_callback_every_other_batch(case):
+def test_the_callback_reports_every_second_batch(case):
     recorder = Recorder()
     fit(model_with(case.make(monitor=True)), keras_adaptive.OptimizerMonitor(frequency=2), recorder)
     assert ["optimizer/update_norm" in logs for logs in recorder.logs] == [False, True, False]
 
 
 @each()
-def test_the_callback_refuses_an_optimizer_that_measures_nothing(case):
+def test_the_callback_refuses_an_optimizer_without_a_monitor(case):
     for optimizer, says in [
         (case.make(), f"{case.optimizer.__name__}\\(monitor=False\\)"),
         (KERAS.make(), f"keras.*{KERAS.optimizer.__name__}"),
@@ -391,7 +391,7 @@ def test_wrong_arguments_of_the_callback(wrong):
 
 
 @each()
-def test_it_is_saved_with_the_model(case, tmp_path):
+def test_the_monitor_is_saved_with_the_model(case, tmp_path):
     model = model_with(case.make(monitor=True))
     fit(model)
     model.save(tmp_path / "half.keras")
@@ -408,7 +408,7 @@ def test_it_is_saved_with_the_model(case, tmp_path):
 
 @pytest.mark.on("mirrored")
 @each()
-def test_replicas_show_what_one_device_shows(case):
+def test_replicas_report_the_same_as_one_device(case):
     import replicas
 
     histories = []
@@ -427,7 +427,7 @@ def test_replicas_show_what_one_device_shows(case):
 
 @each()
 @pytest.mark.parametrize("before", [False, True])
-def test_it_may_be_switched_for_a_state_that_is_loaded(case, before):
+def test_the_monitor_may_be_on_or_off_when_a_state_is_loaded(case, before):
     """The state goes on as it was; what was measured is measured anew."""
     gradient = [ops.convert_to_tensor([1.0, -2.0])]
     variables = [keras.Variable([1.0, 2.0], name="w") for _ in range(2)]

@@ -92,7 +92,7 @@ def with_given(optimizer, variables, given):
 
 @pytest.mark.on("tensorflow", "torch")
 @pytest.mark.parametrize(("case", "name"), pairs())
-def test_a_schedule_that_stays_at_a_number_is_that_number(case, name, float64):
+def test_a_constant_schedule_equals_its_number(case, name, float64):
     number = number_of(case, name)
     weights = [run(case.make(**{name: one})) for one in (number, Line(number, number))]
     # 1 - 0.999 0.999 ... loses three digits of what -expm1(t log 0.999) has.
@@ -101,7 +101,7 @@ def test_a_schedule_that_stays_at_a_number_is_that_number(case, name, float64):
 
 @pytest.mark.on("jax", "torch")
 @pytest.mark.parametrize(("case", "name"), pairs())
-def test_a_number_that_is_given_to_the_step_takes_the_place_of_the_argument(case, name, float64):
+def test_a_number_given_to_the_step_replaces_the_argument(case, name, float64):
     number = number_of(case, name)
     # Within the range of every argument.
     other = (1 + number) / 2
@@ -162,14 +162,14 @@ def test_the_bias_correction_is_one_minus_the_product_of_all_betas(float64):
     assert difference(run(moving()), expected(AT_1, AT_2)) <= 1e-12
 
 
-def test_what_a_group_says_may_move_too(float64):
+def test_values_of_a_group_may_be_schedules(float64):
     groups = [Group("w1", beta_1=BETA_1), Group("w", beta_2=BETA_2)]
     weights = run(keras_adaptive.Adam(0.05, 0.9, 0.9, epsilon=1e-8, groups=groups))
     of_group, others = expected(AT_1, AT_2), expected([0.9] * STEPS, AT_2)
     assert difference(weights, [others[0], of_group[1], others[2]]) <= 1e-12
 
 
-def test_a_variable_that_is_added_later_has_the_product_of_its_own_updates(float64):
+def test_a_variable_added_later_has_the_beta_product_of_its_updates(float64):
     problem, optimizer = Problem(seed=3, shapes=SHAPES, steps=STEPS), moving()
     first, last = (variables := problem.variables("float64"))[:2], variables[2:]
     run(optimizer, steps=4, weights=first)
@@ -180,7 +180,7 @@ def test_a_variable_that_is_added_later_has_the_product_of_its_own_updates(float
     assert difference(values(variables), [*expected(AT_1, AT_2)[:2], by_hand]) <= 1e-12
 
 
-def test_a_variable_that_was_left_out_goes_on_from_its_own_updates(float64):
+def test_a_variable_left_out_continues_from_its_last_update(float64):
     problem, optimizer = Problem(seed=3, shapes=SHAPES, steps=STEPS), moving()
     variables = problem.variables("float64")
     run(optimizer, steps=4, weights=variables)
@@ -194,7 +194,7 @@ def test_a_variable_that_was_left_out_goes_on_from_its_own_updates(float64):
     assert difference(values(variables), [*expected(AT_1, AT_2)[:2], by_hand]) <= 1e-12
 
 
-def test_training_goes_on_from_a_saved_state_with_the_same_bits(float64):
+def test_training_resumed_from_a_saved_state_has_the_same_bits(float64):
     whole, optimizer = run(moving()), moving()
     weights = Problem(seed=3, shapes=SHAPES, steps=STEPS).variables("float64")
     run(optimizer, steps=5, weights=weights)
@@ -218,7 +218,7 @@ def test_a_state_from_before_there_was_a_schedule_counts_as_constant(float64):
     assert difference(values(weights), run(keras_adaptive.Adam(0.05, 0.9, 0.9))) <= 1e-12
 
 
-def test_keras_optimizers_go_on_under_a_schedule(float64):
+def test_keras_optimizers_continue_under_a_schedule(float64):
     began, weights = (
         keras.optimizers.Adam(0.05, 0.9, 0.9),
         Problem(seed=3, shapes=SHAPES, steps=STEPS).variables("float64"),
@@ -253,7 +253,7 @@ def test_the_config_holds_schedules():
 
 
 @each("classes")
-def test_what_is_read_when_the_optimizer_is_built_stays_a_number(case):
+def test_values_read_at_build_must_be_numbers(case):
     for name in case.optimizer.hyperparameters:
         if name not in names_of(case.optimizer):
             with pytest.raises(TypeError, match=f"`{name}` must be .* Received: {name}=Line"):
@@ -280,7 +280,7 @@ def test_a_schedule_that_leaves_the_range_is_refused_before_anything_changes():
         ({"weight_decay": 0.1}, ValueError, "unless the optimizer is made with a weight_decay"),
     ],
 )
-def test_what_a_step_cannot_be_given_is_refused(given, error, message):
+def test_invalid_values_given_to_a_step_are_refused(given, error, message):
     weight = keras.Variable([1.0], name="theta")
     optimizer = keras_adaptive.Adam()
     optimizer.build([weight])
@@ -289,13 +289,13 @@ def test_what_a_step_cannot_be_given_is_refused(given, error, message):
         optimizer.stateless_apply(values_of[0], [ops.ones(1)], values_of[1], hyperparameters=given)
 
 
-def test_what_a_group_says_stays_where_the_step_is_given_another_number(float64):
+def test_values_of_a_group_hold_when_the_step_is_given_another_number(float64):
     groups = [Group("w1", beta_1=0.5)]
     weights = run(keras_adaptive.Adam(0.05, groups=groups), given={"beta_1": 0.8})
     assert difference(weights, run(keras_adaptive.Adam(0.05, 0.8, groups=groups))) <= 1e-12
 
 
-def test_the_weight_decay_is_given_to_a_step(float64):
+def test_the_weight_decay_can_be_given_to_a_step(float64):
     weights = run(keras_adaptive.AdamW(0.05, 0.1), given={"weight_decay": 0.3})
     assert difference(weights, run(keras_adaptive.AdamW(0.05, 0.3))) <= 1e-12
 
@@ -315,7 +315,7 @@ def test_debias_refuses_a_number_made_of_a_schedule():
 
 
 @pytest.mark.on("tensorflow")
-def test_rows_are_not_updated_alone_where_slots_fade_by_a_schedule():
+def test_rows_are_not_updated_separately_if_slots_decay_by_a_schedule():
     import tensorflow as tf
 
     table = keras.Variable(np.ones((5, 2)), name="embeddings")

@@ -64,7 +64,7 @@ def is_seen(rows):
 
 
 @pytest.mark.parametrize("cls", sorted({case.optimizer for case in ROWS}, key=lambda cls: cls.__name__))
-def test_every_mistake_is_seen(cls, float64):
+def test_every_mistake_is_detected(cls, float64):
     rows = [case for case in ROWS if case.optimizer is cls]
     assert all(gap(case) <= TOLERANCE for case in rows)
     kinds, unseen = set(), set()

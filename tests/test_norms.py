@@ -54,7 +54,7 @@ def test_no_square_in_a_norm_overflows_or_vanishes(dtype, size, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_norm_is_not_finite_where_an_element_is_not(mode):
+def test_a_norm_is_nonfinite_if_an_element_is(mode):
     x = np.ones((3, 2), "float32")
     x[1, 0], x[2] = np.nan, (-np.inf, 1e-30)
     tensor = ops.convert_to_tensor(x)
@@ -64,7 +64,7 @@ def test_a_norm_is_not_finite_where_an_element_is_not(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_norm_of_tensors_of_both_dtypes_is_exact_in_the_wider(mode):
+def test_the_norm_over_two_dtypes_is_exact_in_the_wider_one(mode):
     wide, narrow = np.array([1.0, 2e-9]), np.array([3e30, 4e30], "float32")
     both = [ops.convert_to_tensor(x) for x in (wide, narrow, wide)]
 
@@ -81,7 +81,7 @@ def test_the_norm_of_tensors_of_both_dtypes_is_exact_in_the_wider(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("limit", [1e-30, 1e-3, 1.0, 1e30, 3e38])
 @pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1.0, 1e19, 3e38])
-def test_clipping_to_a_limit_is_exact_for_all_that_float32_holds(size, limit, mode):
+def test_clipping_is_exact_over_the_range_of_float32(size, limit, mode):
     """Also where the norm, or what the gradient must be multiplied by, is more or less than float32 holds."""
     x = np.random.default_rng(12).uniform(-1.0, 1.0, size=(40,)).astype("float32") * np.float32(size)
     exact = x.astype("longdouble")
@@ -107,7 +107,7 @@ def test_scaled_sums_are_a_branch_of_the_program_for_a_cpu():
 
 @pytest.mark.on("tensorflow")
 @pytest.mark.parametrize(("accelerated", "branches"), [(False, 1), (True, 0)])
-def test_scaled_sums_are_a_branch_where_there_are_cpus_alone(accelerated, branches, monkeypatch):
+def test_scaled_sums_are_a_branch_only_where_all_devices_are_cpus(accelerated, branches, monkeypatch):
     import tensorflow as tf
 
     devices = [*tf.config.list_physical_devices("CPU"), *[tf.config.PhysicalDevice("TPU:0", "TPU")] * accelerated]

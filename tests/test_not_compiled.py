@@ -71,7 +71,7 @@ def after_a_step(optimizer, variables):
         ("numpy", r"torch cannot record its update \(RuntimeError: .*numpy", -6.0),
     ],
 )
-def test_what_torch_cannot_record_is_told_and_trains(how, said, moved):
+def test_variables_that_torch_cannot_record_are_reported_and_train(how, said, moved):
     variables, optimizer = weights(), Own(0.5, how=how, jit_update=True)
     optimizer.build(variables)
     assert not any(row.not_compiled for row in optimizer.describe()), "nothing is known before the first step"
@@ -84,7 +84,7 @@ def test_what_torch_cannot_record_is_told_and_trains(how, said, moved):
 
 
 @pytest.mark.on("torch")
-def test_only_matrices_of_soap_are_not_compiled():
+def test_of_soap_only_matrices_are_not_compiled():
     """Keras puts a message of its own in front of what its operations raise: it is not that."""
     kernel, bias = after_a_step(Soap(jit_update=True), weights())
     assert "GuardOnDataDependentSymNode: " in kernel
@@ -95,19 +95,19 @@ def test_only_matrices_of_soap_are_not_compiled():
 
 @pytest.mark.parametrize("jit_update", [True, "auto", False])
 @pytest.mark.parametrize("options", [{}, {"clipnorm": 0.1}, {"slot_dtype": "bfloat16"}], ids=str)
-def test_nothing_is_said_where_all_is_compiled_or_nobody_asks(options, jit_update):
+def test_nothing_is_reported_if_all_is_compiled_or_jit_update_is_not_true(options, jit_update):
     """On other backends than torch all is, if anybody asks."""
     assert after_a_step(CASE.make(jit_update=jit_update, **options), weights()) == ["", ""]
 
 
 @pytest.mark.on("torch")
 @pytest.mark.parametrize("jit_update", ["auto", False])
-def test_nothing_is_said_of_a_rule_that_nobody_asks_to_compile(jit_update):
+def test_nothing_is_reported_for_a_rule_unless_jit_update_is_true(jit_update):
     assert after_a_step(Own(how="numpy", jit_update=jit_update), weights()) == ["", ""]
 
 
 @pytest.mark.on("torch")
-def test_what_only_one_variable_has_is_told():
+def test_a_reason_that_only_one_variable_has_is_reported():
     said = {}
     for name in ("constraint", "cowclip", "transposed", "array"):
         kernel, bias = weights()
@@ -130,7 +130,7 @@ def test_what_only_one_variable_has_is_told():
 
 
 @pytest.mark.on("torch")
-def test_an_error_of_the_rule_itself_is_raised():
+def test_an_error_in_the_rule_is_raised():
     """As without a compiler: it is no error of the recording, and nothing hides it."""
     optimizer, variables = Own(how="wrong", jit_update=True), weights()
     with pytest.raises(KeyError, match="'g'") as raised:

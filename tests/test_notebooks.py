@@ -96,7 +96,7 @@ def test_a_notebook_is_stored_executed(path):
 
 
 @pytest.mark.quick
-def test_what_a_notebook_alone_installs_is_a_folder(tmp_path, monkeypatch):
+def test_a_standalone_notebook_installs_from_a_folder(tmp_path, monkeypatch):
     """pip takes a name without a slash for a package of its index, whatever folder there is."""
     monkeypatch.chdir(tmp_path)
     found = {}
@@ -105,7 +105,7 @@ def test_what_a_notebook_alone_installs_is_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.quick
-def test_the_notebooks_begin_alike():
+def test_all_notebooks_begin_with_the_same_cell():
     """The cell that installs and picks the backend is the same in all; nothing after it asks for a device."""
     assert [path.stem for path in NOTEBOOKS] == ["finetune_hub", "lecture", "quickstart", "tpu_large_batch"]
     assert len({"".join(cells(path)[0]["source"]) for path in NOTEBOOKS}) == 1

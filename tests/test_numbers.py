@@ -24,7 +24,7 @@ def reference_of(case, problem, eta):
 @each(torch="rows", full="lecture rows")
 @SCALES
 @pytest.mark.quick
-def test_float64_is_the_twin(case, scale, float64):
+def test_float64_matches_the_twin(case, scale, float64):
     problem, schedule = problem_of(case, seed=11, scale=scale), Ramp(0.05)
     ours = problem.run(case.make(learning_rate=schedule), "float64")
     assert difference(ours, reference_of(case, problem, schedule.at)) <= 1e-12
@@ -33,7 +33,7 @@ def test_float64_is_the_twin(case, scale, float64):
 @column("oracle")
 @each(torch="rows", full="lecture rows")
 @pytest.mark.parametrize("scale", [1.0])
-def test_float64_is_the_outside_oracle(case, scale, float64):
+def test_float64_matches_the_outside_oracle(case, scale, float64):
     if case.oracle is None:
         pytest.skip("no library has exactly this algorithm: its twin was written apart from it")
     problem, schedule = problem_of(case, seed=12, scale=scale), Ramp(0.05)
@@ -46,7 +46,7 @@ def test_float64_is_the_outside_oracle(case, scale, float64):
 @column("float32")
 @each(torch="rows", full="lecture rows")
 @SCALES
-def test_float32_is_the_twin_to_its_resolution(case, scale):
+def test_float32_matches_the_twin_to_its_resolution(case, scale):
     problem, schedule = problem_of(case, seed=13, scale=scale), Ramp(0.05)
     reference = reference_of(case, problem, schedule.at)
     largest = max(np.max(np.abs(theta)) for theta in reference if theta.size)

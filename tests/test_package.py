@@ -57,7 +57,7 @@ def descendants(cls):
 
 
 @pytest.mark.quick
-def test_the_public_names_are_all_that_is_there():
+def test_only_the_public_names_are_visible():
     there = {name for name, value in vars(keras_adaptive).items() if callable(value) and not name.startswith("_")}
     assert there == set(keras_adaptive.__all__)
     stems = {Path(path).stem for path in source_files(PACKAGE / "optimizers")}
@@ -76,7 +76,7 @@ def test_keras_knows_the_class_under_the_name_of_the_package(case):
 
 
 @pytest.mark.quick
-def test_the_versions_agree():
+def test_all_version_numbers_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == keras_adaptive.__version__
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -120,7 +120,7 @@ def imports_of_ours():
 
 
 @pytest.mark.quick
-def test_no_import_is_part_of_a_circle():
+def test_imports_have_no_circle():
     """What imports nothing of the rest is taken away until nothing is left."""
     rest = dict(imports_of_ours())
     assert len(rest) > 100
@@ -166,7 +166,7 @@ def test_rules_are_pure(path):
 # Importing
 
 
-def test_importing_it_imports_nothing_that_keras_did_not():
+def test_importing_the_package_imports_only_what_keras_did():
     code = """
 import sys, keras
 before = set(sys.modules)
@@ -179,7 +179,7 @@ print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sy
 
 
 @pytest.mark.on("jax")
-def test_it_works_where_tensorflow_cannot_be_imported():
+def test_the_package_works_without_tensorflow():
     code = """
 import sys
 class WithoutTensorFlow:

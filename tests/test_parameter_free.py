@@ -65,7 +65,7 @@ def test_with_beta_0_the_gradient_is_taken_at_z(float64):
 
 
 @pytest.mark.parametrize("cls", [keras_adaptive.ScheduleFreeSGD, keras_adaptive.ScheduleFreeAdamW])
-def test_while_the_rate_is_0_nothing_moves_and_nothing_counts(cls, float64):
+def test_a_rate_of_0_moves_and_counts_nothing(cls, float64):
     optimizer = cls(0.0)
     variable = last(descended(optimizer, 3))
     assert difference([value(variable)], [np.ones(3)]) == 0.0
@@ -77,7 +77,7 @@ def test_while_the_rate_is_0_nothing_moves_and_nothing_counts(cls, float64):
 
 
 @pytest.mark.parametrize("slot_dtype", ["float32", "bfloat16"])
-def test_of_weights_in_bfloat16_x_is_exact(slot_dtype):
+def test_x_is_exact_for_weights_in_bfloat16(slot_dtype):
     """Found again from y and z it would not be: the roundings of y stay in the gradients, not in the average."""
     rng = np.random.default_rng(41)
     start = rng.normal(size=(64,))
@@ -115,7 +115,7 @@ def test_of_weights_in_bfloat16_x_is_exact(slot_dtype):
         (keras_adaptive.DoWG, twins.dowg, {"initial_distance": 0.1}),
     ],
 )
-def test_at_a_rate_of_1_the_estimate_moves_and_is_the_twins(cls, twin, arguments, float64):
+def test_at_a_rate_of_1_the_estimate_moves_and_matches_the_twin(cls, twin, arguments, float64):
     """The contract's tests have rates of 0.05 and less, where an estimate may stay what it was in the beginning."""
     problem, schedule = Problem(seed=42, shapes=[(), (3, 0), (4, 3)], steps=30), Ramp(1.0)
     optimizer = cls(learning_rate=schedule, **arguments)
@@ -162,7 +162,7 @@ def test_the_units_of_the_gradient_do_not_matter(cls, scale, float64):
     assert difference(ends[:1], [np.array([1.0, 2.0])]) > 1e-5
 
 
-def test_the_first_distance_of_dog_is_that_of_the_weights_that_the_first_update_finds(float64):
+def test_the_first_distance_of_dog_uses_the_weights_at_the_first_update(float64):
     """Which are loaded after the optimizer is built; 1 + 5 times reps_rel."""
     variables = [a_weight(np.zeros(2), dtype="float64"), a_weight(0.0, dtype="float64")]
     optimizer = keras_adaptive.DoG(reps_rel=0.01, epsilon=1e-30)
@@ -191,7 +191,7 @@ def test_the_largest_distance_never_falls(cls, float64):
 
 @pytest.mark.parametrize("growth", [1.0, 1.1])
 @pytest.mark.parametrize("cls", [keras_adaptive.Prodigy, keras_adaptive.DAdaptAdam])
-def test_d_never_falls_and_grows_no_faster_than_it_may(cls, growth, float64):
+def test_d_never_falls_and_grows_within_its_limit(cls, growth, float64):
     optimizer, seen = cls(d_0=1e-3, growth_rate=growth), []
     for _ in descended(optimizer, 40):
         seen.append(float(value(optimizer.common["d"])))
@@ -203,7 +203,7 @@ def test_d_never_falls_and_grows_no_faster_than_it_may(cls, growth, float64):
 
 
 @pytest.mark.parametrize("name", ["Prodigy", "DAdaptAdam"])
-def test_before_the_first_gradient_that_is_not_zero_nothing_decays(name, float64):
+def test_nothing_decays_before_the_first_nonzero_gradient(name, float64):
     """Then the decay begins, for a variable without a gradient too."""
     problem = Problem(seed=45, shapes=[(4, 3), (5,)], steps=12)
     slopes = problem.gradients
@@ -214,13 +214,13 @@ def test_before_the_first_gradient_that_is_not_zero_nothing_decays(name, float64
     assert difference([ours[1]], [problem.start[1]]) > 0.05
 
 
-def test_a_group_cannot_change_what_holds_for_all_variables():
+def test_a_group_cannot_change_arguments_shared_by_all_variables():
     with pytest.raises(ValueError, match=r"`d_0` of Prodigy .* must not be in a group. Received: d_0=0.1"):
         keras_adaptive.Prodigy(groups=[keras_adaptive.Group("bias", d_0=0.1)])
     keras_adaptive.Prodigy(groups=[keras_adaptive.Group("bias", beta_1=0.5, optional=True)])
 
 
-def test_a_variable_whose_first_gradient_comes_later_begins_with_its_weights():
+def test_a_late_first_gradient_starts_from_the_weights():
     """What begins as the weights (z, x, p_0, x_0, a) does so at the first update, with or without a gradient."""
     for cls in (keras_adaptive.ScheduleFreeSGD, keras_adaptive.DoG, keras_adaptive.Prodigy):
         one, two = a_weight([1.0]), a_weight([5.0])

@@ -65,7 +65,7 @@ def cut(monkeypatch):
     [*((case, name) for case in ELEMENTWISE for name in DIVIDED), *((CASE, name) for name in SCALED | WHOLE)],
     ids=lambda one: getattr(one, "name", one),
 )
-def test_some_rows_at_a_time_or_many_variables_at_once_are_one_by_one(case, options, cut):
+def test_cut_or_joined_variables_match_separate_updates(case, options, cut):
     """With 2, one row of a variable at a time; with 40, the smallest joined; then all that can be."""
     ends = []
     for size in (2, 40, math.inf, None):
@@ -133,7 +133,7 @@ class Noisy(AdaptiveOptimizer):
 
 
 @pytest.mark.parametrize("jit_update", ["auto", True])
-def test_a_stage_that_takes_noise_gives_each_variable_its_own(jit_update):
+def test_each_variable_gets_separate_noise(jit_update):
     variables = [a_weight(np.zeros(5), "float32") for _ in range(3)]
     Noisy(jit_update=jit_update).apply([ops.zeros(5)] * 3, variables)
     assert len({tuple(value(variable)) for variable in variables}) == 3
@@ -142,7 +142,7 @@ def test_a_stage_that_takes_noise_gives_each_variable_its_own(jit_update):
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("stochastic_rounding", [False, True])
 @pytest.mark.parametrize("jit_update", ["auto", True])
-def test_only_what_is_updated_alike_is_joined_or_shares_a_loop(jit_update, stochastic_rounding, cut, recorded):
+def test_only_variables_with_the_same_update_are_joined_or_share_a_loop(jit_update, stochastic_rounding, cut, recorded):
     """By groups, schedules, dtypes, constraints, names, what was added later, and what has no gradient."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
     groups = [
@@ -201,7 +201,7 @@ def test_rows_that_are_clipped_by_their_counts_are_not_recorded(micro_batches, r
     ],
     ids=lambda one: getattr(one, "name", one),
 )
-def test_what_is_recorded_is_the_rule(case, options, recorded):
+def test_the_recorded_update_matches_the_rule(case, options, recorded):
     loops, kinds = compare_with_loops(case, OPTIONS[options], tolerance=0.0)
     if case.optimizer in (Shampoo, Soap):
         # They decide by the number of the update what to compute.
@@ -211,7 +211,7 @@ def test_what_is_recorded_is_the_rule(case, options, recorded):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_compiled_loops_are_the_rule(options, compiler):
+def test_compiled_loops_match_the_rule(options, compiler):
     loops, _ = compare_with_loops(CASE, OPTIONS[options], tolerance=1e-6)
     assert loops == (len({*SHAPES} - {(0, 3)}) if options in WHOLE else 1)
 
@@ -227,7 +227,7 @@ def test_a_loop_is_compiled_once_for_all_lengths(compiler):
 
 
 @each("rows", where=lambda case: case.optimizer in (Adam, Nadam))
-def test_what_has_no_axes_is_written_in_float64(case, compiler):
+def test_float64_scalars_are_written(case, compiler):
     """torch.compile loses what is written to such an input."""
     ends = []
     for jit_update in ("auto", True):
@@ -265,7 +265,7 @@ def test_shapes_do_not_make_more_graphs(shapes, most, traced):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= before + most
 
 
-def test_threads_record_one_after_the_other(traced):
+def test_threads_do_not_record_at_the_same_time(traced):
     def run(jit_update):
         problem = Problem(seed=33, shapes=SHAPES)
         return trained(CASE.make(jit_update=jit_update), problem.variables("float32"), problem)
@@ -299,7 +299,7 @@ class Own(AdaptiveOptimizer):
 
 @pytest.mark.parametrize("names", [["w", "ww", "www"], ["a", "aa", "aaa"]], ids=["array", "variable"])
 @pytest.mark.parametrize("jit_update", ["auto", True])
-def test_a_rule_may_know_what_cannot_be_compared_or_recorded(names, jit_update, recorded):
+def test_a_rule_may_hold_objects_that_cannot_be_compared_or_recorded(names, jit_update, recorded):
     variables = [keras.Variable(np.zeros(3, "float32"), name=name) for name in names]
     Own(jit_update=jit_update).apply([ops.ones(3)] * 3, variables)
     factors = [len(name) if name.startswith("w") else 2.0 for name in names]
@@ -325,7 +325,7 @@ def test_a_gradient_may_be_the_variable_and_either_may_be_transposed(jit_update,
     assert difference(ends[2:], ends[:1]) <= 1e-6
 
 
-def test_where_nothing_compiles_nothing_is_changed(monkeypatch):
+def test_without_a_compiler_nothing_is_changed(monkeypatch):
     import torch
 
     def broken(graph, inputs):

@@ -44,7 +44,7 @@ def rows():
 
 
 @pytest.mark.parametrize(("case", "options", "mode"), rows())
-def test_several_programs_are_one(case, options, mode, with_programs_of):
+def test_several_programs_match_one_program(case, options, mode, with_programs_of):
     ends = []
     for elements in (10**9, 10, 1):
         with_programs_of(elements)

@@ -49,7 +49,7 @@ def test_lamb_takes_the_same_part_of_the_norm(size, float64):
 
 @pytest.mark.parametrize("size", [1e-37, 1e-25, 1e25, 1e37])
 @pytest.mark.parametrize("form", ["sum", "norm"])
-def test_lars_in_float32_with_gradients_whose_squares_leave_it(size, form):
+def test_lars_with_gradients_whose_squares_overflow_or_underflow(size, form):
     theta, gradient = pair(3)
     optimizer = keras_adaptive.Lars(0.5, momentum=0.0, trust_coefficient=0.5, form=form, weight_decay=0.0)
     before, taken = step(optimizer, 1e4 * theta, size * gradient, "float32")
@@ -57,7 +57,7 @@ def test_lars_in_float32_with_gradients_whose_squares_leave_it(size, form):
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])
-def test_lamb_in_float32_with_weights_whose_squares_leave_it(size):
+def test_lamb_with_weights_whose_squares_overflow_or_underflow(size):
     theta, gradient = pair(4)
     before, taken = step(keras_adaptive.Lamb(0.5, weight_decay=0.0), size * theta, gradient, "float32")
     assert np.linalg.norm(taken) == pytest.approx(0.5 * np.linalg.norm(before), rel=1e-5)
@@ -121,7 +121,7 @@ def test_sm3_of_a_vector_is_adagrad(float64):
 
 
 @pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
-def test_lion_takes_steps_of_one_length(size):
+def test_lion_takes_steps_of_equal_length(size):
     theta, gradient = pair(9)
     gradient[2:4] = 0.0
     _, taken = step(keras_adaptive.Lion(0.5), theta, size * gradient, "float32")
@@ -238,14 +238,14 @@ def test_radam_is_adam_times_its_rectification(float64):
         ("Adam", {}, 8),
     ],
 )
-def test_bytes_of_state_for_a_parameter(name, arguments, per_parameter):
+def test_bytes_of_state_per_parameter(name, arguments, per_parameter):
     """What is kept for rows and columns is small beside the matrix."""
     optimizer = getattr(keras_adaptive, name)(**arguments)
     optimizer.build([a_weight(np.zeros((512, 512), "float32"))])
     assert per_parameter <= optimizer.describe().state_bytes / 512**2 < per_parameter + 0.05
 
 
-def test_a_matrix_too_small_to_factor_has_the_whole_average():
+def test_a_matrix_too_small_to_factor_has_the_full_average():
     optimizer = keras_adaptive.Adafactor(min_size_to_factor=3)
     optimizer.build([a_weight(np.zeros(shape, "float32")) for shape in [(3, 3), (4, 2), (2, 4, 3)]])
     assert [row.slots for row in optimizer.describe()] == [("R", "C"), ("v",), ("R", "C")]
@@ -255,7 +255,7 @@ def test_a_matrix_too_small_to_factor_has_the_whole_average():
 # What they are made of
 
 
-def test_what_is_not_a_number_stays_so():
+def test_nan_stays_nan():
     x, y = (ops.convert_to_tensor(np.array(z, "float32")) for z in ([np.nan, 1.0, -2.0, 0.0], [1.0, np.nan, 2.0, -1.0]))
     results = numerics.maximum(x, y), numerics.minimum(x, y), numerics.sign(x), numerics.maximum(x, 0.5)
     expected = [[np.nan, np.nan, 2, 0], [np.nan, np.nan, -2, -1], [np.nan, 1, -1, 0], [np.nan, 1, 0.5, 0.5]]

@@ -71,7 +71,7 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("built", [True, False])
 @pytest.mark.full_on("tensorflow")
-def test_a_value_that_it_cannot_have_is_refused(wrong, built):
+def test_an_impossible_value_is_refused(wrong, built):
     """An optimizer that is not built yet refuses it when it is built, if it can only be told then."""
     key, break_it, message = WRONG[wrong]
     model = filled(**OPTIONS)
@@ -103,7 +103,7 @@ def test_a_value_that_it_cannot_have_is_refused(wrong, built):
         ({"groups": [ka.Group("", slot_dtype="int8")]}, "0.v_scale", np.full((1, 1), -1.0, "float32")),
     ],
 )
-def test_an_option_has_values_that_it_cannot_have(options, key, array):
+def test_an_option_with_impossible_values_is_refused(options, key, array):
     model = filled(updates=0, **options)
     before, arrays = bits(model), model.optimizer.get_state()
     assert arrays[key].shape == array.shape
@@ -124,7 +124,7 @@ def test_a_state_that_diverged_loads_with_a_warning(caplog):
     assert "the training had diverged: m of" in caplog.text
 
 
-def test_what_is_declared_to_begin_below_0_loads():
+def test_slots_declared_to_start_below_0_load():
     model = filled(ka.Adopt, updates=0)
     assert np.all(model.optimizer.get_state()["0.v"] == -1.0)
     assert model.optimizer.set_state(model.optimizer.get_state()).complete
@@ -135,7 +135,7 @@ def test_what_is_declared_to_begin_below_0_loads():
 
 @each(keras="Keras assigns what it is given", raises=pytest.fail.Exception)
 @pytest.mark.parametrize(("place", "number"), [(0, -1), (0, 0.5), (0, 2**31 - 1), (1, np.nan), (1, -0.1)])
-def test_weights_with_a_value_that_they_cannot_have_are_refused(case, place, number):
+def test_weights_with_an_impossible_value_are_refused(case, place, number):
     model = trained(sequential(), case.make(0.1), 0)
     arrays = values(model.optimizer.variables)
     assert [v.name for v in model.optimizer.variables[:2]] == ["iteration", "learning_rate"]
@@ -172,7 +172,7 @@ def fails_at(monkeypatch, variables, place, error):
 @pytest.mark.parametrize("how", ["set_state", "set_weights", "load_weights"])
 @pytest.mark.parametrize("place", [0, 1, 4, -1])
 @pytest.mark.full_on("tensorflow")
-def test_an_assignment_that_raises_leaves_all_as_it_was(how, place, error, monkeypatch, tmp_path):
+def test_an_assignment_that_raises_changes_nothing(how, place, error, monkeypatch, tmp_path):
     model, other = filled(**OPTIONS), filled(updates=8, **OPTIONS)
     other.save_weights(tmp_path / "other.weights.h5")
     before, optimizer = bits(model), model.optimizer
@@ -192,7 +192,7 @@ def test_an_assignment_that_raises_leaves_all_as_it_was(how, place, error, monke
 
 @pytest.mark.parametrize("error", [RuntimeError, Failure])
 @pytest.mark.parametrize("place", [0, 3, -1])
-def test_a_training_of_keras_is_taken_over_or_nothing_is(place, error, monkeypatch):
+def test_keras_training_is_continued_completely_or_not_at_all(place, error, monkeypatch):
     model = filled()
     other = keras.optimizers.Adam(0.5)
     other.build(model.trainable_variables)
@@ -206,7 +206,7 @@ def test_a_training_of_keras_is_taken_over_or_nothing_is(place, error, monkeypat
 
 
 @pytest.mark.parametrize("error", [RuntimeError, Failure])
-def test_a_state_that_waits_is_restored_at_build_or_nothing_is_built(error, monkeypatch):
+def test_a_pending_state_is_restored_at_build_or_nothing_is_built(error, monkeypatch):
     model = filled()
     optimizer = ka.Adam()
     optimizer.set_state(model.optimizer.get_state())
@@ -221,7 +221,7 @@ def test_a_state_that_waits_is_restored_at_build_or_nothing_is_built(error, monk
     assert difference(values(optimizer.variables), values(model.optimizer.variables)) == 0.0
 
 
-def test_a_variable_that_began_late_is_not_left_behind(monkeypatch):
+def test_a_variable_that_started_late_is_restored_too(monkeypatch):
     """The file says when it was added, for which the optimizer makes a variable."""
     model = filled()
     model.layers[0].trainable = False
@@ -247,7 +247,7 @@ def test_a_variable_that_began_late_is_not_left_behind(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("rounded", [True, False])
-def test_a_state_that_is_set_again_changes_nothing(dtype, rounded):
+def test_setting_the_same_state_again_changes_nothing(dtype, rounded):
     if dtype == "float16" and rounded:
         pytest.skip("stochastic_rounding refuses float16")
     weights = [keras.Variable(np.linspace(-1, 1, 50), dtype=dtype, name="w")]
@@ -286,7 +286,7 @@ JUNK = [3, -1, 1.5, True, None, "x", "", [], ["x"], {}, {"x": 1}, [[3]], 10**30]
 
 # It is read alike on every backend, and most quickly where nothing is compiled.
 @pytest.mark.on("torch")
-def test_a_manifest_with_anything_else_in_a_place_is_refused():
+def test_a_manifest_with_a_replaced_value_is_refused():
     """Each value by each of JUNK: unless that is what may stand there, in words that name the place."""
     model = filled(**OPTIONS)
     arrays = model.optimizer.get_state()
@@ -327,12 +327,12 @@ def test_a_manifest_with_anything_else_in_a_place_is_refused():
     ],
     ids=["deep", "open", "no text", "empty", "strings", "objects", "a number", "None"],
 )
-def test_what_is_no_manifest_is_refused(stored):
+def test_objects_that_are_not_manifests_are_refused(stored):
     with pytest.raises(ValueError, match="cannot be read"):
         ka.Adam().set_state({"manifest": stored})
 
 
 @pytest.mark.parametrize("state", [None, 5, [1, 2], "state.npz"])
-def test_what_is_no_mapping_is_refused(state):
+def test_objects_that_are_not_mappings_are_refused(state):
     with pytest.raises(TypeError, match="`state` must be a mapping of arrays"):
         ka.Adam().set_state(state)

@@ -51,13 +51,13 @@ def compare(case, options, mode="graph", dtype="float32"):
 
 @each()
 @named(OPTIONS)
-def test_a_loop_on_replicas_is_one_on_a_single_device(case, options):
+def test_a_loop_on_replicas_matches_one_device(case, options):
     compare(case, options)
 
 
 @each(keras="Keras clips before it sums, and cannot merge inside a condition", raises=(AssertionError, RuntimeError))
 @named(WRONG_IN_KERAS)
-def test_what_counts_the_whole_step_is_right_on_replicas(case, options):
+def test_statistics_over_all_variables_are_right_on_replicas(case, options):
     compare(case, options)
 
 
@@ -76,7 +76,7 @@ def test_a_group_has_other_hyperparameters_on_every_replica(case):
 @with_two
 @each()
 @pytest.mark.parametrize("options", ["everything", *[pytest.param(name, marks=full) for name in ("plain", "decay")]])
-def test_an_eager_loop_too(case, options):
+def test_an_eager_loop_on_replicas_matches_one_device(case, options):
     compare(case, OPTIONS[options], mode="eager")
 
 
@@ -103,7 +103,7 @@ def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
 @each(keras="Keras looks at each replica's gradient by itself")
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize(("mode", "bad"), [("graph", np.inf), pytest.param("eager", np.nan, marks=full)])
-def test_what_is_not_finite_on_one_replica_moves_none(case, bad, steps, mode):
+def test_a_nonfinite_gradient_on_one_replica_moves_no_weight(case, bad, steps, mode):
     """One is counted; with accumulation the whole window is dropped."""
 
     def make():
@@ -166,7 +166,7 @@ def test_repeated_rows_are_summed(case, among):
 
 
 @each()
-def test_lazy_rows_are_those_of_any_replica(case):
+def test_lazy_updates_cover_the_rows_of_all_replicas(case):
     """Each of them writes the rows of all, against one device that has them all, and no other row."""
     rng = np.random.default_rng(83)
     table, ids = rng.normal(size=(7, 3)), rng.integers(0, 5, size=(5, COUNT, 4)).astype("int32")
@@ -189,7 +189,7 @@ def test_lazy_rows_are_those_of_any_replica(case):
 @each()
 @pytest.mark.parametrize("mode", ["graph", pytest.param("eager", marks=full)])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
+def test_a_variable_without_a_gradient_does_not_move(case, mode):
     def first_only(thetas, noise):
         return [noise, None]
 
@@ -209,7 +209,7 @@ def test_a_missing_gradient_leaves_its_variable_alone(case, mode):
 @with_two
 @each()
 @pytest.mark.parametrize("steps", [None, 2])
-def test_a_variable_that_takes_its_gradient_as_value(case, steps):
+def test_a_variable_is_overwritten_with_its_gradient(case, steps):
     """The largest over all replicas, and over the window, as in Keras; neither summed, clipped nor decayed."""
     with scope(True):
         scale, weight = keras.Variable([3.0, 3.0]), keras.Variable([1.0, 1.0])
@@ -283,7 +283,7 @@ def test_float8_training(case):
 @each()
 @pytest.mark.parametrize("options", [pytest.param("plain", marks=full), "everything"])
 @pytest.mark.parametrize("how", ["keras", pytest.param("weights", marks=full)])
-def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, tmp_path):
+def test_a_restart_within_a_window_changes_no_bit(case, options, how, tmp_path):
     def make():
         return case.make(**OPTIONS[options])
 
@@ -313,7 +313,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_no_bit(case, options, how, 
 @with_two
 @full
 @each()
-def test_mixed_float16_wraps_by_itself(case):
+def test_mixed_float16_wraps_the_optimizer_automatically(case):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = fitted(case.make)
@@ -326,7 +326,7 @@ def test_mixed_float16_wraps_by_itself(case):
 
 @with_two
 @each()
-def test_an_optimizer_of_another_place_is_refused(case):
+def test_an_optimizer_from_outside_the_strategy_is_refused(case):
     """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
     with scope(True):
         weight, ours = keras.Variable([1.0]), case.make()

@@ -22,7 +22,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(("how", "begins"), [("batches", 12), ("epoch", 8), ("checkpoint", 10)])
 @pytest.mark.full_on("tensorflow")
-def test_stopped_and_resumed_is_never_stopped(how, begins, whole, tmp_path, monkeypatch, capsys):
+def test_stopped_and_resumed_training_matches_uninterrupted_training(how, begins, whole, tmp_path, monkeypatch, capsys):
     def stop(process, signal):
         raise Stopped
 
@@ -34,7 +34,7 @@ def test_stopped_and_resumed_is_never_stopped(how, begins, whole, tmp_path, monk
     assert difference(resumed, whole) == 0.0
 
 
-def test_a_file_of_weights_has_the_state_too(whole, tmp_path):
+def test_a_weights_file_has_the_state_too(whole, tmp_path):
     """By ModelCheckpoint(save_weights_only=True), into a model that was not trained before."""
     model, data = killed.model_of(CASES[-1]), killed.Data(killed.EPOCH)
     path = str(tmp_path / "{epoch}.weights.h5")

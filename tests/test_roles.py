@@ -203,7 +203,7 @@ ONE_PLACE = {
 
 
 @pytest.mark.parametrize("name", ONE_PLACE)
-def test_the_matrix_is_that_of_the_map(name):
+def test_the_matrix_is_that_of_the_linear_map(name):
     make, shape = ONE_PLACE[name]
     layer = built(make, (None, *shape))
     (role,) = roles(layer)
@@ -310,7 +310,7 @@ def test_companions_of_moonlight_have_the_learning_rate_of_adamw(scale, rate):
         ("gamma", (2, 3), None, "norm"),
     ],
 )
-def test_a_variable_of_no_layer(name, shape, matrices, kind):
+def test_the_role_of_a_variable_without_a_layer(name, shape, matrices, kind):
     optimizer = Muon()
     optimizer.build([keras.Variable(np.zeros(shape), name=name)])
     role = optimizer.plan.states[0].role
@@ -319,7 +319,7 @@ def test_a_variable_of_no_layer(name, shape, matrices, kind):
     assert optimizer.plan.states[0].facts["companion"] == (kind != "kernel")
 
 
-def test_names_are_no_evidence():
+def test_names_do_not_decide_roles():
     """A layer called query whose equation says something else."""
     layer = built(lambda: layers.EinsumDense("btnh,nhd->btd", (None, 4), name="query"), (None, 5, 2, 3))
     (role,) = roles(layer)
@@ -379,7 +379,7 @@ def test_scales_of_float8():
     assert set(kinds.values()) == {"other"}
 
 
-def test_heads_are_what_the_attention_says():
+def test_the_attention_layer_decides_the_heads():
     attention = built(lambda: layers.MultiHeadAttention(2, 3), ((None, 5, 8), (None, 5, 8)))
     heads = {role.path.split("/")[-2]: role.heads for role in roles(attention) if role.kind == "kernel"}
     assert heads == {"query": 1, "key": 1, "value": 1, "attention_output": 0}
@@ -433,7 +433,7 @@ def test_axes_that_do_not_fit_are_refused(says, message):
 @pytest.mark.parametrize(
     "says", [{"role": "query"}, {"inputs": 1}, {"outputs": "last"}, {"batch": (0.5,)}, {"inputs": (1, 1)}]
 )
-def test_what_is_no_role_or_axes_is_refused(says):
+def test_invalid_roles_and_axes_are_refused(says):
     ((name, _),) = says.items()
     with pytest.raises((ValueError, TypeError), match=f"`{name}` must be .*Received: {name}="):
         Group("w", **says)
@@ -442,7 +442,7 @@ def test_what_is_no_role_or_axes_is_refused(says):
 # Stored
 
 
-def test_what_was_decided_is_stored_with_the_optimizer():
+def test_decided_roles_are_stored_with_the_optimizer():
     """Also where the layers are there no more."""
     layer = built(lambda: layers.EinsumDense("btd,ndh->btnh", (None, 4, 3)), (None, 5, 6))
     optimizer = Muon()
@@ -549,7 +549,7 @@ def test_a_torch_module_has_its_outputs_first():
 
 
 @pytest.mark.on("torch")
-def test_the_scale_of_a_torch_kernel_is_not_that_of_its_transpose():
+def test_a_torch_kernel_and_its_transpose_have_different_scales():
     """Keras's (64, 16) and torch's (16, 64) are the same map, and move alike."""
     import torch
 
@@ -561,7 +561,7 @@ def test_the_scale_of_a_torch_kernel_is_not_that_of_its_transpose():
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_what_a_wrapper_holds_is_its_layers(last):
+def test_variables_inside_a_wrapper_belong_to_the_wrapped_layer(last):
     """SpectralNormalization has its layer's kernel as an attribute of its own."""
     wrapped = layers.SpectralNormalization(layers.Dense(3))
     model = keras.Sequential([keras.Input((5,)), layers.Dense(8), wrapped, *([] if last else [layers.Dense(2)])])

@@ -78,7 +78,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_roles_say_what_names_said_where_those_were_right(question, monkeypatch):
+def test_roles_agree_with_names_where_the_names_were_right(question, monkeypatch):
     """All tables of one shape are answered alike, and unlike the output layer. The model must be there to be asked."""
     monkeypatch.setattr(states, "FEWEST_IN_EIGHT_BITS", 0)
     make, answer = QUESTIONS[question]
@@ -115,7 +115,7 @@ def test_blocks_are_heads_only_in_attention():
     assert [tuple(state.stored["v"].shape) for state in optimizer.plan.states] == [(4, 1, 1), (1, 1, 6), (1, 2, 3)]
 
 
-def test_blocks_of_norms_and_of_kernels_whose_outputs_are_not_last():
+def test_blocks_of_scales_and_of_kernels_with_outputs_not_last():
     """A scale is one block, however many axes it has, and an offset none."""
     norm, back = layers.LayerNormalization(axis=(1, 2)), layers.Conv2DTranspose(4, 3, use_bias=False)
     depthwise = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)
@@ -128,7 +128,7 @@ def test_blocks_of_norms_and_of_kernels_whose_outputs_are_not_last():
     assert shapes == [(1, 1), (8, 6), (3, 3, 4, 1), (1, 1, 6, 2)]
 
 
-def test_a_bias_of_two_axes_is_a_vector_by_its_layer_alone():
+def test_only_its_layer_makes_a_bias_of_two_axes_a_vector():
     """Whatever its name is."""
     attention = layers.MultiHeadAttention(2, 3)
     attention.build((None, 5, 8), (None, 5, 8))
@@ -141,7 +141,7 @@ def test_a_bias_of_two_axes_is_a_vector_by_its_layer_alone():
         assert [state.facts["adapt"] for state in optimizer.plan.states] == [False, False]
 
 
-def test_a_state_of_names_brings_its_slots_and_dates():
+def test_a_state_decided_by_names_brings_its_slots_and_last_steps():
     """Into an optimizer that was built by roles: as a state of 0.1.0, which has no roles."""
     variables = [keras.Variable(np.ones((4, 3)), name="w"), keras.Variable(np.ones((2, 3, 4)), name="query")]
     old, new = ka.AdamMini(), ka.AdamMini()

@@ -109,7 +109,7 @@ def test_training_in_bfloat16_follows_float32(case):
 
 
 @each()
-def test_what_is_stored_is_a_neighbour_of_what_was_computed(case):
+def test_the_stored_value_is_a_neighbour_of_the_computed_one(case):
     """Slots and weights of a first step, and both neighbours occur."""
     case.needs("first steps")
     rng = np.random.default_rng(92)
@@ -197,7 +197,7 @@ def test_the_seed_decides(case, given):
 @pytest.mark.full_on("tensorflow")
 @each()
 @rounded
-def test_every_mode_has_the_same_bits(case, given):
+def test_every_mode_gives_the_same_bits(case, given):
     """Nearly all elements: a last digit of float32 that a compiler rounds otherwise may tip a rounding.
 
     With other bits it would be half of them.
@@ -242,7 +242,7 @@ def test_a_window_counts_as_one_update(case, given):
 
 @each()
 @rounded
-def test_update_step_rounds_alike(case, given):
+def test_update_step_rounds_in_the_same_way(case, given):
     """Nearly all elements, as above."""
     case.needs_steps_of_its_own()
 
@@ -284,7 +284,7 @@ def test_float16_weights_are_refused(case):
 
 @each()
 @options
-def test_a_bad_gradient_shows(case, options):
+def test_a_nonfinite_gradient_shows_in_the_weights(case, options):
     """Infinities and NaN are not rounded away."""
     weights = a_weight(np.ones(4), dtype="bfloat16")
     apply(case.make(clipnorm=1.0, **options), [weights], [np.array([np.nan, 1, 1, 1])])

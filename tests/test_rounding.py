@@ -47,7 +47,7 @@ def rounded(x, with_bits, mode="eager"):
 
 @in_each_mode
 @pytest.mark.parametrize("shape", [*SHAPES, (300, 1000)], ids=str)
-def test_the_bits_are_the_twins(shape, mode):
+def test_the_bits_match_the_twin(shape, mode):
     """So they are the same on all backends, bit for bit."""
     for seed, index, role, t in [(0, 0, "theta", 1), (2**40 + 1, 3, "m", 2**31 - 1), (1, 200, "exact", 77)]:
         ours = bits(shape, t, seed, index, role, mode)
@@ -55,7 +55,7 @@ def test_the_bits_are_the_twins(shape, mode):
             np.testing.assert_array_equal(ours, twins.rounding_bits(seed, index, role, t, shape))
 
 
-def test_more_elements_than_int32_counts():
+def test_more_elements_than_int32_can_count():
     """Traced only: the places wrap and nothing overflows."""
     shape = (3, 2**16, 2**16)
 
@@ -103,7 +103,7 @@ def test_the_bits_are_uniform_and_uncorrelated():
 
 
 @in_each_mode
-def test_the_mean_over_all_bits_is_the_number(mode):
+def test_the_mean_over_all_bits_is_exact(mode):
     """Exactly: with each of the 2^16 possible bits once."""
     every = np.arange(2**16)
     for x in np.float32([1.001, -1.001, 1.9999999, np.pi * 1e-20, -np.e * 1e30, 2.0**-126 * 1.3, 1 / 3]):
@@ -114,7 +114,7 @@ def test_the_mean_over_all_bits_is_the_number(mode):
 
 
 @in_each_mode
-def test_what_has_nothing_to_round_stays(mode):
+def test_exact_values_are_not_changed(mode):
     """Numbers of bfloat16, zeros and infinities exactly; NaN of every payload stays NaN."""
     with np.errstate(invalid="ignore"):
         exact = np.arange(2**16, dtype="uint16").view(ml_dtypes.bfloat16).astype("float32")
@@ -128,7 +128,7 @@ def test_what_has_nothing_to_round_stays(mode):
         assert np.all(np.isnan(rounded(nan, np.full(5, with_bits), mode)))
 
 
-def test_the_mean_of_many():
+def test_the_mean_of_many_roundings_is_unbiased():
     """1.001 lies 0.128 of a spacing of 2^-7 above 1: within 5 standard deviations of the mean of 200,000."""
     n, above, spacing = 200_000, 0.128, 2.0**-7
     ours = rounded(np.full(n, 1.001, "float32"), bits((n,)))

@@ -89,7 +89,7 @@ def step_of(optimizer, variables, as_dense):
 
 
 @LAZY
-def test_what_stands_still(case):
+def test_rows_are_updated_alone_only_where_the_others_stand_still(case):
     for options, expected in (({}, case.stands), ({"sparse": "lazy"}, True), ({"use_ema": True}, False)):
         optimizer = case.make(**options)
         optimizer.build([table()])
@@ -100,7 +100,7 @@ def test_what_stands_still(case):
 @pytest.mark.parametrize(
     ("mode", "options"), [("graph", name) for name in OPTIONS] + [("eager", "plain"), ("jit", "global_clipnorm")]
 )
-def test_exact_is_dense(case, mode, options):
+def test_exact_matches_dense(case, mode, options):
     ends = []
     for as_dense in (False, True):
         variables = [table(), head()]
@@ -115,7 +115,7 @@ def test_exact_is_dense(case, mode, options):
 
 @STANDING
 @pytest.mark.parametrize("slot_dtype", ["float32", "bfloat16"])
-def test_rows_whole_tables_and_no_gradient_may_follow_each_other(case, slot_dtype):
+def test_sparse_dense_and_missing_gradients_may_alternate(case, slot_dtype):
     """All in one training, against the same without rows: what fades while nobody looks is caught up."""
     ends = []
     for forms in ((sparse, dense, None), (dense, dense, None)):
@@ -132,7 +132,7 @@ def test_rows_whole_tables_and_no_gradient_may_follow_each_other(case, slot_dtyp
 
 
 @LAZY
-def test_lazy_leaves_all_other_rows_alone_and_is_dense_for_those(case):
+def test_lazy_changes_only_its_rows_and_matches_dense_there(case):
     """Step by step, beside a dense step from the same state."""
     theta = table()
     optimizer, beside = (
@@ -158,7 +158,7 @@ def test_lazy_leaves_all_other_rows_alone_and_is_dense_for_those(case):
 
 
 @each("lecture", torch="classes", full="classes")
-def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
+def test_lazy_is_refused_if_a_step_depends_on_all_rows(case):
     lazy = case.make(sparse="lazy")
     if case.optimizer.elementwise:
         lazy.apply([sparse([1, 1], np.ones((2, WIDTH)))], [table()])
@@ -177,7 +177,7 @@ def test_lazy_is_refused_where_a_step_is_about_all_rows(case):
     ("option", "value"),
     [("use_ema", True), ("gradient_accumulation_steps", 2), ("monitor", True), ("cautious", True)],
 )
-def test_lazy_is_refused_beside_what_reads_all_rows(option, value):
+def test_lazy_is_refused_with_options_that_read_all_rows(option, value):
     """When the optimizer is made, and when the option is set."""
     refused = pytest.raises(ValueError, match=rf"`sparse` must be 'exact' with `{option}`.*{option}={value}")
     with refused:
@@ -189,7 +189,7 @@ def test_lazy_is_refused_beside_what_reads_all_rows(option, value):
     assert getattr(lazy, option) == old
 
 
-def test_lazy_is_refused_beside_a_constraint():
+def test_lazy_is_refused_with_a_constraint():
     theta = table()
     theta.constraint = keras.constraints.NonNeg()
     with pytest.raises(ValueError, match=r"`sparse` must be .exact. .*constraint"):
@@ -198,7 +198,7 @@ def test_lazy_is_refused_beside_a_constraint():
 
 @FADING
 @pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"use_ema": True, "monitor": True}], ids=str)
-def test_exact_passes_over_all_rows_where_an_option_is_about_them(case, options):
+def test_exact_updates_all_rows_if_an_option_needs_them(case, options):
     ends = []
     for form in (sparse, dense):
         theta, optimizer = table(), case.make(**options)
@@ -209,7 +209,7 @@ def test_exact_passes_over_all_rows_where_an_option_is_about_them(case, options)
 
 
 @STANDING
-def test_nothing_as_large_as_the_table_is_made(case):
+def test_no_array_as_large_as_the_table_is_made(case):
     import tensorflow as tf
 
     optimizer, theta = case.make(global_clipnorm=1.0, skip_nonfinite=True), table()
@@ -228,7 +228,7 @@ def test_nothing_as_large_as_the_table_is_made(case):
     [({}, {}), ({}, {"monitor": True}), ({"monitor": True}, {})],
     ids=["rows", "to-whole", "from-whole"],
 )
-def test_a_restart_between_two_looks_at_a_row(case, saved, restored):
+def test_a_restart_between_two_updates_of_a_row(case, saved, restored):
     """A row whose averages fade is saved as it was last read; what has no note of that gets it as it is."""
     first, theta = case.make(**saved), table()
     never_stopped, other = case.make(), table()
@@ -247,7 +247,7 @@ def test_a_restart_between_two_looks_at_a_row(case, saved, restored):
 
 
 @LAZY
-def test_a_ragged_batch_is_not_compiled_anew(case):
+def test_a_ragged_batch_is_not_recompiled(case):
     import tensorflow as tf
 
     optimizer, theta = case.make(sparse="lazy"), table()
@@ -261,7 +261,7 @@ def test_a_ragged_batch_is_not_compiled_anew(case):
 
 
 @FOLLOWING
-def test_what_fades_goes_on_from_keras(case):
+def test_decaying_rows_continue_from_keras(case):
     """After many updates by Keras's own class no row has missed one; against an update that keeps no note of that."""
     ends = []
     for options in ({}, {"monitor": True}):
@@ -276,7 +276,7 @@ def test_what_fades_goes_on_from_keras(case):
 
 
 @FADING
-def test_a_table_that_is_added_later_has_missed_nothing(case):
+def test_a_table_added_later_has_no_missed_updates(case):
     ends = []
     for form in (sparse, dense):
         optimizer, theta, other = case.make(), table(), head()

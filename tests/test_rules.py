@@ -47,5 +47,5 @@ def gap(case):
 
 @column({"tensorflow": "XLA", "jax": "JAX", "torch": "torch"}.get(WORLD, WORLD))
 @each("rows", jax="lecture", full="classes")
-def test_the_rule_is_its_twin(case, float64):
+def test_the_rule_matches_its_twin(case, float64):
     assert gap(case) <= TOLERANCE

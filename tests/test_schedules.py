@@ -92,19 +92,19 @@ def off(schedule, at, steps=STEPS):
 
 @pytest.mark.quick
 @each_schedule
-def test_it_is_its_equation_in_float64(schedule, at, float64):
+def test_a_schedule_equals_its_equation_in_float64(schedule, at, float64):
     assert off(schedule, at) <= 1e-14
 
 
 @pytest.mark.xfail(strict=True, reason="Keras takes its numbers as float32, whatever floatx is")
 @pytest.mark.on("tensorflow")
-def test_of_keras_it_is_not(float64):
+def test_a_keras_schedule_of_the_same_name_stays_that_of_keras(float64):
     schedule = keras.optimizers.schedules.PolynomialDecay(PEAK, 20, 0.01, 1.5)
     assert off(schedule, SCHEDULES["polynomial"][1]) <= 1e-14
 
 
 @each_schedule
-def test_it_is_its_equation_in_float32(schedule, at):
+def test_a_schedule_equals_its_equation_in_float32(schedule, at):
     found = schedule(ops.convert_to_tensor(3, "int32"))
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
     assert max(abs(float(schedule(k)) - at(k)) for k in STEPS) <= 4e-7 * PEAK
@@ -112,7 +112,7 @@ def test_it_is_its_equation_in_float32(schedule, at):
 
 @pytest.mark.parametrize("mode", MODES)
 @each_schedule
-def test_it_is_traced_with_a_counter(schedule, at, mode):
+def test_a_schedule_is_traced_with_a_counter(schedule, at, mode):
     """As the number of updates is: a variable of integers, a different one each time."""
     if keras.backend.backend() == "jax":
         import jax
@@ -129,7 +129,7 @@ def test_it_is_traced_with_a_counter(schedule, at, mode):
 
 
 @each_schedule
-def test_an_optimizer_follows_it_in_rate_and_decay(schedule, at, float64):
+def test_the_learning_rate_and_the_decay_follow_a_schedule(schedule, at, float64):
     theta = a_weight(np.ones(3), dtype="float64")
     optimizer = SGD(schedule, weight_decay=schedule)
     expected = np.ones(3)
@@ -140,7 +140,7 @@ def test_an_optimizer_follows_it_in_rate_and_decay(schedule, at, float64):
 
 
 @each_schedule
-def test_an_optimizer_is_restored_with_it(schedule, at):
+def test_an_optimizer_is_restored_with_its_schedule(schedule, at):
     """`PolynomialDecay` is the name of a class of Keras too."""
     optimizer = keras.optimizers.serialize(keras_adaptive.Adam(schedule, weight_decay=schedule))
     again = keras.optimizers.deserialize(optimizer)
@@ -150,7 +150,7 @@ def test_an_optimizer_is_restored_with_it(schedule, at):
         assert kept(3) == schedule(3)
 
 
-def test_a_warm_up_goes_before_any_schedule(float64):
+def test_a_warm_up_can_precede_any_schedule(float64):
     cosine = keras.optimizers.schedules.CosineDecay(0.5, 10)
     # Keras's own numbers are rounded to float32.
     assert off(WarmupSchedule(cosine, 4), lambda k: k / 8 if k < 4 else float(cosine(k - 4))) <= 1e-7
@@ -161,7 +161,7 @@ def test_a_warm_up_goes_before_any_schedule(float64):
 @pytest.mark.parametrize("phases", [2, 3])
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
 @pytest.mark.on("tensorflow", "torch")
-def test_one_cycle_is_that_of_torch(phases, shape, float64):
+def test_one_cycle_matches_torch(phases, shape, float64):
     torch = pytest.importorskip("torch")
     theirs = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -219,12 +219,12 @@ def test_all_arguments_are_checked_and_saved(schedule, at):
 
 
 @pytest.mark.parametrize(("batch", "published"), [(1024, 8e-4), (131072, 90.5e-4)])
-def test_the_rule_of_the_root_gives_the_rates_of_cowclip(batch, published):
+def test_the_square_root_rule_gives_the_rates_of_cowclip(batch, published):
     """Its README prints three digits for Criteo."""
     assert scale_learning_rate(8e-4, 1024, batch, rule="sqrt") == pytest.approx(published, rel=1e-3)
 
 
-def test_legw_keeps_the_updates_of_the_warm_up():
+def test_legw_does_not_change_the_number_of_warm_up_updates():
     examples = 1281167
     for s in (1, 2, 8, 32):
         found = legw(0.5, 0.3125, 1024, 1024 * s, examples)

@@ -56,7 +56,7 @@ def trained(case, options, mode, one_hot, table, head, batches):
         *(("graph", name) for name in OPTIONS),
     ],
 )
-def test_repeated_ids_are_a_one_hot_model(case, mode, options):
+def test_repeated_ids_match_a_one_hot_model(case, mode, options):
     rng = np.random.default_rng(31)
     table, head = rng.normal(size=(ROWS, WIDTH)), rng.normal(size=(WIDTH, 1))
     batches = rng.integers(0, 3, size=(6, 8)).astype("int32")

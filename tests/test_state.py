@@ -70,7 +70,7 @@ def reloaded(half, case, options, folder):
 @column("save")
 @each(torch="classes")
 @options
-def test_five_steps_saved_and_five_more_are_ten(case, options, tmp_path):
+def test_five_steps_then_a_restart_and_five_more_match_ten(case, options, tmp_path):
     """Five of ten with windows of two: the restart falls into the middle of a window."""
     model = model_with(case.make(Ramp(0.1), **options))
     train(model, 0, 10)
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_optimizer_is_refused_before_anything_changes(ma
     ],
     ids=["average", "no average", "window", "bfloat16", "momentum"],
 )
-def test_a_checkpoint_of_other_variables_is_refused_before_they_are_made(optimizer, saved, here, tmp_path):
+def test_a_checkpoint_of_other_variables_is_refused_before_build(optimizer, saved, here, tmp_path):
     """TensorFlow gives each its value as `build` makes it: too late to compare them."""
     import tensorflow as tf
 
@@ -196,7 +196,7 @@ def test_a_checkpoint_of_other_variables_is_refused_before_they_are_made(optimiz
 
 
 @each()
-def test_what_a_state_lacks_begins_anew_also_after_other_updates(case):
+def test_slots_missing_from_a_state_start_again_even_after_updates(case):
     start = [np.linspace(-1.0, 1.0, 5) * size for size in (1, 2, 3)]
 
     def weights(chosen=(0, 1, 2)):
@@ -214,7 +214,7 @@ def test_what_a_state_lacks_begins_anew_also_after_other_updates(case):
 
 
 @pytest.mark.on("tensorflow")
-def test_a_checkpoint_restores_all_and_an_exported_model_runs(tmp_path):
+def test_a_checkpoint_restores_everything_and_an_exported_model_runs(tmp_path):
     """One without a description too, as version 0.1.0 wrote them."""
     import tensorflow as tf
 

@@ -17,7 +17,7 @@ def test_columns_are_as_wide_as_their_widest_cell():
 
 
 @pytest.mark.quick
-def test_a_cell_in_markdown_may_hold_what_ends_a_cell():
+def test_a_markdown_cell_may_contain_a_pipe():
     assert tables.markdown(HEAD, LINES, centered=[1, 2]) == [
         "| what | number | |",
         "|---|:-:|:-:|",

@@ -102,7 +102,7 @@ def test_a_frozen_layer_is_refused_by_name(case):
 
 @on_jax
 @each(keras="Keras takes the values", raises=pytest.fail.Exception)
-def test_a_loop_of_ones_own_is_told_of_frozen_variables(case):
+def test_a_custom_loop_is_warned_about_frozen_variables(case):
     import jax
 
     model, optimizer = network(), case.make()
@@ -118,7 +118,7 @@ def test_a_loop_of_ones_own_is_told_of_frozen_variables(case):
         jax.jit(lambda *given: optimizer.stateless_apply(*given))(arrays[0], gradients, arrays[1])
 
 
-def test_values_that_are_not_those_of_the_variables_are_refused():
+def test_values_that_do_not_fit_the_variables_are_refused():
     optimizer, theta = CASE.make(), keras.Variable(np.ones((2, 3)), name="theta")
     with pytest.raises(ValueError, match=r"stateless_apply.* built"):
         optimizer.stateless_apply([], [], [])
@@ -147,7 +147,7 @@ def test_values_that_are_not_those_of_the_variables_are_refused():
     ids=["plain", "everything"],
 )
 @each()
-def test_frozen_and_unfrozen_variables_go_on_as_if_time_had_stood_still(case, options):
+def test_unfrozen_variables_continue_from_their_last_step(case, options):
     """As two optimizers, one for each variable, each of which makes the steps that the variable takes part in."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{len(shape)}") for shape in ((2, 3), (4,), ()))
     optimizer, of_a, of_b, of_c = (case.make(**options) for _ in range(4))
@@ -211,7 +211,7 @@ def test_fit_freeze_fit_unfreeze_and_fit(case):
 
 @pytest.mark.parametrize("frozen_in_file", [True, False])
 @each()
-def test_what_is_left_out_is_saved_and_comes_back(case, frozen_in_file, tmp_path):
+def test_the_state_of_frozen_variables_is_saved_and_restored(case, frozen_in_file, tmp_path):
     """From a file that was saved while it was frozen, and from one saved before, into an optimizer that left it out."""
     model = network(case.make(use_ema=True, groups=[Group("one/", 0.5)]))
     fit(model)
@@ -267,7 +267,7 @@ def test_a_state_with_frozen_variables_is_restored_where_they_are_trained(case):
     assert difference(list(kept(other, "").values()), list(kept(optimizer, "").values())) == 0.0
 
 
-def test_what_is_damaged_is_refused_and_changes_nothing():
+def test_a_damaged_state_is_refused_and_changes_nothing():
     a, b = keras.Variable(np.ones((2, 3)), name="a"), keras.Variable(np.ones(4), name="b")
     optimizer = CASE.make()
     descend(optimizer, [a, b], 0, 3)
@@ -290,7 +290,7 @@ def test_what_is_damaged_is_refused_and_changes_nothing():
     assert [one.place[0] for one in optimizer.left_out] == [a.path]
 
 
-def test_an_error_on_the_way_changes_nothing(monkeypatch):
+def test_an_error_midway_changes_nothing(monkeypatch):
     a, b, c = (keras.Variable(np.ones(2), name=name) for name in "abc")
     optimizer = Adam(use_ema=True)
     descend(optimizer, [a, b], 0, 3)
@@ -321,7 +321,7 @@ def test_a_new_variable_does_not_take_the_state_of_a_frozen_one(case):
 @pytest.mark.full
 @pytest.mark.on("mirrored")
 @each()
-def test_replicas_freeze_and_unfreeze_as_one_device_does(case):
+def test_replicas_freeze_and_unfreeze_like_one_device(case):
     """And the state of what is left out is saved and restored under them."""
     import contextlib
 
@@ -346,7 +346,7 @@ def test_replicas_freeze_and_unfreeze_as_one_device_does(case):
     assert difference(ours, run(contextlib.nullcontext)) <= 1e-6
 
 
-def test_extend_says_how_to_leave_out():
+def test_the_error_of_extend_says_how_to_leave_variables_out():
     a, b = keras.Variable(1.0), keras.Variable(1.0)
     optimizer = CASE.make()
     optimizer.build([a, b])

@@ -48,7 +48,7 @@ def normal(*shape):
 
 
 @pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in EXACT for scale in SCALES.get(name, SCALE)])
-def test_the_twin_is_the_oracle(name, scale):
+def test_the_twin_matches_the_oracle(name, scale):
     twin, arguments, oracle, tolerance = EXACT[name]
     problem = Problem(3, scale, SHAPES_OF.get(name, SHAPES), steps=50)
     eta = Ramp(0.05).at
@@ -114,7 +114,7 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("name", "rate", "arguments", "loss"), GOLDEN, ids=[row[0] for row in GOLDEN])
-def test_rosenbrock_ends_where_it_was_seen_to_end(name, rate, arguments, loss):
+def test_rosenbrock_ends_at_the_recorded_loss(name, rate, arguments, loss):
     def gradient(t, theta):
         x, y = theta
         return np.array([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
@@ -123,7 +123,7 @@ def test_rosenbrock_ends_where_it_was_seen_to_end(name, rate, arguments, loss):
     assert (1 - x) ** 2 + 100 * (y - x**2) ** 2 == pytest.approx(loss, rel=4e-7)
 
 
-def test_radam_has_the_table_of_rectifications():
+def test_radam_matches_the_table_of_rectifications():
     assert rho(0.999, np.inf) == pytest.approx(1999)
     lengths = [1, 1.9995, 2.99867, 3.9975, 4.996, 5.99416]
     assert [rho(0.999, t) for t in range(1, 7)] == pytest.approx(lengths, abs=5e-6)
@@ -185,7 +185,7 @@ def test_adopt_takes_no_first_step():
     assert np.all(one_step(twins.adopt, theta, normal(4)) == 0)
 
 
-def test_the_half_life_of_ademamix_grows_evenly():
+def test_the_half_life_of_ademamix_grows_linearly():
     halves = [np.log(0.5) / np.log(warmed_beta(t, 10, 0.9, 0.9999)) for t in range(12)]
     np.testing.assert_allclose(np.diff(halves)[:10], (halves[10] - halves[0]) / 10, rtol=1e-9)
     assert warmed_beta(0, 10, 0.9, 0.9999) == pytest.approx(0.9, abs=1e-15)
@@ -194,7 +194,7 @@ def test_the_half_life_of_ademamix_grows_evenly():
     assert warmed_beta(5, None, 0.0, 0.5) == 0.5
 
 
-def test_cautious_keeps_what_agrees_with_the_gradient():
+def test_cautious_masks_steps_against_the_gradient():
     u, g = np.array([1.0, -2.0, 3.0, 0.0]), np.array([0.5, 1.0, 2.0, 1.0])
     np.testing.assert_allclose(cautious(u, g), np.array([1.0, 0, 3.0, 0]) * 4 / 3)
 
@@ -207,14 +207,14 @@ def test_the_first_step_of_adafactor_for_squares_of_rank_one(shape):
     np.testing.assert_allclose(step, -0.1 * np.sign(g), rtol=1e-14)
 
 
-def test_adafactor_keeps_the_whole_of_a_small_matrix():
+def test_adafactor_does_not_factor_a_small_matrix():
     theta, g = normal(4, 3), normal(3, 4).T
     for size, whole in ((3, False), (4, True)):
         step = one_step(twins.adafactor, theta, g, relative_step=False, scale_parameter=False, min_size_to_factor=size)
         assert np.allclose(np.abs(step), 0.1) == whole
 
 
-def test_adafactor_moves_what_is_near_zero_by_a_floor():
+def test_adafactor_moves_weights_near_zero_by_at_least_a_floor():
     step = one_step(twins.adafactor, np.full(4, 1e-5), normal(4), epsilon_2=1e-2)
     np.testing.assert_allclose(step, -0.1 * 1e-2 * np.sign(normal(4)), rtol=1e-9)
 

@@ -29,7 +29,7 @@ def schedule_of(name, peak):
 
 
 @pytest.mark.parametrize(("name", "scale"), rows(EXACT))
-def test_twin_is_the_oracle(name, scale, float64):
+def test_twin_matches_the_oracle(name, scale, float64):
     twin, arguments, oracle, tolerance = EXACT[name]
     problem, eta = problem_of(name, scale), schedule_of(name, 0.05)
     theirs = oracle.together(problem.start, problem.gradients, eta, STEPS)
@@ -37,7 +37,7 @@ def test_twin_is_the_oracle(name, scale, float64):
 
 
 @pytest.mark.parametrize(("name", "scale"), rows(COUPLED))
-def test_coupled_twin_is_the_oracle(name, scale):
+def test_coupled_twin_matches_the_oracle(name, scale):
     twin, arguments, oracle, tolerance = COUPLED[name]
     problem, eta = problem_of(name, scale), schedule_of(name, 1.0)
     ours = twin(problem.start, problem.gradients, eta, STEPS, **arguments)
@@ -46,7 +46,7 @@ def test_coupled_twin_is_the_oracle(name, scale):
 
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("shape", [(4, 3), (3, 5), (4, 4)])
-def test_normuon_is_the_oracle_with_an_exact_iteration(shape, nesterov, monkeypatch):
+def test_normuon_matches_the_oracle_with_an_exact_iteration(shape, nesterov, monkeypatch):
     """pytorch_optimizer iterates in bfloat16, and its matrices have their outputs first."""
     pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is one of the outside oracles")
     import torch
@@ -71,7 +71,7 @@ def test_normuon_is_the_oracle_with_an_exact_iteration(shape, nesterov, monkeypa
 
 
 @pytest.mark.parametrize("frequency", [1, 3, 10])
-def test_soap_is_the_oracle_with_exact_bases(frequency, monkeypatch):
+def test_soap_matches_the_oracle_with_exact_bases(frequency, monkeypatch):
     """pytorch_optimizer decomposes in float32, by that name."""
     pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is one of the outside oracles")
     import torch
@@ -96,7 +96,7 @@ def rosenbrock(t, thetas):
 
 
 @pytest.mark.parametrize(("twin", "end"), [(twins.prodigy, 2.604164e-2), (twins.dog, 6.044633), (twins.dowg, 4.909432)])
-def test_golden_ends_on_rosenbrock(twin, end):
+def test_rosenbrock_ends_at_the_recorded_loss(twin, end):
     """After 400 steps from (-2, 2) with learning rate 1."""
     ((x, y),) = twin([np.array([-2.0, 2.0])], rosenbrock, lambda t: 1.0, 400)
     assert (1 - x) ** 2 + 100 * (y - x**2) ** 2 == pytest.approx(end, rel=3e-7)
@@ -105,7 +105,7 @@ def test_golden_ends_on_rosenbrock(twin, end):
 @pytest.mark.parametrize(
     ("rate", "beta", "end"), [(0.019, 0.9, 2.9017e-4), (0.02, 0.98, 1.140755e-3), (0.005, 0.9, 1.516346e-3)]
 )
-def test_golden_ends_of_schedule_free_sgd_on_a_quadratic(rate, beta, end):
+def test_schedule_free_sgd_ends_at_the_recorded_values_on_a_quadratic(rate, beta, end):
     slopes = np.array([1.0, 10.0, 100.0])
     x = twins.schedule_free_sgd(
         np.ones(3), lambda t, y: slopes * y, lambda t: rate, 1000, beta=beta, return_average=True

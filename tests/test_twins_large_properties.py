@@ -119,7 +119,7 @@ def test_lamb_without_debias_differs_only_through_epsilon_without_decay():
     assert difference(ends[:1], ends[1:]) <= 1e-13
 
 
-def test_vectors_of_lars_and_lamb_are_plain():
+def test_vectors_of_lars_and_lamb_take_the_plain_step():
     given = Given((7,))
     heavy = given.start.copy()
     b = np.zeros(7)
@@ -173,7 +173,7 @@ def test_merit_by_hand():
     np.testing.assert_allclose(end, theta - 0.1 * step, rtol=1e-14)
 
 
-def test_merit_of_the_transposed_and_of_the_flattened_is_the_same():
+def test_merit_is_the_same_transposed_and_flattened():
     given, turned, cube = Given((6, 4)), Given((6, 4)), Given((6, 4))
     turned.start, turned.pushes = turned.start.T, turned.pushes.transpose(0, 2, 1)
     cube.start, cube.pushes = cube.start.reshape(2, 3, 4), cube.pushes.reshape(-1, 2, 3, 4)

@@ -71,7 +71,7 @@ def test_shampoo_of_the_nesterov_form_is_the_simple_nadam_before_its_start():
 
 @pytest.mark.parametrize("graft", ["adam", "sgd"])
 @pytest.mark.parametrize("beta_2", [0.9, 1.0])
-def test_each_block_of_shampoo_is_as_long_as_its_graft(graft, beta_2):
+def test_each_block_of_shampoo_has_the_norm_of_its_graft(graft, beta_2):
     given = Given((4, 5))
     arguments = {"graft": graft, "beta_2": beta_2, "block_size": 3, "frequency": 4}
     moves = given.moves(twins.shampoo, 15, start=2, **arguments)
@@ -82,7 +82,7 @@ def test_each_block_of_shampoo_is_as_long_as_its_graft(graft, beta_2):
 
 
 @pytest.mark.parametrize("graft", ["adam", None])
-def test_a_block_of_shampoo_is_a_variable_of_its_own(graft):
+def test_a_block_of_shampoo_is_updated_like_a_separate_variable(graft):
     given = Given((4, 5))
     end = given.path(twins.shampoo, 15, block_size=3, frequency=4, graft=graft)[-1]
     for cut in BLOCKS:
@@ -91,7 +91,7 @@ def test_a_block_of_shampoo_is_a_variable_of_its_own(graft):
         np.testing.assert_array_equal(alone.path(twins.shampoo, 15, frequency=4, graft=graft)[-1], end[cut])
 
 
-def test_roots_of_shampoo_are_kept_between_their_updates():
+def test_roots_of_shampoo_do_not_change_between_their_updates():
     """Of the third update, which is the start, and then of the fourth and the eighth; without memory of gradients."""
     given = Given((4, 4), steps=9)
     arguments = {"graft": None, "beta_1": 0.0, "beta_2": 0.9, "start": 3, "frequency": 4, "epsilon": 1e-3}
@@ -117,7 +117,7 @@ def test_momentum_of_shampoo_sums_its_directions():
 
 
 @pytest.mark.parametrize("shape", [(64, 32), (32, 64), (16, 64)])
-def test_singular_values_of_the_iteration_are_in_its_band(shape):
+def test_singular_values_of_the_iteration_are_within_its_bounds(shape):
     given = Given(shape, steps=1)
     values = np.linalg.svd(twins.newton_schulz(given.start), compute_uv=False)
     assert 0.67 < values.min() < values.max() < 1.21
@@ -137,7 +137,7 @@ def test_scales_of_muon(twin, shape):
 
 
 @pytest.mark.parametrize("shape", SQUARE_AND_NOT)
-def test_normuon_is_as_long_as_muon_and_its_first_columns_as_each_other(shape):
+def test_normuon_has_the_norm_of_muon_and_columns_of_equal_norm(shape):
     given = Given(shape)
     muon, normuon = (given.moves(twin, 9) for twin in (twins.muon, twins.normuon))
     np.testing.assert_allclose(lengths(normuon), lengths(muon), rtol=1e-7)
@@ -146,7 +146,7 @@ def test_normuon_is_as_long_as_muon_and_its_first_columns_as_each_other(shape):
 
 
 @pytest.mark.parametrize("twin", [twins.muon, twins.normuon])
-def test_what_is_no_matrix_goes_to_the_companion(twin):
+def test_variables_that_are_not_matrices_go_to_the_companion(twin):
     problem = Problem(seed=53, shapes=[(), (7,), (2, 3, 4)], steps=20)
     given = {"companion_beta_1": 0.8, "weight_decay": 0.1}
     ours = problem.reference(twin, Ramp(0.05).at, **given)
@@ -171,7 +171,7 @@ def test_soap_without_bases_is_adam_from_the_second_gradient(shape):
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 3), (3, 4)])
 @pytest.mark.parametrize("frequency", [3, 100])
-def test_soap_turns_with_its_variable(shape, frequency):
+def test_soap_rotates_with_its_variable(shape, frequency):
     given, turned = Given(shape), Given(shape)
     rng = np.random.default_rng(54)
     left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for size in shape)

@@ -65,7 +65,7 @@ def test_workers_hold_the_same_bits(case, workers):
 
 @each()
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_loop_on_workers_is_one_on_a_single_device(case, options, workers):
+def test_a_loop_on_workers_matches_one_device(case, options, workers):
     from replicas import noisy_loop
 
     alone = noisy_loop(case, OPTIONS[options], replicated=False)
@@ -84,7 +84,7 @@ def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
 
 
 @each()
-def test_fit_on_workers_is_fit_on_a_single_device(case, workers):
+def test_fit_on_workers_matches_one_device(case, workers):
     """By the strategy of examples/multiworker.py."""
     from replicas import fitted
 
@@ -103,7 +103,7 @@ def coordinator(request, tmp_path_factory):
 
 @each()
 @pytest.mark.parametrize("options", ["plain", "everything"])
-def test_a_loop_on_a_parameter_server_is_one_on_a_single_device(case, options, coordinator, monkeypatch):
+def test_a_loop_on_a_parameter_server_matches_one_device(case, options, coordinator, monkeypatch):
     """With two workers too, where each step waits for the one before."""
     import replicas
 
@@ -114,7 +114,7 @@ def test_a_loop_on_a_parameter_server_is_one_on_a_single_device(case, options, c
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="keras#20585: fit reduces a tuple")
-def test_keras_fits_on_workers_by_itself(tmp_path):
+def test_keras_alone_fits_on_workers(tmp_path):
     """If this passes, examples/multiworker.py is no longer needed."""
     two_workers(tmp_path, "plain")
     ends = [(tmp_path / f"worker{index}.txt").read_text() for index in range(2)]

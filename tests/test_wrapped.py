@@ -34,7 +34,7 @@ def fit(model, **arguments):
     return model.fit(X, Y, batch_size=4, shuffle=False, verbose=0, **arguments).history
 
 
-def test_the_monitor_looks_inside():
+def test_the_monitor_finds_the_wrapped_optimizer():
     """The scale is Keras's, the norms those of the gradients without it."""
     model = network(keras_adaptive.SGD(0.01, monitor=True))
     history = fit(model, callbacks=[OptimizerMonitor(per_layer=True)])
@@ -47,7 +47,7 @@ def test_the_monitor_looks_inside():
         fit(network(keras_adaptive.SGD(0.01)), callbacks=[OptimizerMonitor()])
 
 
-def test_evaluation_weights_look_inside():
+def test_evaluation_weights_finds_the_wrapped_optimizer():
     model = network(keras_adaptive.SGD(0.1, use_ema=True, ema_momentum=0.5))
     history = fit(model, callbacks=[EvaluationWeights()], validation_data=(X, Y))
     assert history["val_loss"][-1] == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-3)
@@ -91,7 +91,7 @@ def test_an_old_wrapper_is_refused_by_name(case):
         fit(model)
 
 
-def test_continue_from_looks_inside():
+def test_continue_from_finds_the_wrapped_optimizer():
     model = network(keras.optimizers.Adam(0.01))
     fit(model)
     optimizer = keras_adaptive.Adam()

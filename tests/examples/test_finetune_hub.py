@@ -28,7 +28,7 @@ def finetune(run):
         pytest.param("jax", ["--replicas", 2], "DataParallel", "2", "finetune_hub_base.keras", marks=pytest.mark.full),
     ],
 )
-def test_all_of_it_trains_better_than_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):
+def test_training_all_layers_beats_training_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):
     """On 178 test images, by 9 of them at least."""
     result = result_of(finetune(*arguments, backend=backend))
     frozen, tuned = float(result.pop("frozen_accuracy")), float(result.pop("finetuned_accuracy"))
@@ -93,7 +93,7 @@ def test_two_replicas_train_the_weights_of_one_device(tmp_path, backend):
         np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
 
 
-def test_the_weights_to_evaluate_at_are_tested(monkeypatch):
+def test_the_evaluation_weights_are_tested(monkeypatch):
     """Those that the model holds after `fit`; Schedule-Free trains others."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import data
@@ -119,7 +119,7 @@ def of_the_users(targets, outputs):
     """A loss that the script does not know."""
 
 
-def test_what_cannot_be_fine_tuned_is_refused(monkeypatch, tmp_path, capsys):
+def test_models_that_cannot_be_fine_tuned_are_refused(monkeypatch, tmp_path, capsys):
     """A file that was compiled with a loss of its own can be."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -207,7 +207,7 @@ def saved(tmp_path):
 
 
 @pytest.mark.full
-def test_a_saved_model_of_the_form_of_tf_hub(finetune, saved):
+def test_a_saved_model_in_the_format_of_tf_hub_trains(finetune, saved):
     """In colours, which the digits do not have."""
     result = result_of(finetune("--source", "trainable", "--epochs", 10, "--learning-rate", 0.01))
     assert result["source"] == "trainable"

@@ -61,7 +61,7 @@ def test_some_claims_on_each_strategy(run, tmp_path, backend, arguments, claims,
     assert is_picture(tmp_path / "lecture.png")
 
 
-def test_the_readme_has_the_table_of_a_whole_run():
+def test_the_readme_has_the_table_of_a_full_run():
     text = block(README.read_text("utf-8"))
     assert [line[2] for line in text.splitlines() if line.endswith("** |")] == list("123456")
     seeds = re.search(r"± standard deviation over (\d+) seeds", text)
@@ -161,13 +161,13 @@ def test_a_claim_is_reproduced_by_numbers_that_meet_its_criterion(claims, number
 
 
 @pytest.mark.parametrize(("number", "name", "place", "value"), BREAKS)
-def test_one_number_in_one_seed_can_break_it(claims, number, name, place, value):
+def test_one_number_of_one_seed_can_refute_a_claim(claims, number, name, place, value):
     numbers = made_up(number)
     numbers[name][place] = value
     assert claims[number].judge(numbers)[1] is False
 
 
-def test_the_other_of_the_two_may_reach_the_target(claims):
+def test_lars_or_lamb_may_reach_the_target(claims):
     numbers = made_up(6)
     numbers["Lars"], numbers["Lamb"] = numbers["Lamb"], numbers["Lars"]
     assert claims[6].judge(numbers)[1] is True

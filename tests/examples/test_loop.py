@@ -31,7 +31,7 @@ def said_by(done):
         pytest.param("torch", [], marks=pytest.mark.full),
     ],
 )
-def test_it_trains_as_keras_does_and_begins_again(run, backend, arguments):
+def test_it_trains_like_keras_and_can_restart(run, backend, arguments):
     """To the rounding: `train_on_batch` is the same step."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -43,12 +43,12 @@ def test_it_trains_as_keras_does_and_begins_again(run, backend, arguments):
 
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_replicas_train_as_one_device_does(run, backend):
+def test_replicas_train_like_one_device(run, backend):
     trained_alike(ends(run, backend), ends(run, backend, "--replicas", 2))
 
 
 @pytest.mark.full
-def test_two_workers_train_as_one_device_does(run, tmp_path):
+def test_two_workers_train_like_one_device(run, tmp_path):
     one = ends(run, "tensorflow")
     for worker in run_at_once(SCRIPT, configurations(2), ["--strategy", "multiworker"], tmp_path):
         trained_alike(one, said_by(worker))

@@ -37,7 +37,7 @@ def alone(tmp_path_factory):
     return found
 
 
-def test_one_device_takes_each_example_once_in_an_epoch(alone):
+def test_one_device_takes_each_example_once_per_epoch(alone):
     for case, end in alone.items():
         batches = joined(end["taken"]["train"])
         first = int(case.split(":")[1])
@@ -53,7 +53,7 @@ def test_one_device_takes_each_example_once_in_an_epoch(alone):
 
 
 @pytest.mark.parametrize("source", ["index", "records"])
-def test_a_later_start_takes_what_was_left(alone, source):
+def test_a_restart_takes_the_remaining_examples(alone, source):
     first, later = (joined(alone[f"{source}:{epoch}"]["taken"]["train"]) for epoch in (0, 1))
     assert first[STEPS:] == later
     assert first[:STEPS] != later[:STEPS]
@@ -69,25 +69,25 @@ def assert_same(alone, processes):
             assert joined(of_replicas) == joined(parts), (case, which)
 
 
-def test_two_replicas_take_what_one_device_does(alone, tmp_path):
+def test_two_replicas_take_the_examples_of_one_device(alone, tmp_path):
     assert_same(alone, ends(tmp_path, CASES, "--replicas", 2))
 
 
 @pytest.mark.full
-def test_two_workers_take_what_one_device_does(alone, tmp_path):
+def test_two_workers_take_the_examples_of_one_device(alone, tmp_path):
     assert_same(alone, ends(tmp_path, CASES, "--strategy", "multiworker", processes=configurations(2)))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("options", [[], ["--replicas", 2]], ids=["one device", "two"])
-def test_jax_takes_each_example_as_often(alone, tmp_path, options):
+def test_jax_takes_each_example_equally_often(alone, tmp_path, options):
     (found,) = ends(tmp_path, CASES, *options, backend="jax")
     assert {case: end["counts"] for case, end in found.items()} == {case: end["counts"] for case, end in alone.items()}
 
 
 @pytest.mark.full
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="Keras makes the iterator of a generator twice")
-def test_two_replicas_take_what_a_generator_gives(alone, tmp_path):
+def test_two_replicas_take_the_examples_of_a_generator(alone, tmp_path):
     """If this passes, `streams.stream` may give `fit` a generator."""
     (found,) = ends(tmp_path, ["generator:0"], "--replicas", 2)
     assert found["generator:0"]["counts"] == alone["index:0"]["counts"]

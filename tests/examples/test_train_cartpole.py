@@ -8,7 +8,7 @@ pytestmark = pytest.mark.on("tensorflow")
 
 
 @everywhere
-def test_it_learns_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
+def test_cartpole_learns_on_every_backend(run, tmp_path, backend, arguments, strategy, replicas):
     """Random pushes keep the pole up for about 22 steps."""
     done = run("train_cartpole.py", "--updates", 20, *arguments, backend=backend)
     result = result_of(done)

@@ -163,13 +163,13 @@ def test_the_seed_decides_the_run(train, tmp_path, backend):
 
 
 @pytest.mark.variant
-def test_replicas_train_as_one_device_does(train):
+def test_replicas_train_like_one_device(train):
     """To the last digit of the accuracy: no layer of the network looks across the examples of a batch."""
     one, two = (result_of(train("--epochs", 2, *more, backend="jax")) for more in ([], ["--replicas", 2]))
     assert one["test_accuracy"] == two["test_accuracy"]
 
 
-def test_filled_up_batches_measure_the_test_data_alone(monkeypatch):
+def test_padded_batches_measure_only_the_test_data(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
     import data
 
@@ -181,7 +181,7 @@ def test_filled_up_batches_measure_the_test_data_alone(monkeypatch):
     assert np.average(targets, weights=weights) == pytest.approx(values.mean())
 
 
-def test_data_that_another_worker_prepares_are_read(monkeypatch, tmp_path):
+def test_data_prepared_by_another_worker_are_read(monkeypatch, tmp_path):
     """It has just ended when this process, which found no data, begins to prepare them."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import data
@@ -196,7 +196,7 @@ def test_data_that_another_worker_prepares_are_read(monkeypatch, tmp_path):
     assert len(data.load_images("digits", tmp_path).train[0]) == 1437
 
 
-def test_workers_with_one_seed_prepare_in_folders_of_their_own(monkeypatch, tmp_path):
+def test_workers_with_one_seed_prepare_in_separate_folders(monkeypatch, tmp_path):
     """And the seed decides what comes afterwards as if nothing had been prepared."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import data
@@ -263,7 +263,7 @@ def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_no_picture(train, tmp_path):
+def test_a_folder_is_refused_as_picture(train, tmp_path):
     """Which is said before the training."""
     (tmp_path / "curves.png").mkdir()
     refused(train("--output", "curves.png"), "--output must be a .png file")
@@ -298,7 +298,7 @@ def test_a_wrong_cluster_is_refused_in_one_line(train_at_once, index, more):
 
 
 @pytest.mark.full
-def test_a_missing_tpu_is_said_in_one_line(train):
+def test_a_missing_tpu_is_reported_in_one_line(train):
     if any(Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0")):
         pytest.skip("this machine has a TPU")
     refused(train("--strategy", "tpu"), "--strategy tpu needs a TPU, and this machine has none")
@@ -339,7 +339,7 @@ def test_a_data_set_of_the_catalogue(train, tmp_path):
 
 
 @pytest.mark.full
-def test_data_out_of_reach_are_said_to_be(train, tmp_path, monkeypatch):
+def test_unreachable_data_are_reported(train, tmp_path, monkeypatch):
     """A proxy at which nobody listens stands for a missing network."""
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -348,6 +348,6 @@ def test_data_out_of_reach_are_said_to_be(train, tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-def test_data_that_cannot_be_written(train, tmp_path):
+def test_unwritable_data_are_reported(train, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     refused(train("--data-dir", tmp_path / "file"), "digits is not in")

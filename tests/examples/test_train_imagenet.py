@@ -101,7 +101,7 @@ def run_and_kill(backend, arguments, kept, processes, folder, longest=2.0):
         pytest.param("jax", [], 0, marks=pytest.mark.full),
     ],
 )
-def test_killed_and_resumed_is_never_stopped(tmp_path, data_dir, backend, options, workers):
+def test_a_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path, data_dir, backend, options, workers):
     """The weights, the optimizer's state and the history of the epochs, to the bit."""
     arguments = ["--image-size", 16, "--depth", 14, "--batch-size", 4, "--epochs", 3, "--steps-per-epoch", 4]
     arguments += ["--optimizer", "SGD", "--augmentation", "imagenet", "--data-dir", data_dir, *options, "--checkpoint"]
@@ -265,7 +265,7 @@ def test_batches_made_ahead_come_in_order(monkeypatch):
         assert list(batches) == [(number, 0, 1) for number in range(2, last)]
 
 
-def test_the_recipes_are_those_of_their_sources(monkeypatch):
+def test_the_recipes_match_their_sources(monkeypatch):
     """LAMB's Table 5 and LEGW's ResNet-50, as they are recalled."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     from train_imagenet import RECIPES

@@ -9,7 +9,7 @@ SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
 
 
 @everywhere
-def test_it_trains_everywhere(run, tmp_path, backend, arguments, strategy, replicas):
+def test_it_trains_on_every_backend(run, tmp_path, backend, arguments, strategy, replicas):
     """After so few steps it knows more than the frequency of each byte."""
     done = run("train_text.py", *SHORT, *arguments, backend=backend)
     result = result_of(done)

@@ -20,7 +20,7 @@ def compiler_is_there():
         pytest.skip(reason)
 
 
-def test_reports_the_bytes_of_ours_and_of_keras(tmp_path, capsys):
+def test_reports_the_bytes_of_our_class_and_of_keras(tmp_path, capsys):
     written, drawn = tmp_path / "bench.json", tmp_path / "bench.png"
     asked = ["--optimizers", ",".join(MOVED), "--workloads", "large", "--size", "0.05"]
     assert main(["bench", "--tpu-compile", "v5e", *asked, "--output", str(written), "--picture", str(drawn)]) == 0
@@ -36,7 +36,7 @@ def test_reports_the_bytes_of_ours_and_of_keras(tmp_path, capsys):
     assert drawn.exists()
 
 
-def test_what_does_not_compile_is_a_row(capsys, monkeypatch):
+def test_optimizers_that_do_not_compile_get_a_row(capsys, monkeypatch):
     class Refused(keras.optimizers.SGD):
         def update_step(self, gradient, variable, learning_rate):
             raise ValueError("nothing of it")

@@ -77,7 +77,7 @@ def test_compiles(case, options):
 @each()
 @OPTIONS
 @pytest.mark.on("tpu-tensorflow")
-def test_compiles_for_a_gradient_of_some_rows(case, options):
+def test_compiles_for_a_sparse_gradient(case, options):
     assert "ENTRY" in compiled(made(case, options), several(), rows={EMBEDDING: 64})
 
 
@@ -98,7 +98,7 @@ CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
     ids=["plain", "clipped", "slots", "slots-and-weights", "eight-bits"],
     indirect=["large"],
 )
-def test_moves_what_it_must_and_no_more(case, options, large):
+def test_moves_no_more_bytes_than_necessary(case, options, large):
     """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more.
 
     The scales of eight bits are made in a pass of their own, before the first code is written.
@@ -126,7 +126,7 @@ def stored_bytes(variable):
 
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "most"), [("Lamb", 40.5), ("Lars", 28.5), ("Adafactor", 24.5)])
-def test_a_rule_with_norms_computes_again_what_it_does_not_keep(name, most, large):
+def test_a_rule_with_norms_recomputes_what_it_does_not_store(name, most, large):
     """Bytes of HBM traffic per parameter: what the norms need is read once more, and no sum is a pass of its own."""
     optimizer = getattr(keras_adaptive, name)()
     assert hbm_bytes(compiled(optimizer, [large])) <= most * math.prod(large.shape)
@@ -135,7 +135,7 @@ def test_a_rule_with_norms_computes_again_what_it_does_not_keep(name, most, larg
 @each()
 @pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}], ids=str)
-def test_the_monitor_takes_no_pass_of_its_own(case, options, large):
+def test_the_monitor_adds_no_pass(case, options, large):
     """Its sums are taken where g, theta and the new theta are in the chip anyway."""
     without, with_it = (hbm_bytes(compiled(case.make(monitor=it, **options), [large])) for it in (False, True))
     assert with_it == pytest.approx(without, rel=0.02)
@@ -180,14 +180,14 @@ def larger_than_the_memory(theta, g):
     ],
     ids=["asked-of-the-host", "larger-than-the-memory"],
 )
-def test_what_a_tpu_cannot_run_does_not_compile(delta, says):
+def test_operations_that_a_tpu_cannot_run_do_not_compile(delta, says):
     variable = keras.Variable(ops.ones((64, 64)))
     with pytest.raises(Exception, match=says):
         compiled(Rule(delta), [variable])
 
 
 @pytest.mark.full
-def test_a_second_pass_is_seen(large):
+def test_a_second_pass_is_detected(large):
     """The norm of the step must be known before the first weight is written: theta and g are read again."""
     text = compiled(Rule(lambda theta, g: g / (1 + ops.sum(ops.square(theta + g)))), [large])
     assert hbm_bytes(text) == pytest.approx(4 * 5 * math.prod(large.shape), rel=0.02)
