@@ -1,5 +1,5 @@
-"""The table of cases, and `each`, which says which of its rows a test takes. A contract test knows an optimizer by its
-row alone."""
+"""The table of cases, and `each`, which says which of its rows a test takes. A contract test knows an optimizer only
+by its row."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Several processes on this machine's own network: their ports and what TF_CONFIG tells each of them."""
+"""Several processes on one machine: their ports, and the TF_CONFIG of each."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The table of classes and of what is held for each, from the outcomes of test runs.
+"""The table of which contract tests each class passes, from the outcomes of test runs.
 
 KERAS_ADAPTIVE_OUTCOMES=outcomes pytest                    and the other runs of .ci/run
 python tests/conformance.py outcomes README.md --write     without --write it compares

@@ -1,4 +1,4 @@
-"""Enters the world of this process before Keras is imported, and keeps the tests that belong to it."""
+"""Enters the world of this process before Keras is imported, and selects the tests that belong to it."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The defects of Keras's own optimizers that are mended here, each measured for Keras's class and for ours.
+"""The defects of Keras's optimizers that are fixed here, each measured for Keras's class and for ours.
 
 python tests/defects.py            prints the table of the README, on TensorFlow, with two logical CPUs
 """

@@ -1,4 +1,4 @@
-"""The memory that the first step of a training takes, measured in a process of its own.
+"""The memory that the first training step takes, measured in a separate process.
 
     python first_step.py ENTRY NAME            ENTRY: one of `ENTRIES`; NAME: of a class of keras_adaptive
 

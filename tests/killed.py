@@ -1,8 +1,8 @@
-"""A training of 24 steps in epochs of 8; as a script it may kill itself, and goes on from what it left behind.
+"""Training for 24 steps in epochs of 8. As a script it can kill itself, and resumes from what it saved.
 
     python killed.py FOLDER HOW KILL_AT OUTPUT      KILL_AT 0: to the end
 
-HOW is "batches" or "epoch" for BackupAndRestore(save_freq=3 or "epoch"), "checkpoint" for ModelCheckpoint of a whole
+HOW is "batches" or "epoch" for BackupAndRestore(save_freq=3 or "epoch"), "checkpoint" for ModelCheckpoint of a full
 model. Keras begins the epoch again from which it resumes, so where a backup may come from within one, all is one epoch
 whose data begin at the step that the optimizer has reached.
 """

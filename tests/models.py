@@ -1,4 +1,4 @@
-"""Models of three kinds, compiled and trained for some steps without a loss: for tests of what is kept of them."""
+"""Models of three kinds, compiled and trained for some steps without a loss, for tests of saving and loading."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""A training that is begun under one backend and goes on under another; as a script, the second half."""
+"""Training that starts under one backend and continues under another. As a script, the second half."""
 
 import sys
 from pathlib import Path

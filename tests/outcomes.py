@@ -1,4 +1,4 @@
-"""What became of the tests that fill a column of the table of conformance, written down for tests/conformance.py."""
+"""Records the outcomes of the tests behind the table of conformance, for tests/conformance.py."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The examples as a user runs them: as processes, by what they print and write."""
+"""Runs the examples as a user does, as processes, and reads what they print and write."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What the tests have in common: variables, a problem whose gradients depend on the weights, and ways to run a step."""
+"""Shared by the tests: variables, a problem whose gradients depend on the weights, and ways to run a step."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""k micro-batches are one batch: everything that counts, counts updates."""
+"""k micro-batches match one batch: every counter counts updates, not micro-batches."""
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ def test_one_step_of_accumulation_changes_nothing(case):
 
 @each()
 def test_a_bad_micro_batch_discards_only_its_window(case):
-    """Nothing moves and one is counted; the windows before and after it are what they would be without it."""
+    """Nothing moves and one step is counted. The windows before and after it are not affected."""
     variables = [a_weight([1.0, -1.0])]
     optimizer = case.make(gradient_accumulation_steps=3, skip_nonfinite=True, use_ema=True, weight_decay=0.1)
     other = [a_weight([1.0, -1.0])]
@@ -141,7 +141,7 @@ WINDOWS = [((1.0, 1.0), 1.0), ((None, 1.0), 0.5), ((1.0, None), 0.5), ((None, No
     "options", [{}, {"use_ema": True, "weight_decay": 0.1, "global_clipnorm": 0.5}], ids=["plain", "decay"]
 )
 def test_no_gradient_counts_as_zero_in_its_window(case, options, how):
-    """A variable that has none in a window is left out, as without accumulation."""
+    """A variable without a gradient in a full window is left out, as without accumulation."""
     micro = [gradient for window, _ in WINDOWS for gradient in window]
     parts = after_calls(case.make(gradient_accumulation_steps=2, **options), micro, how)
     batches = after_calls(case.make(**options), [gradient for _, gradient in WINDOWS], how)

@@ -1,4 +1,4 @@
-"""What Adam's family has beside the contract: Adam-mini's blocks, AdaBound's base, RAdam's length in float32."""
+"""Adam's family beyond the contract: Adam-mini's blocks, AdaBound's base, RAdam's length in float32."""
 
 from decimal import Decimal, localcontext
 from types import SimpleNamespace
@@ -94,7 +94,7 @@ def test_adabound_takes_its_base_from_a_number_only():
 @pytest.mark.parametrize(("dtype", "digits"), [("float32", 1e-6), ("float64", 1e-13)])
 @pytest.mark.parametrize("beta_2", [0.9, 0.99, 0.999, 0.9999, 0.99999])
 def test_radams_length_has_full_precision(beta_2, dtype, digits, float64):
-    """The difference of its two terms, as it is written in the paper, has an error of up to one in float32."""
+    """The difference of two terms, as the paper writes it, has an error of up to one in float32."""
     times = [1, 2, 3, 4, 5, 6, 10, 50, 100, 1000, 2000, 20000, 200000]
     with localcontext() as context:
         context.prec = 60

@@ -1,4 +1,4 @@
-"""A call that raises, or is interrupted, leaves everything as it was; a retry goes on as if nothing had happened."""
+"""A call that raises or is interrupted changes nothing. A retry continues as if nothing had happened."""
 
 import os
 import signal
@@ -113,7 +113,7 @@ def test_a_call_that_raises_changes_nothing(case, options):
 @full
 @pytest.mark.parametrize("seed", range(20))
 def test_random_failures_change_nothing(seed):
-    """200 failures on each backend, 10 in a training, under options that keep more."""
+    """200 failures on each backend, 10 in each training, with options that store more."""
     rng = np.random.default_rng(seed)
     at = rng.choice(np.arange(1, 24), size=10, replace=False)
     steps = int(rng.integers(1, 4))

@@ -1,4 +1,4 @@
-"""What is wrong is refused where it is given, by a message that names it, and nothing has changed."""
+"""A wrong argument is refused where it is given, by a message that names it, and nothing changes."""
 
 import math
 
@@ -72,7 +72,7 @@ def refused(make, wrong):
 @each()
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=str)
 @pytest.mark.quick
-def test_wrong_options(case, wrong):
+def test_wrong_options_are_refused(case, wrong):
     if "use_ema" in wrong:
         case.needs("use_ema")
     refused(lambda: case.make(**wrong), wrong)
@@ -80,7 +80,7 @@ def test_wrong_options(case, wrong):
 
 @pytest.mark.parametrize(("case", "wrong"), OWN, ids=[f"{case.name}-{wrong}" for case, wrong in OWN])
 @pytest.mark.quick
-def test_wrong_hyperparameters(case, wrong):
+def test_wrong_hyperparameters_are_refused(case, wrong):
     refused(lambda: case.optimizer(**wrong), wrong)
 
 
@@ -101,7 +101,7 @@ def test_every_real_type_of_learning_rate_is_accepted(case, rate):
 
 @each()
 def test_a_learning_rate_set_later(case):
-    """A wrong one leaves the old; a right one takes effect in what is already compiled."""
+    """A wrong value does not replace the old one. A right one takes effect in compiled code."""
     case.needs("first steps")
     variable, optimizer = keras.Variable([1.0, 2.0]), case.make(learning_rate=0.5)
     gradient = [ops.convert_to_tensor([1.0, -1.0])]
@@ -162,7 +162,7 @@ def wrong_calls():
 
 @each()
 @pytest.mark.parametrize("kind", wrong_calls())
-def test_wrong_gradients(case, kind):
+def test_wrong_gradients_are_refused(case, kind):
     gradients, chosen = wrong_calls()[kind]
     variables = [keras.Variable(np.ones((2, 3)), name=name) for name in ("first", "second", "stranger")]
     optimizer = case.make()

@@ -1,4 +1,4 @@
-"""In a tf.function of a user, AutoGraph rewrites the user's code and none of ours."""
+"""In a user's tf.function, AutoGraph rewrites the user's code and none of ours."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def test_a_first_step_that_builds(case, options):
 
 
 def test_every_public_method_can_be_called_in_a_function():
-    """Each public method that computes with variables, and groups and schedules that are made in a function."""
+    """Each public method that computes with variables, and groups and schedules created in a function."""
     import tensorflow as tf
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])

@@ -1,4 +1,4 @@
-"""Every class and every kind of bad gradient: refused with nothing changed, left out and counted, or computed."""
+"""Every class with every kind of bad gradient: refused without a change, skipped and counted, or computed."""
 
 import re
 from functools import partial
@@ -119,7 +119,7 @@ def faults(optimizer, variables, attempt, error, message):
 
 @each(torch="classes")
 def test_invalid_gradients_are_refused_and_change_nothing(case):
-    """By every entry; afterwards the optimizer goes on as one that has never seen it."""
+    """By every method. Afterwards the optimizer continues as if it had never seen the gradient."""
     optimizer, variables = trained(case, use_ema=True, skip_nonfinite=True)
     lost = {}
     for name, (make, error, message) in (REFUSED | NO_LISTS).items():
@@ -157,7 +157,7 @@ def test_update_step_refuses_invalid_gradients_too(name):
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "int8", "uint8"])
 @each()
-def test_gradients_of_another_real_dtype_are_cast_to_that_of_the_weights(case, dtype):
+def test_gradients_of_another_real_dtype_are_cast_to_the_weight_dtype(case, dtype):
     """Bit for bit, since 3 is exact in each."""
     ends = []
     for given in (dtype, "float32"):
@@ -180,7 +180,7 @@ def spoilt(number, place):
 
 @each(torch="classes")
 def test_a_nonfinite_gradient_is_skipped_and_counted(case):
-    """Any number, in any variable, alone or in a window; and a step that it is not left out of runs."""
+    """Any value, in any variable, alone or in a window. Without `skip_nonfinite` the step runs."""
     for options in ({}, {"gradient_accumulation_steps": 2}):
         optimizer, variables = trained(case, skip_nonfinite=True, use_ema=True, weight_decay=0.1, **options)
         if options:
@@ -232,7 +232,7 @@ def test_a_step_with_huge_gradients_runs(case):
 @pytest.mark.full_on("tensorflow")
 @each(torch="classes")
 def test_huge_gradients_leave_everything_finite(case):
-    """Clipped, none is too large; without, an element whose new value is not finite stays as it was."""
+    """With clipping no step is too large. Without it, an element whose new value is nonfinite does not change."""
     clips = ({"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}, {})
     for number in HUGE.values():
         for clip in clips:
@@ -259,7 +259,7 @@ ROWS_AND_IDS = {
 @pytest.mark.parametrize("name", ROWS_AND_IDS)
 @each()
 def test_rows_that_do_not_fit_are_refused(case, name):
-    """In a table of which some rows alone are read too, and before anything is."""
+    """Also in a table of which only some rows are read, and before anything is read."""
     import tensorflow as tf
 
     shape, ids, dense_shape = ROWS_AND_IDS[name]

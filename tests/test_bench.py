@@ -1,4 +1,4 @@
-"""`python -m keras_adaptive bench` on workloads so small that it takes no time; what it measures is not tested."""
+"""`python -m keras_adaptive bench` on tiny workloads. The measured times are not tested."""
 
 import importlib.util
 import json
@@ -301,7 +301,7 @@ def test_a_failed_workload_does_not_stop_the_others(capsys, monkeypatch):
 
 
 def test_the_triad_of_an_accelerator_is_large(monkeypatch, tmp_path):
-    """A small one takes as long as to start it, which would make the floor too high."""
+    """A small triad takes as long as its launch, which would make the floor too high."""
     triad, asked = backend.triad, []
 
     def small(elements):

@@ -1,4 +1,4 @@
-"""A config that is damaged is refused in one kind of words, and a pattern of a file cannot run for ever."""
+"""A damaged config is refused by a consistent message, and a pattern from a file cannot run forever."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A state that is not whole, or another optimizer's, is refused and changes nothing."""
+"""A state that is incomplete or belongs to another optimizer is refused and changes nothing."""
 
 import json
 

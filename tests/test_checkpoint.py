@@ -1,4 +1,4 @@
-"""State is restored by name, whatever became of the model, and what does not fit is refused or said."""
+"""State is restored by name even if the model has changed. What does not fit is refused or reported."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ def test_a_second_model_in_one_process_is_matched_by_order(case, make, tmp_path)
 
 @each(keras="Keras skips the whole state with a warning when the number of variables differs")
 def test_unfrozen_layers_start_and_the_others_continue(case, tmp_path):
-    """The new variables take the steps that a new optimizer would take: their bias correction begins with them."""
+    """The new variables take the steps of a new optimizer: their bias correction starts with them."""
     case.needs_steps_of_its_own()
     model = sequential()
     model.layers[0].trainable = False
@@ -104,7 +104,7 @@ def test_a_new_head_starts_and_the_body_continues(case, caplog):
 
 @each()
 def test_a_state_loaded_before_build_is_not_lost(case):
-    """Nor where it does not fit: then the build raises, each time, and the optimizer stays as it was."""
+    """Nor where it does not fit: then each build raises, and the optimizer does not change."""
     first = trained(sequential(), case.make(**EVERYTHING))
     optimizer = case.make(**EVERYTHING)
     optimizer.set_state(first.optimizer.get_state())
@@ -167,7 +167,7 @@ def test_a_state_transfers_to_weights_of_another_dtype(case, there, here, tmp_pa
 
 @each()
 def test_a_state_transfers_to_another_slot_dtype(case, tmp_path):
-    """To more bits as it is, and to fewer rounded to the nearest number."""
+    """Unchanged to more bits, and rounded to the nearest number to fewer bits."""
     for there, here in (("bfloat16", "float32"), ("float32", "bfloat16")):
         first = trained(sequential(), case.make(slot_dtype=there), 2)
         first.save_weights(tmp_path / "first.weights.h5")
@@ -244,7 +244,7 @@ def test_the_file_of_an_uncompiled_model_has_no_optimizer(tmp_path):
     assert model.optimizer.restored.rule == "none"
 
 
-def test_shards_of_a_file_are_one_state(tmp_path):
+def test_shards_of_a_file_are_read_as_one_state(tmp_path):
     first = trained(sequential(), CASE.make(**EVERYTHING))
     room = first.optimizer.get_state()["manifest"].nbytes + 100
     first.save_weights(tmp_path / "first.weights.json", max_shard_size=room / 1024**3)

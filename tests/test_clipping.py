@@ -1,4 +1,4 @@
-"""Clipping, on one device: norms of all finite gradients, and what is not finite shows."""
+"""Clipping on one device: norms of all finite gradients, and nonfinite gradients show in the weights."""
 
 import numpy as np
 import pytest

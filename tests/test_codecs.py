@@ -1,4 +1,4 @@
-"""Slots in eight bits: what each code stands for, right in the mean, and no step that gets large by rounding."""
+"""Slots in eight bits: the value of each code, rounding without a bias, and no step that rounding makes large."""
 
 import json
 
@@ -47,7 +47,7 @@ def constant_bits(bits):
 
 @both_signs
 def test_every_code_matches_the_twin(nonnegative):
-    """To a rounding of float32; and each is encoded as itself, whatever the bits."""
+    """To a rounding of float32. Each code is encoded as itself, for any bits."""
     codes = np.arange(256, dtype="uint8") if nonnegative else np.arange(-127, 128, dtype="int8")
     for dtype, tolerance in (("float32", 1e-6), ("float64", 1e-14)):
         scale = np.full(1, 3.0, dtype)
@@ -125,7 +125,7 @@ def test_the_mean_over_long_rows_is_unbiased(nonnegative):
 @in_each_mode
 @both_signs
 def test_values_without_a_code_do_not_become_numbers(nonnegative, mode):
-    """A row of zeros is zero; infinities and NaN show in their row and in no other; an empty slot stays empty."""
+    """A row of zeros is zero, infinities and NaN show only in their row, and an empty slot stays empty."""
     rows = np.ones((5, 64), "float32")
     rows[0] = 0.0
     rows[1, 3], rows[2, 4], rows[3, 5] = np.nan, np.inf, np.inf if nonnegative else -np.inf
@@ -145,7 +145,7 @@ def test_values_without_a_code_do_not_become_numbers(nonnegative, mode):
 
 @each("lecture rows", torch="rows")
 def test_a_slot_declared_nonnegative_is_nonnegative(case):
-    """And it says so wherever it is: codes without a sign are twice as fine."""
+    """Every nonnegative slot is declared so, because codes without a sign are twice as fine."""
     rng = np.random.default_rng(203)
     variables = [a_weight(rng.normal(size=shape), dtype="float64") for shape in ((8, 5), (40,))]
     optimizer = case.make()
@@ -164,7 +164,7 @@ def test_a_slot_declared_nonnegative_is_nonnegative(case):
 
 @each()
 def test_small_variables_and_embeddings_are_stored_exactly(case):
-    """A group says otherwise of its own variables, of none but them. A layer that is called embedding is none."""
+    """A group can change this for its variables only. A layer that is merely named embedding is not one."""
     paths = {"large": (64, 64), "small": (63, 65), "tokens/embeddings": (64, 64), "embedding/kernel": (64, 64)}
     chosen = {"large": True, "small": False, "tokens/embeddings": False, "embedding/kernel": True}
     for group, held in (
@@ -201,7 +201,7 @@ def test_bytes_per_parameter():
         assert optimizer.describe().state_bytes == slots * (1024 * 1024 + 4 * 1024)
 
 
-def test_wrong_slot_dtypes():
+def test_wrong_slot_dtypes_are_refused():
     with pytest.raises(ValueError, match=r"`slot_dtype` must be .*'int8'.*Received: slot_dtype='int4'"):
         keras_adaptive.Adam(slot_dtype="int4")
     with pytest.raises(ValueError, match=r"`slot_dtype` must be .*'int8'.*Received: slot_dtype='int4'"):
@@ -222,7 +222,7 @@ def large(seed=204, scale=1.0):
 
 @each()
 def test_rounding_makes_no_step_large(case):
-    """Gradients of one row go over 12 decades, and most of them are there in some steps only.
+    """Gradients of one row span 12 decades, and most of them are present in some steps only.
 
     No weight moves more than 4 times as far in a step as the weight that moves furthest in float32.
     """
@@ -256,7 +256,7 @@ def test_training_in_eight_bits_follows_float32(case):
 
 @each()
 def test_a_moving_average_does_not_get_stuck(case):
-    """A gradient that falls to a tenth and stays: second moments come down as those of float32 do, on the mean."""
+    """A gradient falls to a tenth and stays there: second moments fall like those of float32 on average."""
     kept = {}
     for slot_dtype in ("float32", "int8"):
         rng = np.random.default_rng(206)
@@ -287,7 +287,7 @@ def read(optimizer):
 @each()
 @pytest.mark.parametrize(("there", "here"), [("int8", "int8"), ("int8", "float32"), ("float32", "int8")])
 def test_a_state_transfers_to_another_slot_dtype(case, there, here, tmp_path):
-    """Bit for bit into the same; from eight bits what they stand for; into eight bits the nearest code."""
+    """Bit for bit to the same dtype, the decoded values from eight bits, and the nearest codes to eight bits."""
     first, second = [large()], [large()]
     one, other = case.make(slot_dtype=there), case.make(slot_dtype=here)
     descend(one, first, 0, 3)

@@ -124,7 +124,7 @@ def test_nested_models_are_searched():
 
 
 def test_a_subclassed_model_needs_output_layers():
-    """Not the layer that was made last: here that is one of the middle."""
+    """Not the layer that was made last: here that is a layer in the middle."""
     model = Subclassed()
     model.last = layers.Dense(5, name="made_last")
     model.last.build((None, 5))
@@ -144,7 +144,7 @@ def test_a_subclassed_model_with_a_tied_embedding_ends_in_it():
 
 
 def test_layers_in_layers():
-    """A block does not say which of its layers is the last; its embedding is one."""
+    """A block does not say which of its layers is the last. Its embedding is a companion."""
     block = functional(Block(4, name="block"), (5, 6))
     with pytest.raises(ValueError, match="since Block 'block' does not say"):
         companion_groups(block)
@@ -186,7 +186,7 @@ def test_an_untied_reverse_embedding_is_the_output_layer():
 
 
 def test_only_the_trained_model_has_the_output_layer():
-    """Not a model of its features, nor one that it is a part of."""
+    """Neither a model of its features nor a model that contains it."""
     model = text_model()
     features = keras.Model(model.inputs, model.layers[-2].output)
     twice = keras.Model(model.inputs, layers.Dense(2, name="after")(model.outputs[0]))
@@ -240,7 +240,7 @@ def test_frozen_layers_may_be_missing():
 
 
 def test_groups_of_another_model_are_refused():
-    """Though none of a model's own companions need be there."""
+    """Although companions of the trained model may be missing."""
     other = functional(lambda x: layers.Dense(3, name="top")(layers.Dense(5, name="body")(x)))
     with pytest.raises(ValueError, match="`groups` must match at least one variable"):
         Muon(groups=companion_groups(other)).build(functional(lambda x: layers.Dense(3)(body(x))).trainable_variables)

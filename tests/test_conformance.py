@@ -1,8 +1,8 @@
-"""Every class in every line of the contract, each in a small form where it has to be compiled first.
+"""Every class against every line of the contract, in a small form where it must be compiled first.
 
-tests/test_rules.py holds it to its twin.
+tests/test_rules.py compares each class with its twin.
 
-What needs no compiler is held by the other tests in torch's world. The table in the README is made of the outcomes.
+The other tests, in torch's world, cover what needs no compiler. The outcomes make the table in the README.
 """
 
 import keras
@@ -75,7 +75,7 @@ def test_compiles_for_a_tpu(case):
 @each("lecture", torch="classes", full="classes")
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
 def test_low_precision_slots_follow_the_same_path(case, slot_dtype):
-    """Each slot is off by its spacing at most, without a bias: the way is the same to a fifth of its length.
+    """Each slot is off by at most its spacing, without a bias: the path is the same to a fifth of its length.
 
     Eight bits are for larger variables, if no group says otherwise.
     """

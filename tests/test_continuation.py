@@ -1,4 +1,4 @@
-"""A training that Keras's own optimizer began goes on as if it had stayed with it."""
+"""Training that a Keras optimizer started continues as if it had stayed with that optimizer."""
 
 import keras
 import numpy as np
@@ -84,7 +84,7 @@ def test_the_average_is_transferred(case):
 
 @pytest.mark.parametrize("cls", [keras.optimizers.Adagrad, keras.optimizers.RMSprop])
 def test_an_epsilon_inside_the_root_is_transferred_too(cls, float64):
-    """So that it may be taken over as it is."""
+    """So that it can be transferred unchanged."""
     theirs, kept = cls(0.05, epsilon=0.1), variables()
     descend(theirs, kept, 0, 10)
     same = ("rho",) if cls is keras.optimizers.RMSprop else ("initial_accumulator_value",)

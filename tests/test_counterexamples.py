@@ -1,4 +1,4 @@
-"""The problems on which published algorithms are known to fail, and those that mend it not to."""
+"""Problems on which published algorithms are known to fail, and the algorithms that fix this."""
 
 import math
 from fractions import Fraction
@@ -133,7 +133,7 @@ def test_a_rare_large_slope_is_forgotten_by_adam(float64):
 
 
 def test_a_rare_large_slope_is_remembered_by_amsgrad_and_adopt(float64):
-    """To the digits that are known of this run."""
+    """To the known digits of this run."""
     (x,), (regret,) = rare(keras_adaptive.Amsgrad, 100_000, EVERY_101ST)
     assert (round(x, 4), round(regret, 4)) == (-0.9842, 0.1220)
     (x,), (regret,) = rare(keras_adaptive.Adopt, 100_000, EVERY_101ST, epsilon=1e-8, clip_exponent=None)
@@ -214,7 +214,7 @@ def rectifications(betas, steps, **arguments):
 
 
 def test_radam_is_rectified_as_its_paper_says(float64):
-    """By exact fractions, and by the numbers that are known to six digits."""
+    """By exact fractions, and by numbers known to six digits."""
     betas = (Fraction(9, 10), Fraction(999, 1000))
     found = rectifications([float(beta) for beta in betas], 5000, unrectified="skip")
     for column, beta in enumerate(betas):

@@ -1,4 +1,4 @@
-"""CowClip clips the rows of embedding tables, whatever the optimizer is."""
+"""CowClip clips the rows of embedding tables, with any optimizer."""
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def table(start, name="embeddings", dtype="float64"):
 
 @each()
 def test_a_step_matches_the_twin_of_cowclip_then_that_of_the_rule(case, float64):
-    """Of the table alone; a row that does not occur has no gradient. No rule knows a table by this name."""
+    """Only for the table. A row that does not occur has no gradient. No rule depends on the table's name."""
     case.needs("first steps")
     case.needs("smoothness")
     problem, schedule = Problem(seed=81, shapes=[(ROWS, WIDTH)] * 2, steps=20, scale=3.0), Ramp(0.05)
@@ -48,7 +48,7 @@ def test_a_step_matches_the_twin_of_cowclip_then_that_of_the_rule(case, float64)
 
 
 def test_rows_of_several_axes_and_rows_of_zero(float64):
-    """They count for sqrt(d) zeta ratio at least, with d elements in a row."""
+    """Their norm counts as at least sqrt(d) zeta ratio, with d elements in a row."""
     start = np.zeros((2, 2, 2))
     variable, gradient = table(start), np.full((2, 2, 2), 5.0)
     optimizer = keras_adaptive.SGD(1.0, cowclip=CowClip(ratio=0.5, zeta=0.1))
@@ -101,7 +101,7 @@ def test_rows_of_a_sparse_gradient_are_counted(case, mode):
 
 @each()
 def test_a_window_of_micro_batches_matches_one_batch(case, float64):
-    """Its mean gradient is clipped by the counts of all of it, window after window."""
+    """Its mean gradient is clipped by the counts of the full window, in every window."""
     case.needs("smoothness")
     rng, ends = np.random.default_rng(84), {}
     start, pushes = rng.normal(size=(ROWS, WIDTH)), 3.0 * rng.normal(size=(2, 3, ROWS, WIDTH))
@@ -175,7 +175,7 @@ def test_counts_are_summed_over_the_replicas(case, steps, sparse):
 
 
 def test_a_table_that_is_left_out_needs_no_counts(float64):
-    """And one that is added later is clipped too, while the known one has another place among the variables."""
+    """A table that is added later is clipped too, while the first table has another place among the variables."""
     start, gradient = np.random.default_rng(89).normal(size=(2, ROWS, WIDTH))
     variables = [table(start, name) for name in ("new_embeddings", "kernel", "embeddings")]
     optimizer = keras_adaptive.SGD(1.0, cowclip=CowClip(**CLIP))
@@ -214,7 +214,7 @@ def test_missing_or_wrong_counts_change_nothing():
     ("pattern", "message"),
     [("embedings$", r"\['embeddings', 'bias'\] are the nearest"), ("bias", "at least two axes")],
 )
-def test_patterns_that_no_table_matches(pattern, message):
+def test_patterns_that_match_no_table_are_refused(pattern, message):
     optimizer = keras_adaptive.Adam(cowclip=CowClip(pattern))
     with pytest.raises(ValueError, match=message):
         optimizer.build([table(np.ones((ROWS, WIDTH))), table(np.ones(WIDTH), "bias")])
@@ -238,7 +238,7 @@ def test_without_a_pattern_there_must_be_a_table():
     [{"pattern": "("}, {"pattern": 1}, {"ratio": 0.0}, {"ratio": "1"}, {"zeta": -1e-5}, {"zeta": 0.0}],
     ids=str,
 )
-def test_arguments_out_of_range(wrong):
+def test_arguments_out_of_range_are_refused(wrong):
     (name,) = wrong
     with pytest.raises((ValueError, TypeError), match=f"`{name}` must be .*Received: {name}="):
         CowClip(**wrong)
@@ -278,7 +278,7 @@ def test_the_counts_of_a_window_are_saved_with_its_gradients():
 
 @on_tensorflow
 def test_fit_counts_automatically():
-    """Keras's own layer and loop, on the one backend whose gradients know."""
+    """Keras's layer and loop, on the one backend whose gradients hold the ids."""
     rng = np.random.default_rng(88)
     x, y = rng.integers(0, ROWS - 1, size=(64, 2)), rng.normal(size=(64, 1)).astype("float32")
     model = keras.Sequential([keras.layers.Embedding(ROWS, WIDTH), keras.layers.Flatten(), keras.layers.Dense(1)])

@@ -1,4 +1,4 @@
-"""States that are damaged at random: each is refused with nothing changed, or is another state that could have been."""
+"""Randomly damaged states: each is refused without a change, or is another valid state."""
 
 import io
 import json
@@ -100,7 +100,7 @@ def test_randomly_damaged_states_are_refused_or_are_valid_states():
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(3))
 def test_randomly_damaged_weights_files_change_no_state_unless_they_load(seed, tmp_path):
-    """Keras opens the file and reads the layers; the state of the optimizer is all or nothing."""
+    """Keras opens the file and reads the layers. The optimizer's state is loaded completely or not at all."""
     model, random = filled(**OPTIONS), np.random.default_rng(seed)
     path = tmp_path / "all.weights.h5"
     model.save_weights(path)

@@ -1,4 +1,4 @@
-"""Weight decay: its three forms, its schedule, and where it stands in the step."""
+"""Weight decay: its three forms, its schedule, and its place in the step."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_coupled_decay_is_part_of_the_gradient(case):
 
 @each_beside
 def test_coupled_decay_is_added_after_clipping(case):
-    """As where gradients are clipped before the optimizer is called."""
+    """As if gradients were clipped before the optimizer is called."""
     clipped, by_hand = a_weight([3.0, -4.0]), a_weight([3.0, -4.0])
     case.make(weight_decay=0.5, weight_decay_mode="coupled", clipnorm=0.1).apply(
         [ops.convert_to_tensor([6.0, 8.0])], [clipped]
@@ -85,7 +85,7 @@ def test_a_schedule_of_decay_counts_updates(case):
 
 
 @each()
-def test_wrong_modes(case):
+def test_wrong_decay_modes_are_refused(case):
     for wrong in ("l2", None, 1):
         with pytest.raises((ValueError, TypeError), match=r"`weight_decay_mode` must be .*'coupled'.*Received"):
             case.make(weight_decay_mode=wrong)

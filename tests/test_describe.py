@@ -16,7 +16,7 @@ def attention_model():
 
 
 def test_the_table_shows_roles_and_matrices():
-    """And is no wider than a screen, whatever differs, with each group's pattern uncut below it."""
+    """It is never wider than a screen, and shows each group's full pattern below."""
     model = attention_model()
     groups = [no_decay_on_vectors(), *layerwise_decay(model, 0.5)]
     optimizer = keras_adaptive.Muon(

@@ -1,4 +1,4 @@
-"""Several JAX devices under keras.distribution are one device, and the state can be laid over them."""
+"""Several JAX devices under keras.distribution match one device, and the state can be sharded over them."""
 
 import contextlib
 
@@ -117,8 +117,8 @@ def test_many_devices_match_one(case, options, distribution, shard_state):
 
 
 @each()
-def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
-    """And moves no weight; the monitor shows that, and the other steps, as on one device."""
+def test_an_infinity_on_one_device_halves_the_scale_on_all(case):
+    """It moves no weight. The monitor reports this and the other steps as on one device."""
     spoilt = X.copy()
     spoilt[BATCH + 5, 1] = np.inf
     options = {"loss_scale_factor": "dynamic", "monitor": True}
@@ -133,7 +133,7 @@ def test_an_infinity_on_one_device_halves_the_scale_of_all(case):
 @each()
 @pytest.mark.parametrize("trained", [False, True])
 def test_the_state_is_sharded_over_the_devices(case, trained):
-    """An eighth of what divides by eight is on each device, from build on; the weights, and what does not, on all."""
+    """Slots with an axis that divides by eight are split from build on. All else is on every device."""
     held = {}
     for shard_state in (False, True):
         with over(DataParallel()):
@@ -152,9 +152,9 @@ def test_the_state_is_sharded_over_the_devices(case, trained):
 @each()
 @pytest.mark.parametrize("slot_dtype", ["float32", "int8"])
 def test_a_custom_step_does_not_change_the_sharding(case, slot_dtype):
-    """`stateless_apply` in a plain jax.jit: without a word from us the compiler would shard the weights too.
+    """`stateless_apply` in a plain jax.jit: without our constraint the compiler would shard the weights too.
 
-    And it is the step of one device.
+    The step matches that of one device.
     """
     import jax
 
@@ -205,7 +205,7 @@ def test_rounding_matches_one_device(case):
 @each()
 @pytest.mark.parametrize(("how", "devices"), [("keras", 4), ("weights", 4), pytest.param("keras", 1, marks=full)])
 def test_training_saved_on_eight_devices_continues_elsewhere(case, how, devices, tmp_path):
-    """Bit for bit what was saved, laid over the devices that there are, and the training goes on as on eight."""
+    """The saved values, bit for bit, sharded over the available devices. Training continues as on eight."""
 
     def make():
         return case.make(**OPTIONS["everything"], shard_state=True)

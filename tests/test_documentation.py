@@ -1,4 +1,4 @@
-"""What the documentation says is there, is true and runs."""
+"""The documentation is complete and correct, and its examples run."""
 
 import doctest
 import inspect
@@ -56,7 +56,7 @@ def equations(cls):
 @each_name
 @pytest.mark.quick
 def test_the_docstring_has_every_section(item):
-    """What takes no argument has none to describe or to refuse."""
+    """Classes without arguments have none to describe or to refuse."""
     of_arguments = {"Args", "Raises"} if inspect.signature(item).parameters else set()
     assert {"", "Example"} | of_arguments <= set(sections(item))
 
@@ -154,7 +154,7 @@ def test_the_catalogue_of_the_readme_matches_the_package():
 
 @pytest.mark.quick
 def test_paths_in_the_readmes_exist():
-    """Files and folders that are named in code font, pictures, scripts, and the two commands."""
+    """Files and folders in code font, pictures, scripts, and the two commands."""
     named = re.findall(r"`((?:keras_adaptive|tests|examples|\.ci)/[\w./]*)`", README)
     pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", README)
     scripts = re.findall(r"python (examples/\w+\.py)", README)
@@ -184,7 +184,7 @@ def other_defaults():
 
 @pytest.mark.quick
 def test_the_readme_names_defaults_that_differ_from_keras():
-    """Of every argument; and in its rows is no other number."""
+    """For every argument, and its rows hold no other number."""
     differ = list(other_defaults())
     assert len({argument for _, argument, _ in differ}) >= 5
     for name, argument, default in differ:

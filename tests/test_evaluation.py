@@ -1,4 +1,4 @@
-"""The weights that a model is evaluated, saved and used with, where they are others than it is trained with."""
+"""Evaluation weights: a model is evaluated, saved and used with other weights than it is trained with."""
 
 import keras
 import numpy as np
@@ -101,7 +101,7 @@ class Watch(Ends):
 @everywhere
 @each
 def test_the_model_holds_the_evaluation_weights_after_fit(name):
-    """Without a callback; which are others than were trained, and as far from them as they should be."""
+    """Without a callback. They differ from the training weights by the expected distance."""
     model, watch = model_with(OPTIMIZERS[name]), Watch()
     fit(model, callbacks=[watch])
     assert difference(values(model.trainable_variables), evaluated(model)) == 0.0
@@ -130,7 +130,7 @@ def test_the_callback_validates_at_the_evaluation_weights_only(name):
 @everywhere
 @each
 def test_evaluate_and_predict_take_the_callback(name):
-    """In the middle of a training by hand; the model is as it was afterwards."""
+    """In the middle of a custom loop; afterwards the model has its training weights again."""
     model = model_with(OPTIMIZERS[name])
     if ON_REPLICAS:
         fit(model, epochs=1)
@@ -180,7 +180,7 @@ def test_the_evaluation_weights_are_saved_at_the_end_of_an_epoch(name, tmp_path)
     ],
 )
 def test_a_later_fit_continues(name, saved, callback, tmp_path):
-    """With the callback as if it had never stopped; without, one gradient is taken at x and no more is lost."""
+    """Exactly with the callback. Without it, only one gradient is taken at x instead."""
     whole, parts = model_with(OPTIMIZERS[name]), model_with(OPTIMIZERS[name])
     callbacks = [EvaluationWeights()] if callback else []
     fit(whole, epochs=4)
@@ -313,7 +313,7 @@ def test_an_interrupted_fit_continues_as_if_uninterrupted(name, place, callback)
 
 @everywhere
 def test_weights_loaded_after_an_interrupt_are_not_overwritten():
-    """The training weights that were set aside are those of another training then."""
+    """The training weights that were set aside belong to another training."""
     model = model_with(OPTIMIZERS["ema"])
     with pytest.raises(KeyboardInterrupt):
         fit(model, callbacks=[EvaluationWeights(), Interrupt("on_epoch_end", 1)])

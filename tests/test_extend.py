@@ -1,4 +1,4 @@
-"""Variables that are trained only from some update on."""
+"""`extend`: variables that join the training after some updates."""
 
 import contextlib
 
@@ -89,7 +89,7 @@ def test_fit_frozen_extend_and_fit(case, options):
 @pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), EVERYTHING], ids=["plain", "everything"])
 @each()
 def test_the_order_may_change_and_new_variables_start_from_their_values(case, options):
-    """Unfrozen on both sides of the known ones; the steps are those of two optimizers."""
+    """New variables before and after the known ones. The steps match those of two optimizers."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{shape}") for shape in ((2, 3), (4,), (5,)))
     options = {name: option for name, option in options.items() if name != "global_clipnorm"}
     optimizer, old, new = case.make(**options), case.make(**options), case.make(**options)
@@ -146,7 +146,7 @@ def test_lists_that_do_not_extend_the_variables_are_refused():
 @pytest.mark.on("mirrored")
 @each()
 def test_replicas_extend_like_one_device(case):
-    """Restored by name into replicas besides."""
+    """Also restored by name into replicas."""
     strategy = pytest.importorskip("replicas", reason="the helpers of the replicas' tests").strategy()
 
     def run(scope):

@@ -1,4 +1,4 @@
-"""Arguments are declared once, as fields; what follows from them is what Keras's users and type checkers expect."""
+"""Arguments are declared once, as fields. Constructors, configs and stubs follow from them."""
 
 import inspect
 import itertools
@@ -132,7 +132,7 @@ def test_the_first_step_of_adam_with_epsilon_outside_matches_the_paper(float64):
 
 @pytest.mark.quick
 def test_a_config_of_0_1_0_is_translated_to_the_current_names():
-    """There `epsilon` was inside of the root. A group that spoke of one had the other from the optimizer."""
+    """In 0.1.0 `epsilon` was inside the root. A group that set one epsilon had the other from the optimizer."""
     old = Adam().get_config() | {"epsilon": 1e-12, "epsilon_outside": 1e-5}
     old = {name: given for name, given in old.items() if name not in ("epsilon_root", "amsgrad")}
     group = keras.saving.serialize_keras_object(Group("^a", epsilon=1e-9))
@@ -299,7 +299,7 @@ def test_a_class_in_the_form_of_0_1_0_raises_at_definition():
 
 
 def test_the_settings_of_a_group_hold_for_a_vector_of_mars(float64):
-    """What the algorithm knows of a variable has names of its own, and hides no hyperparameter."""
+    """The facts of a variable have separate names, and hide no hyperparameter."""
     ends = []
     for given in ({}, {"vector_beta_1": 0.1}):
         theta = keras.Variable([1.0, 2.0], name="b")

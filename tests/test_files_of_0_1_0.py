@@ -65,8 +65,8 @@ NAMED = ["adam_int8_embedding", "adam_mini", pytest.param("rmsprop_rows", marks=
 
 @pytest.mark.parametrize("kind", ["keras", "npz"])
 @pytest.mark.parametrize("name", NAMED)
-def test_slots_are_those_that_names_decided(name, kind):
-    """Of layers whose names say what they are not: all arrays that 0.1.0 had, and not those of a new optimizer."""
+def test_slots_have_the_form_that_names_decided(name, kind):
+    """For layers with misleading names: all arrays of 0.1.0, not those of a new optimizer."""
 
     def form(arrays):
         return {key: (np.shape(one), one.dtype) for key, one in arrays.items() if key.split(".")[0].isdigit()}

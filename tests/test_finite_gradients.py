@@ -1,4 +1,4 @@
-"""Finite gradients so large that float32 does not hold their squares: nothing becomes infinite or NaN in silence."""
+"""Finite gradients whose squares overflow float32: nothing silently becomes infinite or NaN."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def everything(weight, optimizer):
 @each(torch="classes")
 @pytest.mark.parametrize("size", [2e19, 3e38])
 def test_an_element_that_would_become_nonfinite_is_not_changed(case, size):
-    """One gradient of that size in the middle of usual ones; the other elements go on."""
+    """One gradient of that size among usual ones. The other elements continue."""
     large = USUAL.copy()
     large[1, 2] = size
     weight, optimizer = trained(case, [USUAL, USUAL, large, USUAL, USUAL], skip_nonfinite=True)

@@ -1,4 +1,4 @@
-"""What an optimizer is given as variables and gradients, and says of what it cannot take."""
+"""Which variables and gradients an optimizer accepts, and how it refuses others."""
 
 import keras
 import numpy as np
@@ -145,7 +145,7 @@ def test_fit_accepts_a_model_without_trainable_weights(case, options):
 @pytest.mark.on("jax")
 @each("lecture", torch="classes", full="classes")
 def test_a_sparse_gradient_of_jax_is_made_dense(case):
-    """With rows that occur twice; step by step and traced."""
+    """With repeated rows, eager and traced."""
     import jax
     from jax.experimental import sparse
 

@@ -51,7 +51,7 @@ def two(names=("first", "second")):
 @pytest.mark.parametrize(("case", "other"), PAIRS)
 @pytest.mark.full_on("tensorflow")
 def test_a_group_has_other_hyperparameters(case, other):
-    """Both variables end as under an optimizer of their own."""
+    """Both variables end as under separate optimizers."""
     grouped = case.make(
         learning_rate=Ramp(0.2),
         weight_decay=0.1,
@@ -66,7 +66,7 @@ def test_a_group_has_other_hyperparameters(case, other):
 @column("groups")
 @each(torch="classes")
 def test_a_group_trains_like_a_separate_optimizer(case):
-    """Where the step does not depend on all variables, each ends as if it were alone; with a schedule of decay too."""
+    """If the step does not depend on all variables, each ends as if it were alone, also with a schedule of decay."""
     case.needs_steps_of_its_own()
     grouped = case.make(learning_rate=Ramp(0.2), weight_decay=0.1, groups=[Group("second", 0.5, weight_decay=DECAY)])
     ours = steps(grouped, two(), (0, 1))
@@ -77,7 +77,7 @@ def test_a_group_trains_like_a_separate_optimizer(case):
 
 @each()
 def test_the_learning_rate_moves_all_groups_in_proportion(case):
-    """Through callbacks, in what is already compiled."""
+    """Through callbacks, in compiled code."""
     case.needs("first steps")
     rates = [0.2, 0.05, 0.1]
     shown = []
@@ -147,7 +147,7 @@ def test_a_pattern_that_matches_nothing_names_the_nearest(case):
 
 
 @each()
-def test_wrong_groups(case):
+def test_wrong_groups_are_refused(case):
     wrong = [
         (lambda: Group(3), "pattern"),
         (lambda: Group("("), "pattern"),
@@ -212,7 +212,7 @@ def four():
 
 @each("lecture", torch="classes", full="classes")
 def test_different_settings_of_several_groups_all_apply(case):
-    """As if each variable had one group with all that the first groups say which speak of it."""
+    """As if each variable had one group with the combined settings of its groups."""
     theirs = hyperparameters(case)
     free = [name for name in theirs if name not in case.optimizer.common_hyperparameters]
     rng = np.random.default_rng(84)
@@ -316,7 +316,7 @@ def test_a_group_without_a_match_applies_to_variables_added_later(case):
 
 
 def test_hyperparameters_are_checked_in_each_combination_that_occurs():
-    """Wrong together by two groups: refused at build, nothing is made. Right together though not alone: accepted."""
+    """Values of two groups that are invalid together are refused at build. Those valid only together are accepted."""
     from keras_adaptive import Lamb
 
     lower, upper = {"phi_lower": 5.0}, {"phi_upper": 2.0}
@@ -334,7 +334,7 @@ def test_hyperparameters_are_checked_in_each_combination_that_occurs():
 
 @each()
 def test_groups_saved_by_0_1_0_use_only_the_first_match(case):
-    """They were decided one for each variable; a variable that joins later has its first match alone too."""
+    """Each variable had one group. A variable that joins later also has only its first match."""
     config = case.make(1.0, weight_decay=0.1).get_config()
     old = {"weight_decay": None, "max_ndim": None, "optional": False, "slot_dtype": None}
     of_groups = [
@@ -406,7 +406,7 @@ def test_a_reloaded_model_has_the_same_groups(case, tmp_path):
 
 @each()
 def test_excluded_variables_are_saved(case):
-    """By the variable too, before build and after it; and groups keep what their config says."""
+    """Also if excluded as variables, in configs from before and after build. Groups keep their config."""
     decayed, not_decayed = two()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
     optimizer = case.make(weight_decay=schedule, groups=[Group("second", 0.5, weight_decay=schedule, max_ndim=3)])

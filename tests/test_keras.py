@@ -1,4 +1,4 @@
-"""The optimizers inside of Keras: its wrappers, its callbacks, and what its own base class promises."""
+"""The optimizers inside Keras: its wrappers, its callbacks, and the promises of its base class."""
 
 import pickle
 import warnings
@@ -42,7 +42,7 @@ def test_fit_matches_the_custom_loop(case):
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has it from a later release on")
 @each()
 def test_inside_a_multi_optimizer(case):
-    """Both halves of the model move as they do under one optimizer."""
+    """Both halves of the model move as under one optimizer."""
     case.needs_steps_of_its_own()
     chooser = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(default_optimizer=case.make(), optimizer_map={".*kernel": case.make()})
@@ -110,7 +110,7 @@ def test_overwriting_the_weights_with_the_average(case):
 @each()
 @pytest.mark.parametrize("swap_on_epoch", [True, False])
 def test_the_swap_ema_weights_callback(case, swap_on_epoch):
-    """It evaluates at the average and trains on at the weights: the training is as without it."""
+    """It evaluates at the average and continues at the weights: training is the same as without it."""
     case.needs("use_ema")
     arguments = {"use_ema": True, "ema_momentum": 0.8}
     swapped = fit(
@@ -123,7 +123,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 
 @each()
 def test_a_variable_without_a_gradient_does_not_move(case):
-    """With Keras's warning; and neither decay nor an average that began at zero moves it."""
+    """With Keras's warning. Neither decay nor an average that starts at zero moves it."""
     case.needs("first steps")
     moved, alone = keras.Variable([1.0], name="moved"), keras.Variable([5.0], name="alone")
     optimizer = case.make(weight_decay=0.1, use_ema=True, ema_overwrite_frequency=1)
@@ -197,8 +197,8 @@ def test_a_nonfinite_step_changes_only_its_counter(case, bad):
 
 
 @each("lecture rows", torch="rows")
-def test_a_cautious_step_is_the_plain_one_where_it_goes_against_the_gradient(case, float64):
-    """From the same weights and slots, whichever step was taken before; enlarged by how few coordinates are left."""
+def test_a_cautious_step_is_the_plain_one_masked_and_scaled(case, float64):
+    """From the same weights and slots at each step, scaled up for the coordinates that are masked."""
     case.needs("cautious")
     problem = Problem(seed=78, shapes=[(4, 3), (7,)], steps=6)
     plain, cautious = (case.make(0.1, weight_decay=None, cautious=given) for given in (False, True))
@@ -319,7 +319,7 @@ def test_a_call_with_some_variables_leaves_the_others_alone(case):
 @pytest.mark.on("tensorflow")
 @each()
 def test_plain_tensorflow_variables_are_trained(case):
-    """As a SavedModel holds them: without a path, a constraint or a Keras dtype."""
+    """As in a SavedModel: without a path, a constraint or a Keras dtype."""
     import tensorflow as tf
 
     plain, ours = tf.Variable([1.0, -1.0], name="w"), keras.Variable([1.0, -1.0])
@@ -332,7 +332,7 @@ def test_plain_tensorflow_variables_are_trained(case):
 
 @pytest.mark.on("jax")
 @each()
-def test_stateless_apply_leaves_the_variables_alone(case):
+def test_stateless_apply_does_not_change_the_variables(case):
     import jax
 
     variable = a_weight([1.0, -1.0])
@@ -366,7 +366,7 @@ def test_an_orbax_checkpoint_holds_the_optimizer(case, tmp_path):
 
 @each()
 def test_optimizers_get_names_like_those_of_keras(case):
-    """One after another; a name of one's own, and one in a config, stays."""
+    """Numbered one after another. A name given by the user or in a config does not change."""
     first, second, own = case.make(), case.make(), case.make(name="my_own")
     assert len({first.name, second.name, own.name}) == 3
     assert own.name == "my_own"

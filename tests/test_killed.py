@@ -1,4 +1,4 @@
-"""A process that is killed in mid-epoch, and one that goes on, end where one that was never stopped ends."""
+"""Training that is killed in mid-epoch and resumed in a new process ends like uninterrupted training."""
 
 import os
 import signal

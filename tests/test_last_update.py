@@ -1,4 +1,4 @@
-"""The count of updates at its end: it never turns negative."""
+"""The count of updates at its largest value: it never becomes negative."""
 
 import keras
 import numpy as np

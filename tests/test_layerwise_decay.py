@@ -76,7 +76,7 @@ def small_residual_net(blocks=3):
 
 
 def test_a_text_model():
-    """Embeddings are on one level, norms on that of the layer before them, models inside of models are entered."""
+    """Embeddings share one level, norms have the level of the layer before them, nested models are searched."""
     ids = keras.Input((5,), dtype="int32")
     x = layers.Embedding(9, 4, name="tokens")(ids)
     x = layers.LayerNormalization(name="norm")(x)
@@ -134,7 +134,7 @@ def test_without_blocks_each_layer_is_a_level():
 
 
 def test_a_transformer_of_single_layers_has_a_level_for_each_block():
-    """Attention and what follows it are one, with the normalization before or after."""
+    """Attention and the layers after it are one level, with the normalization before or after."""
 
     def make(x, before):
         norm = layers.LayerNormalization
@@ -320,7 +320,7 @@ def test_frozen_layers_do_not_shift_the_levels(frozen):
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 7, None])
-def test_levels_are_merged_evenly_and_the_output_stays_alone(most):
+def test_levels_are_merged_evenly_and_the_output_stays_separate(most):
     model = keras.Sequential([keras.Input((2,)), *[layers.Dense(2, name=f"d{i}") for i in range(7)]])
     found = levels(model, levels=most)
     order = [found[f"d{i}"] for i in range(7)]
@@ -395,7 +395,7 @@ def test_wrong_arguments_are_refused():
 
 @pytest.mark.full_on("tensorflow")
 def test_the_first_layers_of_a_residual_net_move():
-    """Each part of a model by about its multiplier of what the same optimizer without groups moves it by."""
+    """Each part moves by about its multiplier times the step of the same optimizer without groups."""
     x = np.random.default_rng(90).normal(size=(32, 8, 8, 3)).astype("float32")
     y = (x.mean(axis=(1, 2, 3)) > 0).astype("int32")
     moved = []

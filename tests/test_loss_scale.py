@@ -1,4 +1,4 @@
-"""The dynamic loss scale: it changes no number, and a gradient that is not finite lowers it and moves nothing."""
+"""The dynamic loss scale: it changes no result, and a nonfinite gradient lowers it and moves nothing."""
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ def mixed_float16():
 @each()
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.5, "weight_decay": 0.1, "use_ema": True}], ids=str)
 def test_the_loss_scale_changes_no_weight(case, options):
-    """To the bit, as it is a power of two. Both skip what is not finite, so that XLA compiles the same arithmetic."""
+    """To the bit, since it is a power of two. Both skip nonfinite gradients, so XLA compiles the same arithmetic."""
     ends = []
     for optimizer in (scaled(case, **options), case.make(skip_nonfinite=True, **options)):
         problem = Problem(seed=92, shapes=[(), (3, 0), (4, 3)])
@@ -108,7 +108,7 @@ def test_the_scale_stays_between_one_and_infinity(case):
 
 @each()
 def test_within_a_window_of_accumulation(case):
-    """Each micro-batch is unscaled by the scale that its loss had; one that is not finite spoils its window."""
+    """Each micro-batch is unscaled by the scale of its loss; a nonfinite one discards its window."""
     ours, other = [a_weight([1.0, -1.0])], [a_weight([1.0, -1.0])]
     options = {"gradient_accumulation_steps": 2, "weight_decay": 0.1}
     dynamic, plain = scaled(case, **options), case.make(skip_nonfinite=True, **options)
@@ -174,7 +174,7 @@ def training(optimizer, weight, spike):
 @each()
 @pytest.mark.parametrize("mode", ["graph", "jit"])
 def test_graph_and_jit_match_eager(case, mode):
-    """A loop of the user's own; in its third step a gradient is infinite."""
+    """A custom loop. In its third step a gradient is infinite."""
     import tensorflow as tf
 
     ends = []
@@ -215,7 +215,7 @@ def test_a_graph_that_scaled_the_loss_before_the_optimizer_was_built_follows_the
 @pytest.mark.on("jax")
 @each()
 def test_a_loop_on_jax(case):
-    """As Keras's trainer has it: the loss is scaled within a scope that holds the state."""
+    """As in Keras's trainer: the loss is scaled within a scope that holds the state."""
     import jax
 
     weight, other = a_weight([1.0, -1.0]), a_weight([1.0, -1.0])
@@ -363,7 +363,7 @@ def test_the_loss_scale_is_saved_with_the_model(case, tmp_path):
 
 @each()
 def test_mixed_float16_saved_and_loaded(case, mixed_float16, tmp_path):
-    """Both ways that the message names, and the message."""
+    """Both ways that the message names, and the message itself."""
     path = tmp_path / "half.keras"
     model = model_with(scaled(case), auto_scale_loss=False)
     model.fit(spoilt(X), Y, batch_size=8, shuffle=False, verbose=0)
@@ -389,7 +389,7 @@ def test_mixed_float16_saved_and_loaded(case, mixed_float16, tmp_path):
 @pytest.mark.on("mirrored")
 @each(keras="Keras looks at the gradients before they are summed, and at the first replica's only")
 def test_an_infinity_on_one_replica_in_fit(case):
-    """It moves no weight on any, and the next epoch goes on at half of the scale."""
+    """It moves no weight on any replica, and the next epoch continues at half the scale."""
     import replicas
 
     with replicas.strategy().scope():

@@ -1,4 +1,4 @@
-"""Saved variables find those that a model has now, and no others."""
+"""Saved variables are matched with the right variables of the current model."""
 
 import itertools
 
@@ -125,7 +125,7 @@ def test_matching_by_order_needs_more_than_equal_shapes():
 
 @pytest.mark.parametrize("kept", list(itertools.product([True, False], repeat=4)))
 def test_any_part_of_a_named_model_is_matched_with_itself(kept):
-    """Whatever layers are trained on either side, a name that was given by hand is matched with itself alone."""
+    """For any layers trained on either side, a name given by hand is matched only with itself."""
     whole = ["m/embed/w 97", "m/block/w 77", "m/norm/w 7", "m/head/w 71"]
     part = [variable for variable, wanted in zip(whole, kept, strict=True) if wanted]
     paths = {variable.partition(" ")[0] for variable in part}

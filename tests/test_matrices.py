@@ -1,4 +1,4 @@
-"""What the optimizers of matrices have beside the contract: published properties, blocks, roots, views of kernels."""
+"""Optimizers of matrices beyond the contract: published properties, blocks, roots, views of kernels."""
 
 import itertools
 
@@ -110,7 +110,7 @@ KERNELS = {
 @pytest.mark.parametrize("optimizer", [Muon, NorMuon, Soap, Shampoo])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_kernel_is_updated_as_its_matrices(optimizer, kernel, float64):
-    """Each of them moves as a variable of its own does; but of a convolution each place is an axis to Soap."""
+    """Each matrix moves like a separate variable. For Soap, each spatial position of a convolution is an axis."""
     if optimizer in (Soap, Shampoo) and "convolution" in kernel:
         pytest.skip("Soap and Shampoo treat the places of a convolution one by one, as their authors do")
     make, as_matrices = KERNELS[kernel]
@@ -221,7 +221,7 @@ def test_roots_and_bases_are_recomputed_at_the_given_interval(optimizer, slot, r
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_presets(number):
-    """They train, warm up to their learning rate and end at 0; other arguments replace theirs."""
+    """Presets train, warm up to their learning rate and end at 0. Other arguments replace theirs."""
     peak = float(value(Shampoo.preset(number).learning_rate))
     optimizer = Shampoo.preset(number, steps=200, frequency=2, name="mine")
     assert (optimizer.frequency, optimizer.name) == (2, "mine")
@@ -274,7 +274,7 @@ def test_a_rotated_problem_has_the_rotated_solution(float64):
 
 @pytest.mark.parametrize("rank", [3, 12])
 def test_eigenvectors_have_full_precision(rank):
-    """XLA's own of a float64 matrix have those of float32."""
+    """XLA's own eigenvectors of a float64 matrix have only the digits of float32."""
     half = RNG.normal(size=(2, 12, rank)) * np.geomspace(1.0, 1e-2, 12)[:, None]
     matrix = half @ half.transpose(0, 2, 1)
     eigenvalues, vectors = (value(x) for x in _compiled_function(backends.eigh)(matrix))
@@ -314,7 +314,7 @@ def test_a_nonfinite_gradient_shows_in_the_weights(optimizer):
 
 
 def test_the_root_exists_where_rounding_makes_an_eigenvalue_negative(float64):
-    """All eigenvalues are moved up by the lowest, which counts as 0."""
+    """All eigenvalues are shifted up by the lowest, which counts as 0."""
     basis, _ = np.linalg.qr(np.random.default_rng(24).normal(size=(3, 3)))
     eigenvalues = np.array([-1e-7, 0.5, 2.0])
     matrix = ops.convert_to_tensor((basis * eigenvalues) @ basis.T, dtype="float64")

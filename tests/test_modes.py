@@ -1,4 +1,4 @@
-"""Eager, traced and compiled calls do the same, and an eager loop traces once."""
+"""Eager, traced and compiled calls give the same result, and an eager loop traces once."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the monitor says of an update is what the weights and gradients say, in NumPy."""
+"""The metrics of the monitor match those computed from weights and gradients in NumPy."""
 
 import contextlib
 import csv
@@ -102,7 +102,7 @@ def test_float64_metrics_have_full_precision(case, float64):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.full_on("tensorflow")
 def test_the_update_is_the_change_of_the_rounded_weights(case, dtype):
-    """Not what they would have moved by without rounding."""
+    """Not the change that they would have without rounding."""
     problem = Problem(seed=98, shapes=SHAPES)
     variables, optimizer = problem.variables(dtype), case.make(learning_rate=3e-3, monitor=True)
     before = values(variables)
@@ -312,7 +312,7 @@ def events(folder):
 
 @each()
 def test_the_callback_reports_each_batch(case):
-    """With an infinity in the second: it counts, and moves nothing."""
+    """With an infinity in the second, which is counted and moves nothing."""
     model = model_with(case.make(monitor=True, loss_scale_factor="dynamic"))
     recorder, start = Recorder(), values(model.trainable_variables)
     x = X.copy()
@@ -334,7 +334,7 @@ def test_the_callback_reports_each_batch(case):
 
 @each()
 def test_the_callback_reports_each_epoch(case, tmp_path, capsys, monkeypatch):
-    """By default the batches are left alone; all that reads the logs has the numbers of the last update."""
+    """By default it adds nothing to the logs of batches. The epoch's logs have the metrics of the last update."""
     model = model_with(case.make(monitor=True))
     recorder = Recorder()
     monitor = keras_adaptive.OptimizerMonitor(per_layer=True, prefix="o:")
@@ -384,7 +384,7 @@ def test_the_callback_refuses_an_optimizer_without_a_monitor(case):
 
 
 @pytest.mark.parametrize("wrong", [{"per_layer": 1}, {"prefix": None}, {"frequency": 0}, {"frequency": 1.5}], ids=str)
-def test_wrong_arguments_of_the_callback(wrong):
+def test_wrong_arguments_of_the_callback_are_refused(wrong):
     ((name, given),) = wrong.items()
     with pytest.raises((ValueError, TypeError), match=f"Received: {name}={given!r}"):
         keras_adaptive.OptimizerMonitor(**wrong)
@@ -428,7 +428,7 @@ def test_replicas_report_the_same_as_one_device(case):
 @each()
 @pytest.mark.parametrize("before", [False, True])
 def test_the_monitor_may_be_on_or_off_when_a_state_is_loaded(case, before):
-    """The state goes on as it was; what was measured is measured anew."""
+    """The state continues; the metrics are measured again."""
     gradient = [ops.convert_to_tensor([1.0, -2.0])]
     variables = [keras.Variable([1.0, 2.0], name="w") for _ in range(2)]
     first, second = case.make(monitor=before), case.make(monitor=not before)

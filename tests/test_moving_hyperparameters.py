@@ -1,4 +1,4 @@
-"""Hyperparameters that change from update to update: by a schedule, or by what the caller of a step gives."""
+"""Hyperparameters that change between updates: by a schedule, or by an argument of a step."""
 
 import keras
 import numpy as np
@@ -330,7 +330,7 @@ def test_rows_are_not_updated_separately_if_slots_decay_by_a_schedule():
     assert difference([value(table)], [value(dense)]) <= 1e-6
 
 
-def test_training_weights_are_those_of_the_last_update(float64):
+def test_training_weights_match_the_last_update(float64):
     optimizer = keras_adaptive.ScheduleFreeSGD(0.1, beta=Line(0.5, 0.9))
     weights = Problem(seed=3, shapes=SHAPES, steps=STEPS).variables("float64")
     trained = run(optimizer, steps=5, weights=weights)

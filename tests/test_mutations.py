@@ -1,4 +1,4 @@
-"""Two hyperparameters exchanged, a sign or a term: each such mistake in a rule makes test_rules.py fail on some row."""
+"""Swapped hyperparameters, a wrong sign, a missing term: each mistake in a rule makes test_rules.py fail on a row."""
 
 import pytest
 from cases import ROWS

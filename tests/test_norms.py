@@ -1,4 +1,4 @@
-"""The norms that the rules, clipping and the monitor are made of, whatever the size of the elements."""
+"""The norms behind the rules, clipping and the monitor, for elements of any size."""
 
 from functools import cache
 
@@ -82,7 +82,7 @@ def test_the_norm_over_two_dtypes_is_exact_in_the_wider_one(mode):
 @pytest.mark.parametrize("limit", [1e-30, 1e-3, 1.0, 1e30, 3e38])
 @pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1.0, 1e19, 3e38])
 def test_clipping_is_exact_over_the_range_of_float32(size, limit, mode):
-    """Also where the norm, or what the gradient must be multiplied by, is more or less than float32 holds."""
+    """Also where the norm or the clipping factor is outside the range of float32."""
     x = np.random.default_rng(12).uniform(-1.0, 1.0, size=(40,)).astype("float32") * np.float32(size)
     exact = x.astype("longdouble")
     norm = np.sqrt(np.sum(exact**2))

@@ -85,7 +85,7 @@ def test_variables_that_torch_cannot_record_are_reported_and_train(how, said, mo
 
 @pytest.mark.on("torch")
 def test_of_soap_only_matrices_are_not_compiled():
-    """Keras puts a message of its own in front of what its operations raise: it is not that."""
+    """The reason is not the message that Keras puts in front of errors in its operations."""
     kernel, bias = after_a_step(Soap(jit_update=True), weights())
     assert "GuardOnDataDependentSymNode: " in kernel
     assert "Exception encountered" not in kernel
@@ -96,7 +96,7 @@ def test_of_soap_only_matrices_are_not_compiled():
 @pytest.mark.parametrize("jit_update", [True, "auto", False])
 @pytest.mark.parametrize("options", [{}, {"clipnorm": 0.1}, {"slot_dtype": "bfloat16"}], ids=str)
 def test_nothing_is_reported_if_all_is_compiled_or_jit_update_is_not_true(options, jit_update):
-    """On other backends than torch all is, if anybody asks."""
+    """On other backends than torch everything is compiled if `jit_update=True`."""
     assert after_a_step(CASE.make(jit_update=jit_update, **options), weights()) == ["", ""]
 
 
@@ -131,7 +131,7 @@ def test_a_reason_that_only_one_variable_has_is_reported():
 
 @pytest.mark.on("torch")
 def test_an_error_in_the_rule_is_raised():
-    """As without a compiler: it is no error of the recording, and nothing hides it."""
+    """As without a compiler: it is not an error of the recording, and nothing hides it."""
     optimizer, variables = Own(how="wrong", jit_update=True), weights()
     with pytest.raises(KeyError, match="'g'") as raised:
         after_a_step(optimizer, variables)

@@ -97,7 +97,7 @@ def test_a_notebook_is_stored_executed(path):
 
 @pytest.mark.quick
 def test_a_standalone_notebook_installs_from_a_folder(tmp_path, monkeypatch):
-    """pip takes a name without a slash for a package of its index, whatever folder there is."""
+    """pip reads a name without a slash as a package of its index, even if a folder has that name."""
     monkeypatch.chdir(tmp_path)
     found = {}
     exec("".join(cells(NOTEBOOKS[0])[0]["source"]).split("if not root.exists()")[0], found)

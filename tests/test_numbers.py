@@ -1,6 +1,6 @@
-"""The weights are those of the published algorithm, in every dtype: of every row on torch, where nothing is compiled.
+"""The weights match the published algorithm in every dtype, for every row, on torch, where nothing is compiled.
 
-tests/test_rules.py holds the other backends to the same rules.
+tests/test_rules.py checks the same rules on the other backends.
 """
 
 import numpy as np

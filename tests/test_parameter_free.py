@@ -1,4 +1,4 @@
-"""What must hold of the algorithms without a schedule or a learning rate, besides that they are their twins."""
+"""Properties of the algorithms without a schedule or a learning rate, in addition to matching their twins."""
 
 import keras
 import numpy as np
@@ -50,15 +50,15 @@ def test_at_a_constant_rate_x_is_the_mean_of_z(power, float64):
 @pytest.mark.parametrize(
     ("rate", "beta", "figure"), [(0.019, 0.9, 2.9017e-4), (0.02, 0.98, 1.140755e-3), (0.005, 0.9, 1.516346e-3)]
 )
-def test_the_figures_of_the_quadratic(rate, beta, figure, float64):
-    """After 1000 steps from ones, to the digits that are known."""
+def test_a_quadratic_ends_at_the_recorded_values(rate, beta, figure, float64):
+    """After 1000 steps from ones, to the known digits."""
     optimizer = keras_adaptive.ScheduleFreeSGD(rate, beta=beta)
     last(descended(optimizer, 1000))
     assert quadratic(optimizer.evaluation_weights()["x"]) == pytest.approx(figure, rel=2e-5)
 
 
 def test_with_beta_0_the_gradient_is_taken_at_z(float64):
-    """And the way is that of SGD."""
+    """The path is that of SGD."""
     optimizer, sgd = keras_adaptive.ScheduleFreeSGD(0.005, beta=0.0), keras_adaptive.SGD(0.005)
     ends = [last(descended(one, 20)) for one in (optimizer, sgd)]
     assert difference(*[[value(end)] for end in ends]) <= 1e-15
@@ -147,7 +147,7 @@ def test_the_average_is_the_polynomial_one(cls, power, float64):
     "cls", [keras_adaptive.Prodigy, keras_adaptive.DAdaptAdam, keras_adaptive.DoG, keras_adaptive.DoWG]
 )
 def test_the_units_of_the_gradient_do_not_matter(cls, scale, float64):
-    """But for epsilon."""
+    """Except for epsilon."""
     options = {} if cls in (keras_adaptive.DoG, keras_adaptive.DoWG) else {"d_0": 0.01}
     options["epsilon"] = 1e-30
     if cls is keras_adaptive.DoWG:
@@ -176,7 +176,7 @@ def test_the_first_distance_of_dog_uses_the_weights_at_the_first_update(float64)
 
 @pytest.mark.parametrize("cls", [keras_adaptive.DoG, keras_adaptive.DoWG])
 def test_the_largest_distance_never_falls(cls, float64):
-    """Though the weights turn back."""
+    """Although the weights turn back."""
     variable, optimizer = a_weight(np.ones(3), dtype="float64"), cls()
     largest, distances = [], [0.0]
     for slope in [1.0] * 30 + [-1.0] * 5:
@@ -204,7 +204,7 @@ def test_d_never_falls_and_grows_within_its_limit(cls, growth, float64):
 
 @pytest.mark.parametrize("name", ["Prodigy", "DAdaptAdam"])
 def test_nothing_decays_before_the_first_nonzero_gradient(name, float64):
-    """Then the decay begins, for a variable without a gradient too."""
+    """Then the decay starts, also for a variable without a gradient."""
     problem = Problem(seed=45, shapes=[(4, 3), (5,)], steps=12)
     slopes = problem.gradients
     problem.gradients = lambda t, thetas: [slopes(t, thetas)[0] * (t > 5), np.zeros(5)]

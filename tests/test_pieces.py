@@ -1,4 +1,4 @@
-"""On torch: variables that are cut, joined or updated in compiled loops become what they become one by one."""
+"""On torch: variables that are cut, joined or updated in compiled loops end as under separate updates."""
 
 import concurrent.futures
 import functools
@@ -66,7 +66,7 @@ def cut(monkeypatch):
     ids=lambda one: getattr(one, "name", one),
 )
 def test_cut_or_joined_variables_match_separate_updates(case, options, cut):
-    """With 2, one row of a variable at a time; with 40, the smallest joined; then all that can be."""
+    """With 2, one row of a variable at a time. With 40, the smallest are joined; then all that can be joined."""
     ends = []
     for size in (2, 40, math.inf, None):
         cut(size)
@@ -143,7 +143,7 @@ def test_each_variable_gets_separate_noise(jit_update):
 @pytest.mark.parametrize("stochastic_rounding", [False, True])
 @pytest.mark.parametrize("jit_update", ["auto", True])
 def test_only_variables_with_the_same_update_are_joined_or_share_a_loop(jit_update, stochastic_rounding, cut, recorded):
-    """By groups, schedules, dtypes, constraints, names, what was added later, and what has no gradient."""
+    """With groups, schedules, dtypes, constraints, names, variables added later and missing gradients."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
     groups = [
         Group("quick", beta=0.5),

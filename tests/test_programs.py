@@ -1,4 +1,4 @@
-"""On TensorFlow: variables of several programs become what they become in one."""
+"""On TensorFlow: an update split into several programs matches one program."""
 
 import pytest
 from cases import CASE, ROWS

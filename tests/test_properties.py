@@ -1,4 +1,4 @@
-"""What the papers say of a step, to the last digit."""
+"""Properties of a step that the papers state, to the last digit."""
 
 import keras
 import numpy as np
@@ -79,7 +79,7 @@ def test_a_group_may_adapt_its_vectors(algorithm, float64):
 @pytest.mark.parametrize("ending", ["bias", "gamma", "beta", "scale"])
 @pytest.mark.parametrize("name", ["Lars", "Lamb", "Tiger", "Mars", "Muon", "NorMuon"])
 def test_biases_of_two_axes_are_vectors(name, ending, float64):
-    """Such as attention's and a GRU's, which begin at zero: a step in units of their norm would not move them."""
+    """Those of attention and a GRU start at zero. A step in units of their norm would not move them."""
     ends, gradients = [], np.random.default_rng(14).normal(size=(3, 2, 3))
     for shape, path in [((2, 3), ending), ((6,), "vector"), ((2, 3), f"{ending}_kernel")]:
         variable = keras.Variable(np.zeros(shape), dtype="float64", name=path)
@@ -106,7 +106,7 @@ def test_adafactor_knows_squares_of_rank_one(float64):
 
 
 def test_adafactor_warms_up_from_a_millionth(float64):
-    """Whatever the learning rate is, but for weight decay."""
+    """For any learning rate, except for weight decay."""
     problem, eta = Problem(seed=12, shapes=[(5, 3), (4,)], steps=20), Ramp(0.05)
     ours = problem.run(keras_adaptive.Adafactor(eta, warmup_init=True, weight_decay=0.1), "float64")
     theirs = problem.reference(twins.adafactor, eta.at, warmup_init=True, weight_decay=0.1)
@@ -239,7 +239,7 @@ def test_radam_is_adam_times_its_rectification(float64):
     ],
 )
 def test_bytes_of_state_per_parameter(name, arguments, per_parameter):
-    """What is kept for rows and columns is small beside the matrix."""
+    """What is stored for rows and columns is small compared with the matrix."""
     optimizer = getattr(keras_adaptive, name)(**arguments)
     optimizer.build([a_weight(np.zeros((512, 512), "float32"))])
     assert per_parameter <= optimizer.describe().state_bytes / 512**2 < per_parameter + 0.05

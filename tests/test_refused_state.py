@@ -1,4 +1,4 @@
-"""A state with a value that it cannot have is refused, and whatever raises, nothing has changed."""
+"""A state with an impossible value is refused, and an error changes nothing."""
 
 import json
 import logging
@@ -72,7 +72,7 @@ WRONG = {
 @pytest.mark.parametrize("built", [True, False])
 @pytest.mark.full_on("tensorflow")
 def test_an_impossible_value_is_refused(wrong, built):
-    """An optimizer that is not built yet refuses it when it is built, if it can only be told then."""
+    """An optimizer that is not built yet refuses it at build, if only then it can be detected."""
     key, break_it, message = WRONG[wrong]
     model = filled(**OPTIONS)
     arrays = model.optimizer.get_state()

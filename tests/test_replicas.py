@@ -1,4 +1,4 @@
-"""The replicas of a strategy are one device: the same numbers, and the same bits on each of them."""
+"""The replicas of a strategy match one device, with the same bits on each replica."""
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ def test_statistics_over_all_variables_are_right_on_replicas(case, options):
 @with_two
 @each()
 def test_a_group_has_other_hyperparameters_on_every_replica(case):
-    """Each of the algorithm's own that is a number."""
+    """Each hyperparameter of the algorithm that is a number."""
     with scope(True):
         optimizer = case.make()
     ours = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
@@ -92,7 +92,7 @@ def test_weights_of_low_precision(case, options):
 @pytest.mark.parametrize("steps", [2, pytest.param(1, marks=full)])
 @pytest.mark.parametrize("slot_dtype", ["bfloat16", "int8"])
 def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
-    """To the bit that of one device, through an infinity on one replica and averages that overwrite the weights."""
+    """Matches one device to the bit, through an infinity on one replica and averages that overwrite the weights."""
     options = {"use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": steps}
     options["groups"] = [Group("", slot_dtype=slot_dtype)]
     loops = [spoilt_loop(case, replicated, **options) for replicated in (True, False)]
@@ -104,7 +104,7 @@ def test_rounding_is_the_same_on_every_replica(case, slot_dtype, steps):
 @pytest.mark.parametrize("steps", [None, 2])
 @pytest.mark.parametrize(("mode", "bad"), [("graph", np.inf), pytest.param("eager", np.nan, marks=full)])
 def test_a_nonfinite_gradient_on_one_replica_moves_no_weight(case, bad, steps, mode):
-    """One is counted; with accumulation the whole window is dropped."""
+    """One skipped step is counted. With accumulation the full window is dropped."""
 
     def make():
         if case.twin is None:
@@ -141,7 +141,7 @@ def test_a_nonfinite_gradient_on_one_replica_moves_no_weight(case, bad, steps, m
 @each(keras="Keras squares every occurrence of a row by itself")
 @pytest.mark.parametrize("among", ["replicas", "all"])
 def test_repeated_rows_are_summed(case, among):
-    """Ids that several replicas have, and that one replica has several times, against one-hot inputs on one device."""
+    """Ids on several replicas, and repeated on one replica, against one-hot inputs on one device."""
     rng = np.random.default_rng(82)
     table, head = rng.normal(size=(7, 3)), rng.normal(size=(3, 1))
     ids = np.tile(np.arange(4), (5, COUNT, 1)) if among == "replicas" else rng.integers(0, 3, size=(5, COUNT, 4))
@@ -167,7 +167,7 @@ def test_repeated_rows_are_summed(case, among):
 
 @each()
 def test_lazy_updates_cover_the_rows_of_all_replicas(case):
-    """Each of them writes the rows of all, against one device that has them all, and no other row."""
+    """Each replica writes the rows of all replicas and no others, against one device that has all of them."""
     rng = np.random.default_rng(83)
     table, ids = rng.normal(size=(7, 3)), rng.integers(0, 5, size=(5, COUNT, 4)).astype("int32")
     rows = rng.normal(size=(*ids.shape, 3)).astype("float32")
@@ -267,7 +267,7 @@ def test_the_swap_ema_weights_callback(case, swap_on_epoch):
 @full
 @each()
 def test_float8_training(case):
-    """Within the resolution of float8: a sum that is rounded otherwise can turn the last bit of a gradient."""
+    """Within the resolution of float8: a sum that is rounded differently can flip the last bit of a gradient."""
 
     def layers():
         layer = keras.layers.Dense(4, activation="tanh")

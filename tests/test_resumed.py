@@ -1,6 +1,6 @@
 """The training of tests/killed.py, stopped by an error in mid-epoch and resumed in the same process.
 
-There the model has other automatic names than the one that was saved.
+The new model has automatic names that differ from those that were saved.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""What a variable is: of layers of Keras, by hand and by trying; of no layer; and as a group or a state says."""
+"""Roles of variables: decided by layers of Keras, without a layer, by a group, and by a saved state."""
 
 import gc
 import json
@@ -443,7 +443,7 @@ def test_invalid_roles_and_axes_are_refused(says):
 
 
 def test_decided_roles_are_stored_with_the_optimizer():
-    """Also where the layers are there no more."""
+    """Also if the layers no longer exist."""
     layer = built(lambda: layers.EinsumDense("btd,ndh->btnh", (None, 4, 3)), (None, 5, 6))
     optimizer = Muon()
     optimizer.build(layer.trainable_variables)
@@ -455,7 +455,7 @@ def test_decided_roles_are_stored_with_the_optimizer():
 
 
 def test_a_state_brings_its_matrices():
-    """Into an optimizer that was built for the same variable with others; a state that is refused changes nothing."""
+    """Into an optimizer that was built with other matrices for the same variable. A refused state changes nothing."""
     said = [Group("w", batch=(0,))]
     first, second = (Muon(groups=groups) for groups in (said, None))
     variables = [keras.Variable(np.zeros((2, 4, 3)), name="w") for _ in range(2)]
@@ -562,7 +562,7 @@ def test_a_torch_kernel_and_its_transpose_have_different_scales():
 
 @pytest.mark.parametrize("last", [False, True])
 def test_variables_inside_a_wrapper_belong_to_the_wrapped_layer(last):
-    """SpectralNormalization has its layer's kernel as an attribute of its own."""
+    """SpectralNormalization also holds its layer's kernel as an attribute."""
     wrapped = layers.SpectralNormalization(layers.Dense(3))
     model = keras.Sequential([keras.Input((5,)), layers.Dense(8), wrapped, *([] if last else [layers.Dense(2)])])
     role = next(role for role in roles(model) if role.shape == (8, 3))

@@ -1,4 +1,4 @@
-"""What treats embeddings, vectors and heads otherwise asks a variable's role; an optimizer of 0.1.0 keeps its names."""
+"""Special cases for embeddings, vectors and heads depend on roles; an optimizer saved by 0.1.0 still uses names."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the variables of KerasHub's models are: of small models with random weights, nothing is downloaded."""
+"""Roles of the variables of KerasHub's models: small models with random weights, nothing is downloaded."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""Training with weights and slots that are rounded to fewer bits: it follows float32, and nothing stands still."""
+"""Training with weights and slots rounded to fewer bits: it follows float32, and nothing gets stuck."""
 
 import keras
 import ml_dtypes
@@ -110,7 +110,7 @@ def test_training_in_bfloat16_follows_float32(case):
 
 @each()
 def test_the_stored_value_is_a_neighbour_of_the_computed_one(case):
-    """Slots and weights of a first step, and both neighbours occur."""
+    """For slots and weights of a first step; both neighbours occur."""
     case.needs("first steps")
     rng = np.random.default_rng(92)
     start, gradient = rng.normal(size=500).astype(ml_dtypes.bfloat16), rng.normal(size=500).astype("float32")
@@ -234,7 +234,7 @@ def test_every_mode_gives_the_same_bits(case, given):
 @rounded
 @pytest.mark.full_on("tensorflow")
 def test_a_window_counts_as_one_update(case, given):
-    """Two halves of a window, equal to each other, are the whole, bit for bit."""
+    """Two equal halves of a window match the full window, bit for bit."""
     whole = after(case, given, steps=3)
     window = after(case, given | {"gradient_accumulation_steps": 2}, steps=6)
     assert difference([*whole[0], *whole[1]], [*window[0], *window[1]]) == 0.0
@@ -265,7 +265,7 @@ def test_float32_weights_are_not_rounded(case):
 
 @each()
 def test_float16_weights_are_refused(case):
-    """At build, with the name of the variable, and nothing has changed."""
+    """At build, by the name of the variable, and nothing changes."""
     case.needs("first steps")
     wrong, right = keras.Variable(np.ones(3), dtype="float16", name="half"), keras.Variable(np.ones(3))
     optimizer = case.make(stochastic_rounding=True)

@@ -1,4 +1,4 @@
-"""Stochastic rounding is right in the mean, and its bits are random and the same everywhere."""
+"""Stochastic rounding is unbiased, and its bits are random and the same on every backend."""
 
 import keras
 import ml_dtypes
@@ -56,7 +56,7 @@ def test_the_bits_match_the_twin(shape, mode):
 
 
 def test_more_elements_than_int32_can_count():
-    """Traced only: the places wrap and nothing overflows."""
+    """Traced only: the positions wrap and nothing overflows."""
     shape = (3, 2**16, 2**16)
 
     def noise():
@@ -104,7 +104,7 @@ def test_the_bits_are_uniform_and_uncorrelated():
 
 @in_each_mode
 def test_the_mean_over_all_bits_is_exact(mode):
-    """Exactly: with each of the 2^16 possible bits once."""
+    """With each of the 2^16 possible bits once, so the mean is exact."""
     every = np.arange(2**16)
     for x in np.float32([1.001, -1.001, 1.9999999, np.pi * 1e-20, -np.e * 1e30, 2.0**-126 * 1.3, 1 / 3]):
         ours = rounded(np.full(2**16, x), every, mode).astype("float64")

@@ -1,4 +1,4 @@
-"""An update of those rows of a table alone that have a gradient."""
+"""Updates of only those rows of a table that have a gradient."""
 
 import keras
 import numpy as np
@@ -89,7 +89,7 @@ def step_of(optimizer, variables, as_dense):
 
 
 @LAZY
-def test_rows_are_updated_alone_only_where_the_others_stand_still(case):
+def test_only_rows_are_updated_if_the_others_do_not_move(case):
     for options, expected in (({}, case.stands), ({"sparse": "lazy"}, True), ({"use_ema": True}, False)):
         optimizer = case.make(**options)
         optimizer.build([table()])
@@ -116,7 +116,7 @@ def test_exact_matches_dense(case, mode, options):
 @STANDING
 @pytest.mark.parametrize("slot_dtype", ["float32", "bfloat16"])
 def test_sparse_dense_and_missing_gradients_may_alternate(case, slot_dtype):
-    """All in one training, against the same without rows: what fades while nobody looks is caught up."""
+    """All in one training, against dense updates: the decay of rows between their updates is caught up."""
     ends = []
     for forms in ((sparse, dense, None), (dense, dense, None)):
         variables = [table(), head()]
@@ -133,7 +133,7 @@ def test_sparse_dense_and_missing_gradients_may_alternate(case, slot_dtype):
 
 @LAZY
 def test_lazy_changes_only_its_rows_and_matches_dense_there(case):
-    """Step by step, beside a dense step from the same state."""
+    """At every step, against a dense step from the same state."""
     theta = table()
     optimizer, beside = (
         case.make(sparse="lazy", weight_decay=0.1, clipnorm=0.5),
@@ -178,7 +178,7 @@ def test_lazy_is_refused_if_a_step_depends_on_all_rows(case):
     [("use_ema", True), ("gradient_accumulation_steps", 2), ("monitor", True), ("cautious", True)],
 )
 def test_lazy_is_refused_with_options_that_read_all_rows(option, value):
-    """When the optimizer is made, and when the option is set."""
+    """When the optimizer is created, and when the option is set."""
     refused = pytest.raises(ValueError, match=rf"`sparse` must be 'exact' with `{option}`.*{option}={value}")
     with refused:
         CASES[0].make(sparse="lazy", **{option: value})
@@ -229,7 +229,7 @@ def test_no_array_as_large_as_the_table_is_made(case):
     ids=["rows", "to-whole", "from-whole"],
 )
 def test_a_restart_between_two_updates_of_a_row(case, saved, restored):
-    """A row whose averages fade is saved as it was last read; what has no note of that gets it as it is."""
+    """A row whose averages decay is saved as last read. A state without a note of that loads unchanged."""
     first, theta = case.make(**saved), table()
     never_stopped, other = case.make(), table()
     for ids, rows in batches(6, 7):
@@ -262,7 +262,7 @@ def test_a_ragged_batch_is_not_recompiled(case):
 
 @FOLLOWING
 def test_decaying_rows_continue_from_keras(case):
-    """After many updates by Keras's own class no row has missed one; against an update that keeps no note of that."""
+    """After many updates by Keras's class no row has missed one. Compared with an update that does not track rows."""
     ends = []
     for options in ({}, {"monitor": True}):
         theirs, optimizer, theta = getattr(keras.optimizers, case.optimizer.__name__)(), case.make(**options), table()

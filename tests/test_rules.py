@@ -1,5 +1,5 @@
-"""Every rule is its NumPy float64 twin, compiled where the backend compiles. tests/test_mutations.py shows that a rule
-with a wrong hyperparameter, sign or term is not."""
+"""Every rule matches its NumPy float64 twin, compiled where the backend compiles. tests/test_mutations.py shows that a
+rule with a wrong hyperparameter, sign or term does not."""
 
 import inspect
 from functools import partial

@@ -1,4 +1,4 @@
-"""The schedules are their equations, in NumPy float64, wherever an optimizer asks for them."""
+"""The schedules equal their equations in NumPy float64, everywhere an optimizer uses them."""
 
 import inspect
 import itertools
@@ -98,7 +98,7 @@ def test_a_schedule_equals_its_equation_in_float64(schedule, at, float64):
 
 @pytest.mark.xfail(strict=True, reason="Keras takes its numbers as float32, whatever floatx is")
 @pytest.mark.on("tensorflow")
-def test_a_keras_schedule_of_the_same_name_stays_that_of_keras(float64):
+def test_a_keras_schedule_of_the_same_name_is_not_replaced(float64):
     schedule = keras.optimizers.schedules.PolynomialDecay(PEAK, 20, 0.01, 1.5)
     assert off(schedule, SCHEDULES["polynomial"][1]) <= 1e-14
 
@@ -113,7 +113,7 @@ def test_a_schedule_equals_its_equation_in_float32(schedule, at):
 @pytest.mark.parametrize("mode", MODES)
 @each_schedule
 def test_a_schedule_is_traced_with_a_counter(schedule, at, mode):
-    """As the number of updates is: a variable of integers, a different one each time."""
+    """Like the count of updates: an integer variable, with another value each time."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -1,4 +1,4 @@
-"""TensorFlow's gradient of an embedding is a list of rows in which one row may come several times."""
+"""TensorFlow's gradient of an embedding is a list of rows that may repeat."""
 
 import keras
 import numpy as np
@@ -85,8 +85,8 @@ def test_repeated_ids_in_a_table_of_low_precision(case):
 
 
 @each(keras="Keras squares every occurrence of a row by itself")
-def test_an_embedding_layer_in_fit(case):
-    """The same through the whole of Keras, with a ragged last batch, against one-hot inputs to a Dense layer."""
+def test_an_embedding_layer_in_fit_matches_one_hot_inputs(case):
+    """The same through `fit`, with a ragged last batch, against one-hot inputs to a Dense layer."""
     rng = np.random.default_rng(32)
     ids, targets = rng.integers(0, ROWS, size=(22, 4)), rng.normal(size=(22, 4, 1))
     start, head = rng.normal(size=(ROWS, WIDTH)), rng.normal(size=(WIDTH, 1))

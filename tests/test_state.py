@@ -1,4 +1,4 @@
-"""What is saved and loaded goes on bit for bit."""
+"""Training continues bit for bit after saving and loading."""
 
 import keras
 import numpy as np
@@ -71,7 +71,7 @@ def reloaded(half, case, options, folder):
 @each(torch="classes")
 @options
 def test_five_steps_then_a_restart_and_five_more_match_ten(case, options, tmp_path):
-    """Five of ten with windows of two: the restart falls into the middle of a window."""
+    """Five of ten steps with windows of two: the restart is in the middle of a window."""
     model = model_with(case.make(Ramp(0.1), **options))
     train(model, 0, 10)
     half = model_with(case.make(Ramp(0.1), **options))
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_optimizer_is_refused_before_anything_changes(ma
     ids=["average", "no average", "window", "bfloat16", "momentum"],
 )
 def test_a_checkpoint_of_other_variables_is_refused_before_build(optimizer, saved, here, tmp_path):
-    """TensorFlow gives each its value as `build` makes it: too late to compare them."""
+    """TensorFlow restores each variable as `build` creates it: too late to compare them."""
     import tensorflow as tf
 
     saved, here = optimizer(**saved), optimizer(**here)

@@ -1,4 +1,4 @@
-"""The tables that everything prints."""
+"""The tables that commands and `describe()` print."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Layers that are frozen and unfrozen: their state stays, and no variable takes another one's."""
+"""Layers that are frozen and unfrozen: their state stays, and no variable gets the state of another."""
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def test_another_layer_of_the_same_shapes_is_refused(case):
 @pytest.mark.parametrize("own_step", [False, True], ids=["fit", "own train_step"])
 @each(keras="Keras gives the second model the moments of the first", raises=pytest.fail.Exception)
 def test_a_second_model_on_one_optimizer_is_refused(case, own_step):
-    """Nothing has changed then, so the first may go on."""
+    """Nothing has changed then, so training of the first can continue."""
 
     class Own(keras.Model):
         def train_step(self, state, data):
@@ -148,7 +148,7 @@ def test_values_that_do_not_fit_the_variables_are_refused():
 )
 @each()
 def test_unfrozen_variables_continue_from_their_last_step(case, options):
-    """As two optimizers, one for each variable, each of which makes the steps that the variable takes part in."""
+    """Like two optimizers, one for each variable, that each take only the steps of their variable."""
     a, b, c = (keras.Variable(RNG.normal(size=shape), name=f"w{len(shape)}") for shape in ((2, 3), (4,), ()))
     optimizer, of_a, of_b, of_c = (case.make(**options) for _ in range(4))
     alone = [(of_a, [keras.Variable(value(a))]), (of_b, [keras.Variable(value(b))]), (of_c, [keras.Variable(value(c))])]
@@ -183,7 +183,7 @@ def test_unfrozen_variables_continue_from_their_last_step(case, options):
 
 @each()
 def test_fit_freeze_fit_unfreeze_and_fit(case):
-    """The slots of the frozen layer are where they were, and what is known of its group stays."""
+    """The slots of the frozen layer and what is stored for its group do not change."""
     groups = [Group("one/", 0.5), Group("two/", 0.25, weight_decay=0.0)] if case.twin else None
     model = network(case.make(weight_decay=0.1, groups=groups))
     fit(model)
@@ -251,7 +251,7 @@ def test_the_state_of_frozen_variables_is_saved_and_restored(case, frozen_in_fil
 
 @each()
 def test_a_state_with_frozen_variables_is_restored_where_they_are_trained(case):
-    """By path and shape, as one that was never frozen would have it."""
+    """By path and shape, as if it had never been frozen."""
     a, b = keras.Variable(np.ones((2, 3)), name="a"), keras.Variable(np.ones(4), name="b")
     optimizer, other = case.make(), case.make()
     descend(optimizer, [a, b], 0, 5)
@@ -322,7 +322,7 @@ def test_a_new_variable_does_not_take_the_state_of_a_frozen_one(case):
 @pytest.mark.on("mirrored")
 @each()
 def test_replicas_freeze_and_unfreeze_like_one_device(case):
-    """And the state of what is left out is saved and restored under them."""
+    """Replicas also save and restore the state of frozen variables."""
     import contextlib
 
     from replicas import strategy

@@ -1,4 +1,4 @@
-"""The twins of Adam's family and of the algorithms with a small state: against other libraries, and by themselves."""
+"""The twins of Adam's family and of the algorithms with a small state: against other libraries and their equations."""
 
 import numpy as np
 import pytest
@@ -233,7 +233,7 @@ def test_sm3_of_a_vector_is_adagrad():
 
 
 def test_sm3_takes_the_smallest_of_the_largest():
-    """A cell without a gradient has what its row and its column have seen, and is moved by no more than the moment."""
+    """A cell without a gradient has the statistics of its row and column, and moves only by the moment."""
     g = np.array([[3.0, 0.0], [0.0, 4.0]])
     first = one_step(twins.sm3, np.zeros((2, 2)), g, momentum=0.0)
     np.testing.assert_allclose(first, [[-0.1, 0], [0, -0.1]])

@@ -1,4 +1,4 @@
-"""The twins for large batches, without a learning rate and for matrices are what exact implementations do."""
+"""The twins for large batches, without a learning rate and for matrices match exact implementations."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the equations promise of the twins for which no exact implementation is installed, and of the others."""
+"""Properties that follow from the equations, mainly of twins for which no exact implementation is installed."""
 
 from itertools import pairwise
 

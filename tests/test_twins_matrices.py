@@ -1,4 +1,4 @@
-"""What the equations promise of the twins for matrices."""
+"""Properties of the twins for matrices that follow from the equations."""
 
 import numpy as np
 import pytest

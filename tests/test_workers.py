@@ -1,4 +1,4 @@
-"""Several processes that train together are one device: real processes on this machine's own network."""
+"""Several processes that train together match one device: real processes on this machine's network."""
 
 import os
 import subprocess
@@ -73,7 +73,7 @@ def test_a_loop_on_workers_matches_one_device(case, options, workers):
 
 
 @each()
-def test_an_infinity_on_one_worker_halves_the_scale_of_both(case, workers):
+def test_an_infinity_on_one_worker_halves_the_scale_on_both(case, workers):
     """And moves no weight. In float32: of bfloat16, TensorFlow's collective operations make no variable."""
     from replicas import spoilt_loop
 
@@ -104,7 +104,7 @@ def coordinator(request, tmp_path_factory):
 @each()
 @pytest.mark.parametrize("options", ["plain", "everything"])
 def test_a_loop_on_a_parameter_server_matches_one_device(case, options, coordinator, monkeypatch):
-    """With two workers too, where each step waits for the one before."""
+    """Also with two workers, where each step waits for the one before."""
     import replicas
 
     monkeypatch.setattr(replicas, "COUNT", 1)
@@ -114,7 +114,7 @@ def test_a_loop_on_a_parameter_server_matches_one_device(case, options, coordina
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="keras#20585: fit reduces a tuple")
-def test_keras_alone_fits_on_workers(tmp_path):
+def test_keras_fits_on_workers_without_the_example(tmp_path):
     """If this passes, examples/multiworker.py is no longer needed."""
     two_workers(tmp_path, "plain")
     ends = [(tmp_path / f"worker{index}.txt").read_text() for index in range(2)]

@@ -1,4 +1,4 @@
-"""Inside of Keras's LossScaleOptimizer, which `compile` puts around an optimizer under the policy mixed_float16."""
+"""Inside Keras's LossScaleOptimizer, which `compile` puts around an optimizer under the policy mixed_float16."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def fit(model, **arguments):
 
 
 def test_the_monitor_finds_the_wrapped_optimizer():
-    """The scale is Keras's, the norms those of the gradients without it."""
+    """The scale is Keras's, and the norms are of the unscaled gradients."""
     model = network(keras_adaptive.SGD(0.01, monitor=True))
     history = fit(model, callbacks=[OptimizerMonitor(per_layer=True)])
     # Keras begins with 2**15, and halves that for the first steps, which overflow.
@@ -78,7 +78,7 @@ def test_layers_are_unfrozen_and_frozen(case, method):
 @pytest.mark.on("jax")
 @each()
 def test_an_old_wrapper_is_refused_by_name(case):
-    """Keras's wrapper has a list of variables of its own, made when it was built."""
+    """Keras's wrapper has a separate list of variables, made at build."""
     optimizer = case.make()
     model = network(optimizer)
     model.get_layer("one").trainable = False

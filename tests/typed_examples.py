@@ -1,4 +1,4 @@
-"""What type checkers find, and what they let pass: `.ci/run` runs mypy and basedpyright on this file.
+"""What type checkers report and what they accept: `.ci/run` runs mypy and basedpyright on this file.
 
 Each line that is wrong says so to both, and both report a remark that is not needed.
 """

@@ -1,4 +1,4 @@
-"""The worlds that tests run in: a backend is chosen when Keras is imported, so each world is a process of its own.
+"""The worlds that tests run in: a backend is chosen when Keras is imported, so each world is a separate process.
 
 `KERAS_ADAPTIVE_WORLD=mirrored pytest` enters one; .ci/run enters all.
 """

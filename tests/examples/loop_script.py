@@ -1,4 +1,4 @@
-"""Trains with examples/loop.py, begins again with two seeds, and prints the weights that each training ended with."""
+"""Trains with examples/loop.py, restarts with two seeds, and prints the final weights of each training."""
 
 import json
 import sys

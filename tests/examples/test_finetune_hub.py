@@ -1,4 +1,4 @@
-"""A SavedModel, or what Keras saved, that trains on."""
+"""Fine-tuning a SavedModel or a saved Keras model."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def finetune(run):
     ],
 )
 def test_training_all_layers_beats_training_a_head(finetune, tmp_path, backend, arguments, strategy, replicas, source):
-    """On 178 test images, by 9 of them at least."""
+    """On 178 test images, by at least 9 of them."""
     result = result_of(finetune(*arguments, backend=backend))
     frozen, tuned = float(result.pop("frozen_accuracy")), float(result.pop("finetuned_accuracy"))
     assert frozen > 0.6

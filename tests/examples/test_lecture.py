@@ -1,4 +1,4 @@
-"""The lecture's claims: a try of every measurement, and the criteria of the verdicts on made-up numbers."""
+"""The lecture's claims: a quick run of every measurement, and the criteria of the verdicts on made-up numbers."""
 
 import importlib.util
 import re

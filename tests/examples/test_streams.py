@@ -1,4 +1,4 @@
-"""Replicas and workers read each batch once: the one that a single device reads, also from a later epoch on."""
+"""Replicas and workers read the batches of a single device, each once, also when they start at a later epoch."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Reinforcement learning in a loop of its own."""
+"""Reinforcement learning in a custom loop."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def cartpole(monkeypatch):
 
 
 def test_the_return_of_an_episode(cartpole):
-    """Of one that fell after 3 steps, and one that was cut off: discounted, and without an end."""
+    """Discounted: one episode fell after 3 steps, the other was cut off and counts as endless."""
     played = np.zeros((cartpole.LONGEST, 2), bool)
     played[:3, 0] = played[:, 1] = True
     got = cartpole.advantages(played, np.array([False, True]))

@@ -71,7 +71,7 @@ def test_each_strategy_trains(train, tmp_path, backend, arguments, strategy, rep
 
 @pytest.mark.full
 def test_two_workers_train_together(train_at_once, tmp_path):
-    """Two processes, which prepare the data at the same time; the first one alone reports."""
+    """Two processes, which prepare the data at the same time. Only the first one reports."""
     data = tmp_path / "data"
     first, second = train_at_once(configurations(2), "--strategy", "multiworker", "--epochs", 2, "--data-dir", data)
     # What one reports is that the other is gone.
@@ -197,7 +197,7 @@ def test_data_prepared_by_another_worker_are_read(monkeypatch, tmp_path):
 
 
 def test_workers_with_one_seed_prepare_in_separate_folders(monkeypatch, tmp_path):
-    """And the seed decides what comes afterwards as if nothing had been prepared."""
+    """Afterwards the random numbers are those of the seed, as if nothing had been prepared."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import data
 
@@ -264,7 +264,7 @@ def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, 
 
 
 def test_a_folder_is_refused_as_picture(train, tmp_path):
-    """Which is said before the training."""
+    """The error is reported before the training."""
     (tmp_path / "curves.png").mkdir()
     refused(train("--output", "curves.png"), "--output must be a .png file")
     (tmp_path / "file").touch()

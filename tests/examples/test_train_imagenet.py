@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(monkeypa
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_speed_of_an_epoch(monkeypatch, steps):
-    """Without its first step, unless there is no other."""
+    """Without its first step, unless it is the only one."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import checkpoint
 
@@ -256,7 +256,7 @@ def test_crops(monkeypatch):
 
 
 def test_batches_made_ahead_come_in_order(monkeypatch):
-    """Fewer than are made ahead, and more."""
+    """With fewer batches than are made ahead, and with more."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import streams
 

@@ -1,4 +1,4 @@
-"""Gradients that are given beforehand, for tests of one step and for comparing algorithms step by step."""
+"""Fixed gradients, for tests of one step and for comparing algorithms step by step."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """The same runs by other libraries, as functions with the signature of the twins.
 
-Only where an implementation is exact and its conventions are ours; it is asked for in the terms of its own library.
+Only implementations that are exact and share our conventions; each is called with its library's arguments.
 """
 
 from operator import attrgetter

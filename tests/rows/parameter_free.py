@@ -1,4 +1,4 @@
-"""Schedule-Free, and what estimates its own learning rate."""
+"""Schedule-Free, and algorithms that estimate their learning rate."""
 
 from reference import twins
 from reference.oracles_large import optax, pytorch_optimizer, single

@@ -101,7 +101,7 @@ CLIPPED = {"global_clipnorm": 1.0, "weight_decay": 0.01}
 def test_moves_no_more_bytes_than_necessary(case, options, large):
     """Reads g, theta and the slots, writes theta and the slots; the norm of all gradients reads g once more.
 
-    The scales of eight bits are made in a pass of their own, before the first code is written.
+    The scales of eight bits are computed in a separate pass, before the first code is written.
     """
     optimizer = case.make(**options)
     text = compiled(optimizer, [large])
@@ -127,7 +127,7 @@ def stored_bytes(variable):
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "most"), [("Lamb", 40.5), ("Lars", 28.5), ("Adafactor", 24.5)])
 def test_a_rule_with_norms_recomputes_what_it_does_not_store(name, most, large):
-    """Bytes of HBM traffic per parameter: what the norms need is read once more, and no sum is a pass of its own."""
+    """Bytes of HBM traffic per parameter: what the norms need is read once more, and no sum is a separate pass."""
     optimizer = getattr(keras_adaptive, name)()
     assert hbm_bytes(compiled(optimizer, [large])) <= most * math.prod(large.shape)
 
@@ -136,7 +136,7 @@ def test_a_rule_with_norms_recomputes_what_it_does_not_store(name, most, large):
 @pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}], ids=str)
 def test_the_monitor_adds_no_pass(case, options, large):
-    """Its sums are taken where g, theta and the new theta are in the chip anyway."""
+    """Its sums are computed where g, theta and the new theta are on the chip anyway."""
     without, with_it = (hbm_bytes(compiled(case.make(monitor=it, **options), [large])) for it in (False, True))
     assert with_it == pytest.approx(without, rel=0.02)
 

@@ -1,4 +1,4 @@
-"""One of several workers of a MultiWorkerMirroredStrategy: runs the table of cases and writes what it holds afterwards.
+"""One of several workers of a MultiWorkerMirroredStrategy: runs the table of cases and writes its final values.
 
     TF_CONFIG=... python multi_worker.py DIRECTORY [plain]
 
