@@ -14,7 +14,7 @@ ROWS = [*LECTURE, *CATALOGUE]
 # Stands for all in tests of what is not the rule's: a momentum, two slots and a bias correction.
 CASE = LECTURE[-1]
 KERAS = Case("keras-adam", keras.optimizers.Adam)
-# Nothing has to be compiled there, so that whole tests can run on the catalogue.
+# Nothing has to be compiled there, so full tests can run on the catalogue.
 QUICKEST = worlds.current() == "torch"
 WHOLE = bool(os.environ.get("KERAS_ADAPTIVE_WHOLE"))
 

@@ -135,7 +135,7 @@ def bfloat16_average(cls):
 
 
 def centered_nan(cls):
-    """With constant gradients the variance that it divides by is zero but for rounding."""
+    """With constant gradients the variance that it divides by is zero except for rounding."""
     gradients = np.random.default_rng(2).uniform(1, 100, size=1000)
     weight, optimizer = float32(np.zeros(1000)), cls(centered=True)
     for _ in range(200):

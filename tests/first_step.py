@@ -102,7 +102,7 @@ if __name__ == "__main__":
     # Slots of every kind that an optimizer may make.
     options = {"gradient_accumulation_steps": 2, "use_ema": True, "monitor": True}
     step = ENTRIES[entry](lambda: getattr(keras_adaptive, name)(**options))
-    # The highest memory so far begins anew.
+    # Resets the highest memory so far.
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     step()

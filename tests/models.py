@@ -8,7 +8,7 @@ EVERYTHING = {"use_ema": True, "gradient_accumulation_steps": 2, "skip_nonfinite
 
 
 class Subclassed(keras.Model):
-    """Its attributes come in another order than its layers, and it has a variable of its own."""
+    """Its attributes have another order than its layers, and it has its own variable."""
 
     def __init__(self):
         super().__init__()

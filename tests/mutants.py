@@ -65,7 +65,7 @@ def takes_h(one):
 
 
 def is_rule(function):
-    """Whether it is an algorithm's: written beside the classes, and not in the core that runs them."""
+    """Whether it belongs to an algorithm: written next to the classes, not in the core that runs them."""
     return function.__module__.startswith("keras_adaptive.") and ".core." not in function.__module__
 
 

@@ -143,7 +143,7 @@ def noisy_loop(case, options, replicated, mode="graph", dtype="float32", steps=7
 def spoilt_loop(case, replicated, dtype="bfloat16", **options):
     """Eight steps, of which in the fourth the last share is infinite, done; in bfloat16 with stochastic rounding.
 
-    The gradients are multiples of 1/64, so their sum is exact in whatever order it is taken.
+    The gradients are multiples of 1/64, so their sum is exact in any order.
     """
     rng = np.random.default_rng(86)
     start = [rng.normal(size=(3, 4))]

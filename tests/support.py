@@ -13,7 +13,7 @@ MODES = {"tensorflow": ("eager", "graph", "jit"), "jax": ("eager", "jit"), "torc
 NUMBERS = itertools.count()
 SHAPES = [(), (1,), (3, 0), (7,), (4, 3), (2, 1, 3, 2, 2)]
 
-# Ways to train, for tests of a whole step wherever it runs. The group holds some of the variables of any of them.
+# Ways to train, for tests of a full step in every mode. The group holds some of the variables of each.
 OPTIONS = {
     "plain": {},
     "decay": {"weight_decay": 0.1, "loss_scale_factor": 64.0, "skip_nonfinite": True},
@@ -121,7 +121,7 @@ def state(optimizer):
 
 def descend(optimizer, variables, first, last):
     """Steps number `first` to `last` - 1, with gradients that depend on the weights, the step and the shape alone."""
-    # As `fit` runs it on JAX; called step by step, every operation would be a program of its own.
+    # As `fit` runs it on JAX; called eagerly, every operation would be a separate program.
     on_jax = keras.backend.backend() == "jax"
     apply = compiled(optimizer, variables) if on_jax else lambda gradients: optimizer.apply(gradients, variables)
     for t in range(first, last):

@@ -26,7 +26,7 @@ def blocks(variables, **arguments):
 
 
 def transformer():
-    """A model with a layer of every kind that has a block of its own."""
+    """A model with a layer of every kind that has its own block structure."""
     ids = keras.Input((5,), dtype="int32")
     x = keras.layers.Embedding(9, 6, name="tokens")(ids)
     x = keras.layers.MultiHeadAttention(2, 3, value_dim=4, name="attention")(x, x)

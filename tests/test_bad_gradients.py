@@ -24,7 +24,7 @@ def ones():
 
 
 def instead(place, wrong):
-    """Good gradients, but for one."""
+    """Good gradients, except for one."""
     return [*ones()[:place], wrong, *ones()[place + 1 :]]
 
 

@@ -91,7 +91,7 @@ def test_the_stored_code_is_a_neighbour_of_the_value(nonnegative, mode):
 @in_each_mode
 @both_signs
 def test_the_mean_over_all_bits_is_exact(nonnegative, mode):
-    """With each of the 2^16 possible bits once, beside a 1 that makes the scale: to what one of them counts.
+    """With each of the 2^16 possible bits once, next to a 1 that sets the scale: to what one of them counts.
 
     Of numbers of 6 decades, and of squares of 12; what is below the least square is that.
     """
@@ -183,7 +183,7 @@ def test_small_variables_and_embeddings_are_stored_exactly(case):
 
 
 class Named(keras.Variable):
-    """With a path of its own, as a layer's variable has."""
+    """With its own path, like a layer's variable."""
 
     def __init__(self, initializer, path):
         super().__init__(initializer, name=path.split("/")[-1])

@@ -24,7 +24,7 @@ def functional(make, inputs=(6,)):
 
 
 class Block(layers.Layer):
-    """A layer of layers, with an embedding of positions and weights of its own."""
+    """A layer of layers, with an embedding of positions and its own weights."""
 
     def __init__(self, width, **options):
         super().__init__(**options)

@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_adaptive
 
-# One program for the whole run; JAX's loop takes a few microseconds for each step of a scalar.
+# One program for the full run; JAX's loop takes a few microseconds for each step of a scalar.
 pytestmark = pytest.mark.on("jax")
 
 

@@ -119,7 +119,7 @@ def test_randomly_damaged_weights_files_change_no_state_unless_they_load(seed, t
             model.optimizer.set_state(model.optimizer.get_state())
             path.write_bytes(data)
             if not complete:
-                # A bit of a name was turned over: that variable begins anew, and the number of its update is stored.
+                # A bit of a name was flipped: that variable starts again, and the number of its update is stored.
                 model = filled(**OPTIONS)
             model.load_weights(path)
             assert bits(model)[-number:] == before

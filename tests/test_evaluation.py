@@ -20,7 +20,7 @@ OPTIMIZERS = {
     "ema": lambda **options: keras_adaptive.SGD(0.2, use_ema=True, ema_momentum=0.5, **options),
 }
 SCHEDULE_FREE = ["schedule-free-sgd", pytest.param("schedule-free-adamw", marks=pytest.mark.variant)]
-# One of each kind, as every `fit` of Keras is traced anew for seconds: with a way back to the training weights in every
+# One of each kind, as every `fit` of Keras is retraced for seconds: with a way back to the training weights in every
 # run; without one, and Keras's average, in the full run.
 FEW = {"schedule-free-sgd": (), "dog": pytest.mark.full, "ema": pytest.mark.full}
 ON_REPLICAS = worlds.current() == "mirrored"
@@ -162,7 +162,7 @@ def test_the_evaluation_weights_are_saved_at_the_end_of_an_epoch(name, tmp_path)
         first = keras.models.load_model(tmp_path / "1.keras")
     assert difference(values(first.trainable_variables), watch.evaluations[0]) == 0.0
     assert difference(evaluated(first), watch.evaluations[0]) == 0.0
-    # Not to the bit: y is computed anew from z and x.
+    # Not to the bit: y is computed again from z and x.
     fit(first, epochs=2, initial_epoch=1, callbacks=[EvaluationWeights()])
     gap = difference(values(first.trainable_variables), values(model.trainable_variables))
     if name.startswith("schedule-free"):
@@ -291,7 +291,7 @@ KERAS_ON_JAX = pytest.param(
     + [KERAS_ON_JAX],
 )
 def test_an_interrupted_fit_continues_as_if_uninterrupted(name, place, callback):
-    """Also inside of an `except`, and with another instance of the callback."""
+    """Also inside an `except`, and with another instance of the callback."""
     optimizer = OPTIMIZERS.get(name, lambda: keras.optimizers.SGD(0.2, use_ema=True, ema_momentum=0.5))
     straight, model = model_with(optimizer), model_with(optimizer)
     validation = {"validation_data": (X, Y), "validation_batch_size": 10} if "test" in place else {}

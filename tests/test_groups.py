@@ -13,7 +13,7 @@ from keras_adaptive import Group, companion_groups, layerwise_decay, no_decay_on
 
 keras.saving.register_keras_serializable(package="tests")(Ramp)
 
-# Rows of one class; what is no hyperparameter of theirs must be the same, and a coupled step is of all variables.
+# Rows of one class. All but their hyperparameters must be equal, and a coupled step depends on all variables.
 PAIRS = [
     pytest.param(case, other, id=f"{case.name}-{other.name}")
     for case, other in itertools.permutations(rows("lecture rows", torch="rows"), 2)

@@ -253,7 +253,7 @@ def test_a_late_first_gradient_moves_its_variable_about_as_far(case):
 
 @each()
 def test_decay_is_decoupled_and_uses_the_old_weights(case):
-    """It takes eta lambda theta off, whatever the gradient; excluded variables keep it."""
+    """It subtracts eta lambda theta, for any gradient. Excluded variables do not decay."""
     if case.optimizer.decay == "rule":
         pytest.skip("decay is part of the rule, which the twin has too")
     start, push = [np.array([4.0, -2.0])] * 2, [np.array([0.5, -0.25])] * 2

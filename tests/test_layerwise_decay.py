@@ -12,7 +12,7 @@ from keras_adaptive import Group, layerwise_decay
 # Making the models takes JAX long.
 pytestmark = pytest.mark.full_on("jax")
 
-# The levels are the model's, whatever the backend; torch builds the nets of keras.applications fastest.
+# The levels depend on the model, not on the backend; torch builds the nets of keras.applications fastest.
 on_torch = pytest.mark.on("torch")
 
 
@@ -220,7 +220,7 @@ def test_a_dense_block_is_one_level():
 
 
 class Untied(layers.Layer):
-    """A layer that holds an embedding with an output projection of its own, as KerasHub's do."""
+    """A layer that holds an embedding with a separate output projection, as KerasHub's do."""
 
     def __init__(self, **options):
         super().__init__(**options)

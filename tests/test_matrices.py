@@ -38,7 +38,7 @@ def steps(optimizer, gradients, path="dense/kernel"):
 @pytest.mark.parametrize("shape", [(64, 32), (32, 64), (64, 16), (16, 64)])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
 def test_singular_values_are_close_to_one(shape, size, float64):
-    """Of well-conditioned matrices, whatever their size; the step is times the root of columns / rows if wide."""
+    """For well-conditioned matrices of any size. The step of a wide one is scaled by the root of columns / rows."""
     (step,) = steps(Muon(1.0), [size * RNG.normal(size=shape)])
     singular = np.linalg.svd(step, compute_uv=False) / np.sqrt(max(1.0, shape[1] / shape[0]))
     assert singular.min() > 0.67

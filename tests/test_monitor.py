@@ -289,7 +289,7 @@ def fit(model, *callbacks, epochs=1, verbose=0):
 
 
 def tensorboard(folder, monkeypatch):
-    """Keras's callback; TensorFlow itself writes its files, but for a function that is in the package tensorboard."""
+    """Keras's callback; TensorFlow itself writes its files, except for a function in the package tensorboard."""
     import tensorflow as tf
 
     callback = keras.callbacks.TensorBoard(folder, write_graph=False)

@@ -33,7 +33,7 @@ def backend_of(outputs):
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """Runs a notebook in a kernel of its own, in an empty folder below a checkout of the examples."""
+    """Runs a notebook in a separate kernel, in an empty folder below a checkout of the examples."""
     import nbformat
     from nbclient import NotebookClient
 

@@ -38,7 +38,7 @@ def imported(tree):
 
 
 def fresh(code, **environment):
-    """Runs the code in a process of its own, beside the package that is tested here."""
+    """Runs the code in a separate process, with the package that is tested here."""
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=PACKAGE.parent,

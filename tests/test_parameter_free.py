@@ -197,7 +197,7 @@ def test_d_never_falls_and_grows_within_its_limit(cls, growth, float64):
         seen.append(float(value(optimizer.common["d"])))
     ratios = np.array(seen[1:]) / np.array(seen[:-1])
     assert np.all(ratios >= 1.0)
-    # Prodigy takes its first estimate above d_0 whatever it is.
+    # Prodigy takes any first estimate above d_0.
     first = 1 if cls is keras_adaptive.Prodigy else 0
     assert np.sum(ratios > growth + 1e-12) <= first
 

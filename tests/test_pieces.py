@@ -49,7 +49,7 @@ def trained(optimizer, variables, problem, steps=4, missing=()):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """A function that sets how many elements are updated at once; None: each variable by itself."""
+    """A function that sets how many elements are updated at once; None: each variable separately."""
     from keras_adaptive.core.backends import torch, torch_pieces
 
     def set_to(size):
@@ -249,7 +249,7 @@ def traced(monkeypatch):
     ("shapes", "most"),
     [
         ([(70, 65)], 1),
-        # Those of one row, of one column and of both have graphs of their own.
+        # Variables with one row, with one column and with both have separate graphs.
         ([(), (5,), (70, 1), (1, 70), *[(2,) * rank + (70, 3) for rank in range(5)], (1, 1, 70), (7, 7, 3, 64)], 4),
     ],
 )

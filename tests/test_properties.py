@@ -29,7 +29,7 @@ def pair(seed, shape=(6, 4)):
     return np.random.default_rng(seed).normal(size=(2, *shape))
 
 
-# LARS and LAMB: the step has the length of the weights, whatever that of the gradient is.
+# LARS and LAMB: the step has the norm of the weights, for a gradient of any norm.
 
 
 @SIZES
@@ -200,7 +200,7 @@ def test_lamb_without_a_ratio_is_adamw(float64):
 
 
 def test_radam_is_adam_times_its_rectification(float64):
-    """From the fifth update on, whatever the gradients are; the length of the average is 2 / (1 - beta_2) - 1 = 19."""
+    """From the fifth update on, for any gradients. The length of the average is 2 / (1 - beta_2) - 1 = 19."""
     rng, one, two = np.random.default_rng(17), *(a_weight(np.zeros(4), dtype="float64") for _ in range(2))
     radam = keras_adaptive.RAdam(1.0, beta_2=0.9, epsilon=1e-30)
     adam = keras_adaptive.Adam(1.0, beta_2=0.9, epsilon=1e-30)

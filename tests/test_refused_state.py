@@ -284,7 +284,7 @@ def replaced(value, path, new):
 JUNK = [3, -1, 1.5, True, None, "x", "", [], ["x"], {}, {"x": 1}, [[3]], 10**30]
 
 
-# It is read alike on every backend, and most quickly where nothing is compiled.
+# Every backend reads it in the same way, and fastest where nothing is compiled.
 @pytest.mark.on("torch")
 def test_a_manifest_with_a_replaced_value_is_refused():
     """Each value by each of JUNK: unless that is what may stand there, in words that name the place."""
@@ -300,7 +300,7 @@ def test_a_manifest_with_a_replaced_value_is_refused():
             except ValueError as error:
                 messages[path, repr(new)] = str(error)
             else:
-                # Of another variable, which this model does not have: its state begins anew, with a warning.
+                # It describes a variable that this model does not have: the state starts again, with a warning.
                 at = path[2] if len(path) > 2 else path[-1]
                 assert at in ("path", "shape", "role", "gradient_accumulation_steps"), (path, new)
                 model.compile(optimizer=with_optimizer(model, ka.Adam(**OPTIONS)).optimizer, loss="mse")

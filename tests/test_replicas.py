@@ -327,7 +327,7 @@ def test_mixed_float16_wraps_the_optimizer_automatically(case):
 @with_two
 @each()
 def test_an_optimizer_from_outside_the_strategy_is_refused(case):
-    """Made outside of the strategy, or applied outside of `strategy.run`; nothing has changed then."""
+    """Made outside the strategy, or applied outside `strategy.run`. Nothing changes."""
     with scope(True):
         weight, ours = keras.Variable([1.0]), case.make()
         ours.build([weight])

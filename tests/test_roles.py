@@ -275,7 +275,7 @@ def test_experts_do_not_share_a_step(batch):
 
 
 def test_depthwise_kernels_are_left_to_adamw():
-    """A channel's matrix is a vector: the first step of each element is that of Adam, whatever the others are."""
+    """A channel's matrix is a vector: the first step of each element is that of Adam, for any other elements."""
     layer = built(lambda: layers.DepthwiseConv2D(3, use_bias=False), (None, 8, 8, 512))
     gradient = np.random.default_rng(6).normal(size=(3, 3, 512, 1))
     step = first_step(Muon(1.0), layer, gradient)

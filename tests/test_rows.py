@@ -71,7 +71,7 @@ def chosen(condition):
 
 STANDING = chosen(lambda case: case.stands)
 FADING = chosen(lambda case: case.stands and fades(case))
-# Those that go on from Keras's own class.
+# Those that continue from Keras's class.
 FOLLOWING = each("lecture rows", where=lambda case: case.stands and fades(case))
 LAZY = chosen(lambda case: case.optimizer.elementwise)
 

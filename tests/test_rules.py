@@ -17,7 +17,7 @@ WORLD = worlds.current()
 
 
 class OfEverySize(Problem):
-    """The gradients of kernels are small, so that an epsilon counts beside their squares."""
+    """The gradients of kernels are small, so that an epsilon counts next to their squares."""
 
     def gradient(self, index):
         usual, size = super().gradient(index), 1e-4 if self.start[index].ndim > 2 else 1.0

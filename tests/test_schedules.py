@@ -56,7 +56,7 @@ def bert(k):
     return PEAK * k / 5 if k < 5 else polynomial(k, PEAK, 20)
 
 
-# A schedule, and the same number for k by arithmetic of its own.
+# A schedule, and the same number for k by separate arithmetic.
 SCHEDULES = {
     "polynomial": (PolynomialDecay(PEAK, 20, end=0.01, power=1.5), lambda k: polynomial(k, PEAK, 20, 0.01, 1.5)),
     "lars": (WarmupSchedule(PolynomialDecay(PEAK, 15, 1e-4, 2.0), 5), lars),

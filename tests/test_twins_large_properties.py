@@ -133,7 +133,7 @@ def test_vectors_of_lars_and_lamb_take_the_plain_step():
 
 
 def test_a_matrix_of_zeros_takes_the_plain_step():
-    """Its ratio is 1, whatever bounds LAMB's has."""
+    """Its ratio is 1, for any bounds of LAMB's ratio."""
     zeros, ones = np.zeros((4, 3)), np.ones((4, 3))
     push = Given((4, 3)).pushes[1]
     for form in ("sum", "norm"):

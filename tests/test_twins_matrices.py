@@ -161,7 +161,7 @@ def test_soap_skips_its_first_update_but_not_the_decay():
 
 @pytest.mark.parametrize("shape", [(), (7,), (4, 3), (2, 3, 2)])
 def test_soap_without_bases_is_adam_from_the_second_gradient(shape):
-    """But for epsilon, which is beside the root of the moment without correction."""
+    """Except for epsilon, which is added to the root of the uncorrected moment."""
     given, later = Given(shape), Given(shape)
     later.pushes = given.pushes[1:]
     adam = {**ADAM, "companion_beta_1": 0.95, "companion_beta_2": 0.95, "companion_epsilon": 0.0}

@@ -120,7 +120,7 @@ def of_the_users(targets, outputs):
 
 
 def test_models_that_cannot_be_fine_tuned_are_refused(monkeypatch, tmp_path, capsys):
-    """A file that was compiled with a loss of its own can be."""
+    """A file that was compiled with its own loss can be fine-tuned."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     import data
@@ -171,7 +171,7 @@ def test_models_that_cannot_be_fine_tuned_are_refused(monkeypatch, tmp_path, cap
     assert "--source must give one vector or map of features" in capsys.readouterr().err
 
 
-# In a process of its own, as TF Hub's are made: a function that knows of training, trainable variables, a penalty.
+# In a separate process, as TF Hub's are made: a function with a `training` argument, trainable variables, a penalty.
 REUSABLE = """
 import numpy as np
 import tensorflow as tf

@@ -304,7 +304,7 @@ def test_a_missing_tpu_is_reported_in_one_line(train):
     refused(train("--strategy", "tpu"), "--strategy tpu needs a TPU, and this machine has none")
 
 
-# In a process of its own: a data set under a name of the catalogue, as tensorflow-datasets prepares it on disk.
+# In a separate process: a data set under a name of the catalogue, as tensorflow-datasets prepares it on disk.
 PREPARE_MNIST = """
 import sys
 import numpy as np

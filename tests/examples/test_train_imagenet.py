@@ -177,7 +177,7 @@ def test_the_defaults_learn_the_digits(train):
     assert float(result["test_accuracy"]) > 0.95
 
 
-# In a process of its own: one class is dark and the other one bright, in pictures of many sizes.
+# In a separate process: one class is dark and the other one bright, in pictures of many sizes.
 PREPARE_IMAGENETTE = """
 import sys
 import numpy as np

@@ -39,7 +39,7 @@ def test_presets_and_others(run, arguments, optimizer):
 
 
 def test_the_frequencies_of_bytes(monkeypatch):
-    """Of a text that alternates: one bit by single bytes and none by pairs, but for pairs that count as seen once."""
+    """Of an alternating text: one bit by single bytes, none by pairs, except that all pairs count as seen once."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     import text
 

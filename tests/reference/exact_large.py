@@ -132,7 +132,7 @@ ONLY = {
     # The oracle has 1e-15 under the root.
     "schedule-free-adamw": {"scales": [1.0]},
     "schedule-free-adamw-average": {"scales": [1.0]},
-    # The constant beside the norm has to be small against it: the oracles scale the momentum in other ways.
+    # The constant added to the norm must be small compared with it: the oracles scale the momentum in other ways.
     "muon": {"shapes": _MATRICES, "scales": [1.0]},
     "muon-moonlight": {"shapes": _MATRICES, "scales": [1.0]},
     "muon-large": {"shapes": _MATRICES, "scales": [1e7]},

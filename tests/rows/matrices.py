@@ -7,7 +7,7 @@ from reference.exact_large import EXACT
 import keras_adaptive
 from rows.case import Case
 
-# Where a factor has not full rank, the eigenvectors of its null space are whatever rounding makes them.
+# If a factor does not have full rank, rounding decides the eigenvectors of its null space.
 SQUARE = ((4, 4), (7,), (), (3, 0), (1,))
 OF_NULL_SPACE = "where a factor has not full rank, rounding decides on the eigenvectors of its null space"
 OF_VECTORS = "the factor of a vector has as many rows and columns"

@@ -35,7 +35,7 @@ def rmsprop(theta, gradient, eta, steps, rho=0.9, momentum=0.0, centered=False, 
 
 
 def adam(theta, gradient, eta, steps, beta_1=0.9, beta_2=0.999, epsilon=0.0, epsilon_root=None):
-    """Without an epsilon the lecture's, inside of the root."""
+    """Without an epsilon, the lecture's one inside the root."""
     if epsilon_root is None:
         epsilon_root = 0.0 if epsilon else 1e-16
     first, second = np.zeros_like(theta), np.zeros_like(theta)

@@ -33,7 +33,7 @@ def companion(
     companion_epsilon=1e-10,
     weight_decay=0.0,
 ):
-    """AdamW for what is no matrix, at eta times the multiplier."""
+    """AdamW for variables that are not matrices, at eta times the multiplier."""
     m, v = np.zeros_like(theta), np.zeros_like(theta)
     for t in range(1, steps + 1):
         g = gradient(t, theta)
