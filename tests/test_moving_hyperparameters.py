@@ -236,6 +236,22 @@ def test_keras_optimizers_continue_under_a_schedule(float64):
         assert difference([value(weights[i])], [theta - 0.05 * m_hat / (np.sqrt(v_hat) + 1e-7)]) <= 1e-9
 
 
+def test_calls_without_an_update_leave_the_bias_correction(float64):
+    """Micro-batches of a window, and a call that is skipped because a gradient is not finite."""
+    problem, optimizer = (
+        Problem(seed=3, shapes=SHAPES, steps=STEPS),
+        moving(gradient_accumulation_steps=2, skip_nonfinite=True),
+    )
+    variables = problem.variables("float64")
+    apply = compiled(optimizer, variables)
+    for t in range(1, STEPS + 1):
+        gradients = [ops.convert_to_tensor(g, dtype="float64") for g in problem.gradients(t, values(variables))]
+        bad = [g * np.nan for g in gradients]
+        for some in (bad, gradients, gradients, gradients):
+            apply(some)
+    assert difference(values(variables), expected(AT_1, AT_2)) <= 1e-12
+
+
 def test_the_table_shows_the_next_numbers():
     optimizer = moving(groups=[Group("w", beta_1=Line(0.25, 0.5))])
     optimizer.build([keras.Variable([1.0], name="w")])

@@ -233,12 +233,7 @@ learning_rate = Check(
     lambda x: callable(x) or nonnegative.holds(x),
     float | LearningRateSchedule | Callable[[], Any],
 )
-number_or_schedule = Check(
-    "a finite real number, at least 0, or a LearningRateSchedule",
-    _number_or_schedule,
-    lambda x: is_schedule(x) or nonnegative.holds(x),
-    float | LearningRateSchedule,
-)
+number_or_schedule = scheduled(nonnegative)
 weight_decay = Check(
     f"None, {number_or_schedule.accepted}",
     _decay,

@@ -70,7 +70,7 @@ def _is_left(role, h):
 
 
 def adam(h, g, m, v):
-    """The step of a companion, and its new slots."""
+    """The step of one companion variable, and its new slots."""
     m = h.companion_beta_1 * m + (1 - h.companion_beta_1) * g
     v = h.companion_beta_2 * v + (1 - h.companion_beta_2) * g * g
     m_hat, v_hat = m / h.debias(h.companion_beta_1), v / h.debias(h.companion_beta_2)

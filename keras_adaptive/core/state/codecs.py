@@ -67,10 +67,10 @@ class Int8Codec(Codec):
 
     A row is the last axis, or as many of the last axes as hold `SHORTEST_ROW` elements. In units of its scale,
 
-        code k of int8, from 1 to 127, is ((k + 3) / 130)^4, and -k is the negative of that,
-        code k of uint8 (for a slot that is never negative), from 1 to 255, is ((k + 7) / 262)^8,
+        int8, codes k from 1 to 127:   ((k + 3) / 130)^4, and -k is the negative of that
+        uint8, codes k from 1 to 255:  ((k + 7) / 262)^8, for a slot that is never negative
 
-    and 0 is 0. The powers preserve the relative size of small values: two neighbours differ by 3 % at the top and by a
+    Code 0 is 0. The powers preserve the relative size of small values: two neighbours differ by 3 % at the top and by a
     factor of 2.6 at the bottom. The root of the smallest second moment, 8.7e-7, is the smallest first moment. In uint8
     a positive value below the smallest code is stored as that code and not as 0. This makes a step that is divided by
     its root smaller, not larger. A row that holds an infinity or a NaN is NaN when it is read.
