@@ -39,6 +39,16 @@ def test_an_element_that_would_become_nonfinite_is_not_changed(case, size):
 
 
 @each(torch="classes")
+def test_a_row_and_a_column_without_gradients_stay(case):
+    """The inputs and units that a ReLU switches off, in the same matrix. An average of 1e-30 stands for each."""
+    gradient = USUAL.copy()
+    gradient[1, :] = gradient[:, 2] = 0.0
+    weight, optimizer = trained(case, [gradient] * 3)
+    assert all(np.all(np.isfinite(x)) for x in everything(weight, optimizer))
+    assert np.any(value(weight) != START)
+
+
+@each(torch="classes")
 def test_usual_gradients_are_never_skipped(case):
     gradients = [USUAL, -0.5 * USUAL, USUAL]
     skipping, without = (trained(case, gradients, skip_nonfinite=skip) for skip in (True, False))

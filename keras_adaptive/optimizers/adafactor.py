@@ -4,7 +4,7 @@ import keras
 from keras.ops import exp, log, sqrt
 
 from keras_adaptive.core.fields import KW_ONLY, count, flag, fraction, nonnegative, positive, rate, sole_stabiliser
-from keras_adaptive.core.math.linalg import factored, factored_average, factors, rms_clip
+from keras_adaptive.core.math.linalg import factored, factored_root, factors, rms_clip
 from keras_adaptive.core.math.numerics import maximum, minimum, rms
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
@@ -77,10 +77,11 @@ class Adafactor(AdaptiveOptimizer):
         beta_2 = 1 - exp(-h.beta_2_decay * log(h.t))
         S = g * g + h.epsilon_1
         if h.variable.factored:
-            V, R, C = factored_average(S, beta_2, R, C)
+            sqrt_V, R, C = factored_root(S, beta_2, R, C)
         else:
-            V = v = beta_2 * v + (1 - beta_2) * S
-        u_hat = rms_clip(g / sqrt(V), h.clip_threshold)
+            v = beta_2 * v + (1 - beta_2) * S
+            sqrt_V = sqrt(v)
+        u_hat = rms_clip(g / sqrt_V, h.clip_threshold)
         rho = h.eta
         if h.relative_step:
             rho = minimum(1e-6 * h.t if h.warmup_init else h.eta, 1 / sqrt(h.t))

@@ -4,7 +4,7 @@ import keras
 from keras.ops import sqrt
 
 from keras_adaptive.core.fields import fraction, positive, rate, sole_stabiliser
-from keras_adaptive.core.math.linalg import factored, factored_average, factors, rms_clip
+from keras_adaptive.core.math.linalg import factored, factored_root, factors, rms_clip
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
 
@@ -61,13 +61,14 @@ class Came(AdaptiveOptimizer):
     def rule(self, h, theta, g, R, C, v, m, r, c):
         S = g * g + h.epsilon_1
         if h.variable.factored:
-            V, R, C = factored_average(S, h.beta_2, R, C)
+            sqrt_V, R, C = factored_root(S, h.beta_2, R, C)
         else:
-            V = v = h.beta_2 * v + (1 - h.beta_2) * S
-        u_hat = rms_clip(g / sqrt(V), h.clip_threshold)
+            v = h.beta_2 * v + (1 - h.beta_2) * S
+            sqrt_V = sqrt(v)
+        u_hat = rms_clip(g / sqrt_V, h.clip_threshold)
         m = h.beta_1 * m + (1 - h.beta_1) * u_hat
         if not h.variable.factored:
             return h.eta * m, (R, C, v, m, r, c)
         I = (u_hat - m) ** 2 + h.epsilon_2  # noqa: E741
-        confidence, r, c = factored_average(I, h.beta_3, r, c)
-        return h.eta * m / sqrt(confidence), (R, C, v, m, r, c)
+        confidence, r, c = factored_root(I, h.beta_3, r, c)
+        return h.eta * m / confidence, (R, C, v, m, r, c)

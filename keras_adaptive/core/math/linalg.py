@@ -50,10 +50,10 @@ def factors(row: str, column: str, whole: str | None = None) -> tuple[Slot, ...]
     return (*slots, Slot(whole, shape=lambda shape, h: None if h.variable.factored else shape, nonnegative=True))
 
 
-def factored_average(x, beta, R, C):
-    """The factored moving average of x, and the averages of its rows and of its columns."""
+def factored_root(x, beta, R, C):
+    """The root of the factored moving average of x, and the averages of its rows and of its columns."""
     R = beta * R + (1 - beta) * mean(x, axis=-1)
     C = beta * C + (1 - beta) * mean(x, axis=-2)
-    # Divided first, because the product of two small numbers would be zero.
-    share = R / mean(R, axis=-1, keepdims=True)
-    return ops.expand_dims(share, -1) * ops.expand_dims(C, -2), R, C
+    # A product of roots. Where a row and a column are all zeros, the average itself would be too small for float32.
+    of_rows = ops.sqrt(R) / ops.sqrt(mean(R, axis=-1, keepdims=True))
+    return ops.expand_dims(of_rows, -1) * ops.expand_dims(ops.sqrt(C), -2), R, C
