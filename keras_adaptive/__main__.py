@@ -1,4 +1,5 @@
-"""`python -m keras_adaptive`: `list` prints the optimizers of the package as a table, `bench` measures them."""
+"""`python -m keras_adaptive`: `list` prints the optimizers of the package as a table, `bench` measures their speed,
+`compare` how they train."""
 
 import argparse
 import inspect
@@ -11,6 +12,7 @@ import keras
 
 from keras_adaptive.bench import command
 from keras_adaptive.bench.specification import CLASSES
+from keras_adaptive.compare import command as comparison
 from keras_adaptive.core import tables
 
 HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
@@ -92,15 +94,19 @@ class Parser(argparse.ArgumentParser):
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = Parser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,bench}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,bench,compare}")
     listing = commands.add_parser("list", help="a table of all optimizers")
     listing.add_argument("--markdown", action="store_true", help="as the README has it")
     bench = commands.add_parser("bench", help="how fast updates are on this device")
     command.add_arguments(bench)
+    compare = commands.add_parser("compare", help="which optimizer trains better on small problems")
+    comparison.add_arguments(compare)
     given = parser.parse_args(arguments)
     if given.command == "list":
         print((markdown if given.markdown else plain)(catalogue()))
         return 0
+    if given.command == "compare":
+        return comparison.run(compare, given)
     return command.run(bench, given, arguments)
 
 

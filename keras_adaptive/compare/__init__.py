@@ -1,0 +1,1 @@
+"""`python -m keras_adaptive compare`: an honest comparison of optimizers on small problems."""

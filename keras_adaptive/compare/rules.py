@@ -1,0 +1,53 @@
+"""Whether a class still computes what it computed when its results were made.
+
+The numbers of a short training stand for the rule: a change that no number shows does not matter, and a change of
+comments or of names leaves the results valid.
+"""
+
+import functools
+
+import keras
+import numpy as np
+
+from keras_adaptive.compare import backends
+from keras_adaptive.compare.contenders import Contender, find
+
+STEPS, SHAPES = 24, {"kernel": (4, 3), "table": (3, 2), "bias": (3,)}
+
+
+def numbers(contender: Contender) -> list[float]:
+    """Two sums over the change of each variable after some steps with given gradients."""
+    random = np.random.default_rng(7)
+    variables = [keras.Variable(random.normal(size=shape), name=name) for name, shape in SHAPES.items()]
+    begin = [_numpy(variable) for variable in variables]
+    # Large steps, since the weights have only seven digits.
+    optimizer = contender.make(learning_rate=30 * contender.default("learning_rate"))
+    optimizer.build(variables)
+    step = backends.step(optimizer, variables)
+    for t in range(STEPS):
+        # From large to tiny, and some of them zero.
+        sizes = 10.0 ** random.uniform(-4, 1, len(variables))
+        gradients = [size * random.normal(size=shape) for size, shape in zip(sizes, SHAPES.values(), strict=True)]
+        gradients[0][t % 4] = 0.0
+        step([keras.ops.convert_to_tensor(g.astype("float32")) for g in gradients])
+    found = []
+    for variable, old in zip(variables, begin, strict=True):
+        change = (_numpy(variable) - old).ravel()
+        found += [float(f"{change @ random.normal(size=change.size):.6g}") for _ in range(2)]
+    return found
+
+
+def _numpy(variable):
+    return np.array(keras.ops.convert_to_numpy(variable), float)
+
+
+def same(ours: list[float], theirs: list[float]) -> bool:
+    """Whether they agree as well as float32 does on different machines."""
+    size = max(map(abs, theirs), default=0.0)
+    return len(ours) == len(theirs) and bool(np.allclose(ours, theirs, rtol=0.0, atol=2e-3 * size))
+
+
+@functools.cache
+def now(name: str) -> list[float]:
+    """The numbers of a contender as its class is now."""
+    return numbers(find(name))
