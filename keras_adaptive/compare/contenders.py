@@ -92,20 +92,18 @@ class Contender:
             return self.arguments[name]
         return getattr(keras_adaptive, self.cls).fields[name].default or 0.0
 
-    def make(self, model: keras.Model | None = None, learning_rate: float | None = None):
+    def make(self, model: keras.Model | None = None):
         """An optimizer whose learning rate and tuned settings are replaced in every step.
 
         Args:
             model: its tables get the settings that they need. Default None: there are none.
-            learning_rate: default None: that of the class.
         """
         groups = [keras_adaptive.no_decay_on_vectors()]
         if self.tables and model and any(isinstance(layer, keras.layers.Embedding) for layer in model.layers):
             groups = [Group("embeddings", role="embedding", **self.tables), *groups]
-        arguments = {"learning_rate": learning_rate or self.default("learning_rate"), **self.arguments}
         # A step can replace the weight decay only if there is one.
-        arguments |= {"weight_decay": 0.1} if "weight_decay" in self.axes else {}
-        return getattr(keras_adaptive, self.cls)(**arguments, groups=groups)
+        decay = {"weight_decay": 0.1} if "weight_decay" in self.axes else {}
+        return getattr(keras_adaptive, self.cls)(**decay, **self.arguments, groups=groups)
 
 
 def _of(name, cls=None, axes=("weight_decay", "beta_1"), **others):

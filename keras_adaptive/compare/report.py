@@ -82,7 +82,8 @@ def notes(results: Results) -> list[str]:
     return [
         f"{len(lines):,} runs from {dates[0]} to {dates[-1]} on {', '.join(devices)}; {'; '.join(versions)}.",
         f"Each optimizer was tuned {studies} times with {results.how.points} trials; the results are those of the "
-        f"chosen settings on {seeds} fresh seeds. Score: 1 for the optimizer that is first at the target on every workload, 0 "
+        f"chosen settings on {seeds} fresh seeds. "
+        "Score: 1 for the optimizer that is first at the target on every workload, 0 "
         "for one that always needs 4 times as long or misses it; 95 % intervals by bootstrap over seeds and studies.",
         f"Columns of workloads: median loss of the test; -, = and +: smaller than that of {REFERENCE}, a tie, larger "
         "(95 % interval of paired seeds).",

@@ -20,8 +20,7 @@ def numbers(contender: Contender) -> list[float]:
     random = np.random.default_rng(7)
     variables = [keras.Variable(random.normal(size=shape), name=name) for name, shape in SHAPES.items()]
     begin = [_numpy(variable) for variable in variables]
-    # Large steps, since the weights have only seven digits.
-    optimizer = contender.make(learning_rate=30 * contender.default("learning_rate"))
+    optimizer = contender.make()
     optimizer.build(variables)
     step = backends.step(optimizer, variables)
     for t in range(STEPS):
