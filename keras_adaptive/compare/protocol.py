@@ -16,7 +16,7 @@ from keras_adaptive.compare.workloads import WORKLOADS
 # The seeds of initial weights and of the order of the data.
 TUNING = {"search": (1, 2, 3), "rates": (4,), "target": (5,)}
 FRESH = {"target-fresh": tuple(range(100, 110)), "fresh": tuple(range(1000, 1010))}
-FRESH["defaults"] = FRESH["fresh"]
+FRESH["defaults"] = FRESH["fresh-rates"] = FRESH["fresh"]
 
 Line = Mapping[str, Any]
 
@@ -53,8 +53,9 @@ class Run:
 
     Attributes:
         workload, contender: their names.
-        track: "search", "rates", "defaults", "fresh", "target" or "target-fresh".
-        number: of the point on its track; for "fresh" and "target-fresh", of the point that was chosen.
+        track: "search", "rates" or "target" for tuning; "defaults", "fresh", "fresh-rates" or "target-fresh" for the
+            results of what was chosen.
+        number: of the point on its track, or of the point that was chosen there.
         seed: of the initial weights and the order of the data.
     """
 
@@ -66,11 +67,7 @@ class Run:
 
     @property
     def reads_test(self) -> bool:
-        return self.track in ("fresh", "defaults")
-
-    @property
-    def study(self) -> int:
-        return self.number // FULL.points
+        return self.track in ("fresh", "fresh-rates", "defaults")
 
 
 def settings(contender: Contender, track: str, number: int) -> dict[str, float]:
@@ -79,7 +76,7 @@ def settings(contender: Contender, track: str, number: int) -> dict[str, float]:
     if track == "defaults":
         return {name: contender.default(name) for name in names}
     steady = {"horizon": 0.0} if contender.constant else {}
-    if track == "rates":
+    if track.endswith("rates"):
         middle = contender.learning_rate or contender.default("learning_rate")
         peak = float(f"{middle * 10 ** ((number - 3) / 2):.4g}")
         others = {name: contender.default(name) for name in contender.axes}
@@ -121,6 +118,9 @@ def next_runs(protocol: Protocol, lines: Iterable[Line], workload: str, contende
         return missing
     chosen = winners(protocol, lines, workload, name)
     runs = [Run(workload, name, "fresh", number, seed) for number in dict.fromkeys(chosen) for seed in seeds]
+    if protocol.rates:
+        number = best_rate(lines, workload, name)
+        runs += [Run(workload, name, "fresh-rates", number, seed) for seed in seeds]
     return [run for run in runs if results.key(run) not in done]
 
 
@@ -134,6 +134,12 @@ def winners(protocol: Protocol, lines: Iterable[Line], workload: str, contender:
         of_study = [line for line in trials if line["number"] // FULL.points == study]
         chosen.append(min(of_study, key=lambda line: score.merit(line["curve"], limit))["number"])
     return chosen
+
+
+def best_rate(lines: Iterable[Line], workload: str, contender: str) -> int:
+    """The learning rate whose run ends with the smallest loss."""
+    trials = [line for line in lines if _is(line, workload, contender, "rates")]
+    return min(trials, key=lambda line: score.last(line["curve"]))["number"]
 
 
 def next_target_runs(protocol: Protocol, lines: Iterable[Line], workload: str, contender: Contender) -> list[Run]:

@@ -183,4 +183,4 @@ class Results:
         return largest["state_bytes"] / largest["parameters"]
 
 
-_TRACKS = ("search", "rates", "defaults", "fresh", "target", "target-fresh")
+_TRACKS = ("search", "rates", "defaults", "fresh", "fresh-rates", "target", "target-fresh")

@@ -42,9 +42,12 @@ def _numpy(variable):
 
 
 def same(ours: list[float], theirs: list[float]) -> bool:
-    """Whether they agree as well as float32 does on different machines."""
-    size = max(map(abs, theirs), default=0.0)
-    return len(ours) == len(theirs) and bool(np.allclose(ours, theirs, rtol=0.0, atol=2e-3 * size))
+    """Whether they agree as well as float32 does on different machines, for each variable."""
+    if len(ours) != len(theirs):
+        return False
+    pairs, others = np.reshape(ours, (-1, 2)), np.reshape(theirs, (-1, 2))
+    sizes = np.abs(others).max(axis=1, keepdims=True)
+    return bool((np.abs(pairs - others) <= 5e-3 * sizes).all())
 
 
 @functools.cache
