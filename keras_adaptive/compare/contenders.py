@@ -98,7 +98,9 @@ class Contender:
         Args:
             model: its tables get the settings that they need. Default None: there are none.
         """
-        groups = [keras_adaptive.no_decay_on_vectors()]
+        groups = []
+        if model is None or any(len(variable.shape) < 2 for variable in model.trainable_variables):
+            groups = [keras_adaptive.no_decay_on_vectors()]
         if self.tables and model and any(isinstance(layer, keras.layers.Embedding) for layer in model.layers):
             groups = [Group("embeddings", role="embedding", **self.tables), *groups]
         # A step can replace the weight decay only if there is one.

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "JAX_PLATFORMS": "cpu",
     "OMP_NUM_THREADS": "1",
+    "JAX_ENABLE_X64": "0",
 }
 # The compiler looks for the fastest of several programs, which takes longer than these small runs.
 ACCELERATOR = {
@@ -23,7 +24,9 @@ ACCELERATOR = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     # Otherwise products would have ten bits.
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    "JAX_ENABLE_X64": "0",
 }
+COMMAND = [sys.executable, "-m", "keras_adaptive.compare.worker"]
 
 
 @dataclass
@@ -49,6 +52,47 @@ class Failed(Exception):
     """A process ended before it had answered."""
 
 
+class Worker:
+    """A process that trains, and the last lines that it wrote to stderr."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process = process
+        self.said: list[str] = []
+        # A pipe that nobody reads would stop the process when it is full.
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
+
+    def _listen(self):
+        for row in self.process.stderr or ():
+            self.said = [*self.said, row][-30:]
+
+    def answers(self, job) -> Iterator[dict]:
+        """The lines of a job.
+
+        Raises:
+            Failed: the process ended before its answer did.
+        """
+        try:
+            print(json.dumps(job), file=self.process.stdin, flush=True)
+            for row in self.process.stdout or ():
+                if not row.strip():
+                    return
+                yield json.loads(row)
+        except BrokenPipeError:
+            # What it said on stderr is the reason.
+            pass
+        self.process.wait()
+        self.listener.join()
+        raise Failed("".join(self.said))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.listener.join()
+        # It closes the pipes and waits.
+        with self.process:
+            pass
+
+
 class Pool:
     """Runs cells in several processes and collects their lines.
 
@@ -63,7 +107,8 @@ class Pool:
         self.lines, self.processes, self.lanes, self.write = lines, processes, lanes, write
         self.changed = threading.Condition()
         self.failures: list[str] = []
-        self.workers: list[subprocess.Popen] = []
+        self.stopped = False
+        self.workers: list[Worker] = []
 
     def run(self, cells: list[Cell]) -> None:
         """Completes all cells.
@@ -78,8 +123,16 @@ class Pool:
                 while thread.is_alive():
                     thread.join(0.2)
         finally:
+            # After an interrupt the threads end as well, since no cell is left for them.
+            with self.changed:
+                self.stopped = True
+                self.changed.notify_all()
             for worker in self.workers:
-                worker.kill()
+                worker.process.kill()
+            for thread in threads:
+                thread.join()
+            for worker in self.workers:
+                worker.end()
 
     def _work(self, cells):
         worker = None
@@ -90,7 +143,7 @@ class Pool:
                     self._ask(worker, cell, runs)
             except Failed as failure:
                 worker = None
-                self._end(cell, str(failure))
+                self._end(cell, f"{cell.contender} on {cell.workload}:\n{failure}")
             except Exception as error:
                 # In a thread it would be lost.
                 self._end(cell, f"{cell.contender} on {cell.workload}: {type(error).__name__}: {error}")
@@ -110,7 +163,7 @@ class Pool:
     def _next(self, cells):
         """A cell whose needs are complete; None if none is left."""
         with self.changed:
-            while waiting := [cell for cell in cells if not cell.taken]:
+            while not self.stopped and (waiting := [cell for cell in cells if not cell.taken]):
                 for cell in waiting:
                     if any(other.failed for other in cell.needs):
                         cell.taken = cell.failed = True
@@ -122,30 +175,21 @@ class Pool:
 
     def _started(self):
         environment = {**os.environ, **(ONE_THREAD if self.lanes == 1 else ACCELERATOR), "KERAS_BACKEND": "jax"}
-        command = [sys.executable, "-m", "keras_adaptive.compare.worker", str(self.lanes)]
-        worker = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        process = subprocess.Popen(
+            [*COMMAND, str(self.lanes)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        # Nobody waits for what it says on stderr, unless it fails.
-        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
-        self.workers.append(worker)
-        return worker
-
-    def _listen(self, worker):
-        worker.said = []
-        for row in worker.stderr:
-            worker.said = [*worker.said, row][-30:]
+        self.workers.append(started := Worker(process))
+        return started
 
     def _ask(self, worker, cell, runs):
         job = {"workload": cell.workload, "contender": cell.contender, "runs": [asdict(run) for run in runs]}
         job["time"] = any(run.track == "time" for run in runs)
-        print(json.dumps(job), file=worker.stdin, flush=True)
-        for row in worker.stdout:
-            if not row.strip():
-                return
-            line = json.loads(row)
+        for line in worker.answers(job):
             with self.changed:
                 self.lines.append(line)
                 self.write(line)
-        worker.wait()
-        raise Failed(f"{cell.contender} on {cell.workload}:\n{''.join(worker.said)}")

@@ -4,6 +4,7 @@ Tuning uses the validation data and the seeds in `TUNING`. Reports use the test 
 tuned on, and the seeds in `FRESH`.
 """
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -171,8 +172,7 @@ def target(lines: Iterable[Line], workload: str) -> float:
         if len(values) < len(FRESH["target-fresh"]):
             raise KeyError(f"the target of {workload!r} needs the runs of {name!r}")
         lowest.append(sorted(values))
-    best = min(lowest, key=lambda values: values[len(values) // 2])
-    return best[8]
+    return min(lowest, key=statistics.median)[8]
 
 
 def _is(line, workload, contender, track):

@@ -3,98 +3,120 @@
 import numpy as np
 
 from keras_adaptive.compare import score
-from keras_adaptive.compare.results import Results
+from keras_adaptive.compare.results import WAYS, Results
 from keras_adaptive.core import tables
 
 REFERENCE = "AdamW"
+HEADS = {"defaults": "loss, defaults", "rate": "loss, 7 rates", "trials": "loss, 15 trials"}
+
+Table = tuple[list[str], list[list[str]]]
 
 
-def table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The head and the lines of the main table, the best score first."""
+def main(results: Results) -> Table:
+    """The head and the lines of the table of scores, the best first."""
     scores, limits, ranks = results.scores()
-    costs = results.step_costs()
+    costs, carried = results.step_costs(), results.carried_over()
     in_seconds = None if costs is None else results.scores(costs)
-    carried = results.carried_over()
-    losses = {name: _losses(results, name) for name in results.names}
-    head = ["optimizer", "score (steps)", "rank"]
-    head += ["score (seconds)", "step time"] if costs is not None else []
-    head += ["held out"] if carried is not None else []
-    head += [*results.workloads, "good rates", "bytes"]
-    lines = []
-    for place, name in enumerate(results.names):
-        line = [name, _with_limits(scores[place], limits[place]), _span(ranks[place])]
-        if costs is not None and in_seconds is not None:
-            line += [_with_limits(in_seconds[0][place], in_seconds[1][place]), f"{np.median(costs[place]):.2f}"]
-        if carried is not None:
-            line.append(f"{carried[place]:.2f}")
-        width = np.mean(results.widths(name))
-        line += [*losses[name], "" if np.isnan(width) else f"{width:.1f}", f"{results.bytes_per_parameter(name):.2g}"]
-        lines.append(line)
-    return head, lines
+    ways = [way for way in WAYS if way != "rate" or results.how.rates]
+    columns = {
+        "optimizer": results.names,
+        "score in steps": [_with_limits(*pair) for pair in zip(scores, limits, strict=True)],
+        "rank": [_span(*pair) for pair in ranks],
+    }
+    if in_seconds is not None:
+        columns["score in seconds"] = [_with_limits(*pair) for pair in zip(*in_seconds[:2], strict=True)]
+    if carried is not None:
+        columns["score, held out"] = [f"{value:.2f}" for value in carried]
+    columns |= {HEADS[way]: [_relative(results, name, way) for name in results.names] for way in ways}
+    if results.how.rates:
+        columns["good rates"] = [f"{np.mean(results.widths(name)):.1f}" for name in results.names]
+    if costs is not None:
+        columns["step time"] = [f"{value:.2f}" for value in np.median(costs, axis=1)]
+    columns["bytes"] = [f"{results.bytes_per_parameter(name):.2g}" for name in results.names]
+    return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
 
 
 def _with_limits(value, limits):
     return f"{value:.2f} ({limits[0]:.2f} to {limits[1]:.2f})"
 
 
-def _span(limits):
-    low, high = limits
+def _span(low, high):
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _losses(results, name):
-    """The mean loss of the test on each workload, and whether that is better or worse than AdamW's."""
-    found = []
-    for workload in results.workloads:
-        ours = results.test_losses(name, workload)
-        sign = _compared(ours, results.test_losses(REFERENCE, workload)) if REFERENCE in results.names else ""
-        found.append(f"{np.median(ours):.3g}{sign}")
-    return found
+def _relative(results, name, way):
+    """The loss of the test, and whether it differs from AdamW's after the same tuning.
 
-
-def _compared(ours, theirs):
-    """ " -" for a smaller loss than the reference's, " +" for a larger one, " =" for a tie.
-
-    The mean over studies, paired by seed.
+    The geometric mean over the workloads, that of AdamW after all trials being 1.
     """
-    with np.errstate(invalid="ignore"):
-        _, low, high = score.difference(np.minimum(ours, 1e6).mean(0), np.minimum(theirs, 1e6).mean(0))
+    if REFERENCE not in results.names:
+        return ""
+    ours, peers, unit = (_logarithms(results, *of) for of in ((name, way), (REFERENCE, way), (REFERENCE, "trials")))
+    value = np.exp(np.mean(ours) - np.mean(unit))
+    return (f"{value:.2f}" if value < 100 else "diverges") + _sign(ours, peers)
+
+
+def _logarithms(results, name, way):
+    losses = [results.losses(name, workload, way) for workload in results.workloads]
+    return np.log(np.minimum(losses, 1e9))
+
+
+def _sign(ours, peers):
+    """ "-" for a smaller loss than AdamW's, "+" for a larger one, "=" for a tie, by the interval of paired seeds."""
+    if ours is peers or np.array_equal(ours, peers):
+        return ""
+    _, low, high = score.difference(ours, peers)
     return " -" if high < 0 else " +" if low > 0 else " ="
 
 
-def defaults(results: Results) -> tuple[list[str], list[list[str]]]:
-    """What each class reaches without any tuning: its own learning rate, constant."""
-    head = ["optimizer", *results.workloads]
-    lines = [
-        [name, *(f"{np.median(results.test_losses(name, each, 'defaults')):.3g}" for each in results.workloads)]
-        for name in results.names
-    ]
-    return head, lines
+def by_workload(results: Results, way: str) -> Table:
+    """The median loss of the test on each workload after a way of tuning."""
+    lines = []
+    for name in results.names:
+        cells = []
+        for workload in results.workloads:
+            ours, peers = (results.losses(each, workload, way) for each in (name, REFERENCE))
+            middle = np.median(ours)
+            sign = _sign(*(np.log(np.minimum(each, 1e9))[np.newaxis] for each in (ours, peers)))
+            cells.append((f"{middle:.3g}" if np.isfinite(middle) else "diverges") + sign)
+        lines.append([name, *cells])
+    return ["optimizer", *results.workloads], lines
 
 
 def notes(results: Results) -> list[str]:
-    """What the tables say, and from which runs."""
+    """From which runs the tables are, and how to read them."""
     lines = results.lines
     dates = sorted({line["date"] for line in lines})
     devices = sorted({line["device"] for line in lines if line["track"] != "time"})
-    versions = sorted({" ".join(f"{name} {v}" for name, v in line["versions"].items()) for line in lines})
+    versions = sorted({", ".join(f"{name} {v}" for name, v in line["versions"].items()) for line in lines})
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     seeds, studies = results.shares.shape[-1], results.shares.shape[-2]
+    times = f", {studies} times over" if studies > 1 else ""
     return [
-        f"{len(lines):,} runs from {dates[0]} to {dates[-1]} on {', '.join(devices)}; {'; '.join(versions)}.",
-        f"Each optimizer was tuned {studies} times with {results.how.points} trials; the results are those of the "
-        f"chosen settings on {seeds} fresh seeds. "
-        "Score: 1 for the optimizer that is first at the target on every workload, 0 "
-        "for one that always needs 4 times as long or misses it; 95 % intervals by bootstrap over seeds and studies.",
-        f"Columns of workloads: median loss of the test; -, = and +: smaller than that of {REFERENCE}, a tie, larger "
-        "(95 % interval of paired seeds).",
+        f"From {len(lines):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).",
+        f"Score: settings are the best of {results.how.points} trials{times}; they train from {seeds} fresh seeds. An "
+        "optimizer that is the first at the target on every workload has 1. One that takes 4 times as long as the first, or misses the target, has 0. In parentheses, and for ranks: 95 % "
+        "intervals by bootstrap. Optimizers whose ranks overlap are tied.",
+        f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials; smaller is better. "
+        f"- is smaller than {REFERENCE} in the same column, + is larger, = is a tie (95 % interval, paired seeds).",
     ]
 
 
 def text(results: Results, markdown: bool = False) -> str:
     """All tables."""
-    parts = []
-    for head, lines in (table(results), defaults(results)):
-        made = tables.markdown(head, lines) if markdown else tables.columns([head, *lines])
-        parts.append("\n".join(made))
-    main, untuned = parts
-    return "\n".join([main, "", *notes(results), "", "Without tuning (defaults, constant learning rate):", "", untuned])
+    ways = {"trials": "after all trials", "rate": "after 7 learning rates", "defaults": "with the defaults"}
+    parts = [_printed(main(results), markdown), *notes(results)]
+    for way, words in ways.items():
+        if way != "rate" or results.how.rates:
+            parts += [f"Median loss of the test {words}:", _printed(by_workload(results, way), markdown)]
+    return "\n\n".join(parts)
+
+
+def short(results: Results) -> str:
+    """The table of scores as the README has it."""
+    return "\n\n".join([_printed(main(results), markdown=True), *notes(results)])
+
+
+def _printed(table, markdown):
+    head, lines = table
+    return "\n".join(tables.markdown(head, lines) if markdown else tables.columns([head, *lines]))

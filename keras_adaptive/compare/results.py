@@ -103,7 +103,7 @@ class Results:
     def complete(self, name: str, workload: str) -> bool:
         """Whether the protocol has nothing left to run."""
         source = WORKLOADS[workload].settings_of or workload
-        lines = [line for each in {workload, source} for track in _TRACKS for line in self.of(name, each, track)]
+        lines = [line for each in {workload, source} for track in _CONTEST for line in self.of(name, each, track)]
         lines += [line for setter in protocol.SETTERS for line in self.of(setter, source, "target-fresh")]
         try:
             return not protocol.next_runs(self.how, lines, workload, find(name))
@@ -111,36 +111,45 @@ class Results:
             # There is no target, or no search yet.
             return False
 
-    def fresh(self, name: str, workload: str) -> list[list[Line]]:
+    def studies(self, name: str, workload: str) -> list[list[Line]]:
         """The runs of the chosen points: for each study the lines of all seeds, in their order.
 
         On a held-out workload every seed has the settings of one study: one list with all of them.
         """
-        source = WORKLOADS[workload].settings_of or workload
-        target_lines = [line for setter in protocol.SETTERS for line in self.of(setter, source, "target-fresh")]
-        chosen = protocol.winners(self.how, [*self.of(name, source, "search"), *target_lines], source, name)
-        lines = sorted(self.of(name, workload, "fresh"), key=lambda line: line["seed"])
-        if source != workload:
+        lines = self._fresh(name, workload)
+        if WORKLOADS[workload].settings_of:
             return [lines]
+        chosen = protocol.winners(self.how, self._decisive(name, workload), workload, name)
         return [[line for line in lines if line["number"] == number] for number in chosen]
 
-    def _shares(self, workloads) -> np.ndarray:
-        reached = [
-            [
-                [
-                    [score.reached(line["curve"], self.targets[each]) for line in study]
-                    for study in self.fresh(name, each)
-                ]
-                for each in workloads
-            ]
-            for name in self.names
-        ]
-        return np.array(reached, float)
+    def tuned(self, name: str, workload: str, way: str) -> list[Line]:
+        """The runs from fresh seeds after a way of tuning, one of `WAYS`."""
+        if way == "trials":
+            trials = self.of(name, workload, "search")
+            best = min(trials, key=lambda line: score.merit(line["curve"], self.targets[workload]))["number"]
+            return [line for line in self._fresh(name, workload) if line["number"] == best]
+        track = {"defaults": "defaults", "rate": "fresh-rates"}[way]
+        return sorted(self.of(name, workload, track), key=lambda line: line["seed"])
 
-    def test_losses(self, name: str, workload: str, track: str = "fresh") -> np.ndarray:
-        """The losses of the test: for each study a row with all seeds, infinite if a run diverged."""
-        studies = self.fresh(name, workload) if track == "fresh" else [self.of(name, workload, track)]
-        return np.array([[math.inf if line["test"] is None else line["test"] for line in each] for each in studies])
+    def _fresh(self, name, workload):
+        return sorted(self.of(name, workload, "fresh"), key=lambda line: line["seed"])
+
+    def _decisive(self, name, workload):
+        """The lines on which the choice of settings depends."""
+        targets = [line for setter in protocol.SETTERS for line in self.of(setter, workload, "target-fresh")]
+        return [*self.of(name, workload, "search"), *targets]
+
+    def _shares(self, workloads) -> np.ndarray:
+        return np.array([[self._reached(name, each) for each in workloads] for name in self.names], float)
+
+    def _reached(self, name, workload):
+        target = self.targets[workload]
+        return [[score.reached(line["curve"], target) for line in study] for study in self.studies(name, workload)]
+
+    def losses(self, name: str, workload: str, way: str) -> np.ndarray:
+        """The losses of the test after a way of tuning, one for each fresh seed; infinite if a run diverged."""
+        lines = self.tuned(name, workload, way)
+        return np.array([math.inf if line["test"] is None else line["test"] for line in lines])
 
     def scores(self, costs: np.ndarray | None = None):
         """The score of each contender, its interval, and the interval of its rank.
@@ -183,4 +192,6 @@ class Results:
         return largest["state_bytes"] / largest["parameters"]
 
 
-_TRACKS = ("search", "rates", "defaults", "fresh", "fresh-rates", "target", "target-fresh")
+# How settings were found: not at all; the learning rate alone, the others being defaults; all of them.
+WAYS = ("defaults", "rate", "trials")
+_CONTEST = ("search", "rates", "defaults", "fresh", "fresh-rates")

@@ -108,9 +108,16 @@ def width(losses: Mapping[float, float], slack: float = 0.05) -> float:
     return float((np.interp(fine, rates, values) <= limit).mean() * (rates[-1] - rates[0]))
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray, rounds: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """The mean of paired differences and the limits of its 95 % interval by bootstrap."""
+def difference(ours: np.ndarray, theirs: np.ndarray, rounds: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """The mean of paired differences, and the limits of its 95 % interval by bootstrap over the seeds.
+
+    Args:
+        ours, theirs: a row for each workload and a column for each seed.
+    """
     random = np.random.default_rng(seed)
-    differences = np.asarray(ours, float) - np.asarray(theirs, float)
-    means = differences[random.integers(len(differences), size=(rounds, len(differences)))].mean(1)
-    return float(differences.mean()), *map(float, np.percentile(means, (2.5, 97.5)))
+    differences = ours - theirs
+    workloads, seeds = differences.shape
+    drawn = random.integers(seeds, size=(rounds, workloads, seeds))
+    means = np.take_along_axis(differences[np.newaxis], drawn, axis=2).mean(axis=(1, 2))
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(differences.mean()), float(low), float(high)

@@ -1,0 +1,317 @@
+"""`python -m keras_adaptive compare`: who may see what, what goes stale, and how a stopped comparison continues."""
+
+import dataclasses
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_adaptive
+from keras_adaptive.__main__ import main
+from keras_adaptive.compare import command, contenders, lines, points, pool, protocol, report, results, rules, workloads
+from keras_adaptive.compare.contenders import CONTENDERS, SETTERS, find
+
+pytestmark = pytest.mark.full_on("jax", "tensorflow")
+SMALL = protocol.Protocol(studies=2, points=2, rates=3, fresh=3, held_out=2, targets=3)
+NAMES = ("Lion", *SETTERS)
+WORKLOADS = ("digits", "text", "digits-large-batch")
+
+
+def line_of(run, salt=0):
+    """A made-up result of a run."""
+    random = np.random.default_rng([*map(ord, "".join(map(str, dataclasses.astuple(run)))), salt])
+    curve = list(np.sort(random.uniform(0.1, 3.0, 50))[::-1])
+    line = {**vars(run), "settings": protocol.settings(find(run.contender), run.track, run.number), "curve": curve}
+    line |= {"data": "text", "steps": workloads.WORKLOADS[run.workload].steps, "rule": [1.0, 2.0], "date": "2026-11-27"}
+    line |= {"device": "none", "versions": {"python": "3"}, "state_bytes": 80, "parameters": 10}
+    return line | ({"test": float(random.uniform(0.1, 3.0))} if run.reads_test else {})
+
+
+def everything(how=SMALL, salt=lambda run: 0, names=NAMES):
+    """All runs of a protocol, in the order in which they become known, and their results."""
+    runs, made = [], []
+    for cell in command.cells_of(how, names, WORKLOADS):
+        while new := cell.runs(made):
+            runs += new
+            made += [line_of(run, salt(run)) for run in new]
+    return runs, made
+
+
+TUNING = ("search", "rates", "target")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return everything(protocol.FULL)
+
+
+def test_no_trial_sees_a_held_out_workload_a_fresh_seed_or_the_test(whole):
+    runs, _ = whole
+    trials = [run for run in runs if run.track in TUNING]
+    others = [run for run in runs if run.track not in TUNING]
+    assert len(trials) > 200
+    assert {run.workload for run in trials} <= set(workloads.TUNED)
+    assert not {run.seed for run in trials} & {run.seed for run in others}
+    assert not any(run.reads_test for run in trials)
+    assert {run.workload for run in others} == set(WORKLOADS)
+
+
+def test_choices_do_not_depend_on_what_is_reported():
+    """With other results from fresh seeds, of the test and of held-out workloads, all runs are the same."""
+    runs, _ = everything()
+    changed, _ = everything(salt=lambda run: int(run.track not in (*TUNING, "target-fresh")))
+    assert runs == changed
+
+
+def test_choices_depend_on_the_trials():
+    runs, _ = everything()
+    changed, _ = everything(salt=lambda run: int(run.track in TUNING))
+    assert runs != changed
+
+
+def test_every_optimizer_gets_the_same_seeds_and_as_many_trials(whole):
+    runs, _ = whole
+    for workload in WORKLOADS:
+        of_one = {
+            name: sorted((run.track, run.seed) for run in runs if (run.contender, run.workload) == (name, workload))
+            for name in ("AdamW", "Lion")
+        }
+        without_targets = [pair for pair in of_one["AdamW"] if not pair[0].startswith("target")]
+        assert without_targets == of_one["Lion"]
+        assert len({seed for track, seed in of_one["Lion"] if track == "fresh"}) == (5 if "large" in workload else 10)
+
+
+def test_the_target_is_what_nine_of_ten_runs_of_the_best_setter_reach(whole):
+    _, made = whole
+    by_setter = [
+        sorted(min(line["curve"]) for line in made if (line["workload"], line["contender"], line["track"]) == of)
+        for of in (("digits", name, "target-fresh") for name in SETTERS)
+    ]
+    best = min(by_setter, key=np.median)
+    target = protocol.target(made, "digits")
+    assert sum(value <= target for value in best) == 9
+
+
+def test_a_stopped_comparison_continues_where_it_was(tmp_path):
+    runs, made = everything()
+    for line in made[: len(made) // 2]:
+        lines.append(tmp_path, line)
+    with (tmp_path / lines.NEW).open("a") as file:
+        file.write('{"workload": "digits", "contend')
+    known = lines.read(tmp_path)
+    again = []
+    for cell in command.cells_of(SMALL, NAMES, WORKLOADS):
+        while new := cell.runs(known):
+            again += new
+            known += [line_of(run) for run in new]
+    assert sorted(map(lines.key, again)) == sorted(map(lines.key, runs[len(made) // 2 :]))
+
+
+def test_packed_lines_are_the_same(tmp_path):
+    _, made = everything()
+    for line in made:
+        lines.append(tmp_path, line)
+    lines.pack(tmp_path)
+    assert not (tmp_path / lines.NEW).exists()
+    assert len(list(tmp_path.glob("*.xz"))) == len(NAMES)
+    assert sorted(lines.read(tmp_path), key=lines.key) == sorted(made, key=lines.key)
+
+
+# Stale results
+
+
+def test_a_changed_rule_makes_its_lines_stale(monkeypatch):
+    """Only those of that class."""
+    _, made = everything()
+    made = [line | {"rule": rules.numbers(find(line["contender"]))} for line in made[:: len(made) // 40]]
+    assert results.current(made, lambda name: rules.numbers(find(name)))[1] == {}
+    rule = keras_adaptive.Lion.rule
+
+    def other(self, h, theta, g, m):
+        delta, slots = rule(self, h, theta, g, m)
+        return 1.01 * delta, slots
+
+    monkeypatch.setattr(keras_adaptive.Lion, "rule", other)
+    valid, stale = results.current(made, lambda name: rules.numbers(find(name)))
+    assert stale == {"Lion": "its rule has changed"}
+    assert {line["contender"] for line in valid} == set(NAMES) - {"Lion"}
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_every_hyperparameter_shows_in_a_rules_numbers(name):
+    """A tuned setting that is further from 1 changes the numbers."""
+    contender = find(name)
+    before = rules.numbers(contender)
+    assert rules.same(before, rules.numbers(contender))
+    for axis in contender.axes:
+        value = contender.default(axis)
+        moved = 1 - min(30 * (1 - value), 0.5) if axis != "weight_decay" else 3.0
+        changed = dataclasses.replace(contender, arguments={**contender.arguments, axis: moved}, axes={})
+        assert not rules.same(before, rules.numbers(changed)), axis
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"settings": {"learning_rate": 7.0}}, "its search space has changed"),
+        ({"steps": 7}, "the budget of 'digits' has changed"),
+        ({"data": "other"}, "the data of 'digits' is not that of the other results"),
+        ({"workload": "gone"}, "there is no workload 'gone'"),
+    ],
+)
+def test_other_lines_that_no_longer_hold(change, reason):
+    _, made = everything(names=("Lion",))
+    made = [line for line in made if line["workload"] == "digits"]
+    place = next(place for place, line in enumerate(made) if line["contender"] == "Lion")
+    made[place] = made[place] | change
+    valid, stale = results.current(made, lambda name: [1.0, 2.0])
+    assert stale == {"Lion": reason}
+    assert len(valid) == len(made) - 1
+
+
+# Search spaces
+
+
+def test_points_are_fixed_and_spread():
+    stored = json.loads(points.FILE.read_text())
+    assert set(stored) == {*CONTENDERS, *(f"targets of {name}" for name in SETTERS)}
+    for name, found in stored.items():
+        assert len(found) == (60 if name.startswith("targets") else 15)
+        places = np.array(found)
+        assert places.min() >= 0
+        assert places.max() <= 1
+        # Every third of every axis has about a third of the points.
+        thirds = [np.bincount(np.minimum((3 * axis).astype(int), 2), minlength=3) for axis in places.T]
+        assert np.min(thirds) >= len(found) // 5, name
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_one_search_space_around_the_default(name):
+    contender = find(name)
+    assert len(contender.space) <= points.AXES
+    rates = [protocol.settings(contender, "rates", number)["learning_rate"] for number in range(7)]
+    assert rates[3] == pytest.approx(contender.default("learning_rate"), rel=1e-3)
+    np.testing.assert_allclose(np.diff(np.log10(rates)), 0.5, atol=1e-3)
+    for number in range(15):
+        settings = protocol.settings(contender, "search", number)
+        assert rates[0] * 0.999 <= settings["learning_rate"] <= rates[-1] * 1.001
+        assert settings["horizon"] in ((0.0,) if contender.constant else contenders.HORIZONS)
+        assert all(0 <= value < 1 for axis, value in settings.items() if axis not in ("learning_rate", "horizon"))
+
+
+def test_another_class_joins_with_a_search_space_of_its_own():
+    contender = find("Yogi")
+    assert set(contender.space) == {"learning_rate", "weight_decay", "horizon"}
+    assert len({protocol.settings(contender, "search", number)["learning_rate"] for number in range(15)}) == 15
+
+
+@pytest.mark.parametrize("name", ["Muon", "NorMuon", "Soap", "Shampoo"])
+def test_word_tables_are_updated_element_by_element(name):
+    """Two elements of a table change places: their updates do, and nothing else changes."""
+    model = workloads.word_vectors()
+
+    def table(swapped):
+        keras.utils.set_random_seed(3)
+        random = np.random.default_rng(4)
+        weights = random.normal(size=(workloads.data.WORDS, 32)).astype("float32")
+        optimizer = find(name).make(model)
+        optimizer.build(model.trainable_variables)
+        first = model.trainable_variables[0]
+        first.assign(_swapped(weights, swapped))
+        for _ in range(2):
+            gradient = _swapped(random.normal(size=weights.shape).astype("float32"), swapped)
+            zeros = [keras.ops.zeros(v.shape) for v in model.trainable_variables[1:]]
+            optimizer.apply([keras.ops.convert_to_tensor(gradient), *zeros], model.trainable_variables)
+        return _swapped(keras.ops.convert_to_numpy(first), swapped)
+
+    np.testing.assert_allclose(table(True), table(False), rtol=1e-6, atol=1e-7)
+
+
+def _swapped(array, swapped):
+    array = np.array(array)
+    if swapped:
+        array[7, 3], array[100, 20] = array[100, 20], array[7, 3]
+    return array
+
+
+# The command
+
+
+def test_an_unknown_name_is_refused_in_one_line(capsys):
+    for arguments, message in (
+        (["--only", "Lionn"], "no optimizer has this name; the nearest are 'Lion'"),
+        (["--mini", "--workloads", "mnist"], "argument --workloads: there are digits, mnist1d"),
+        (["--mini", "--processes", "0"], "must be a whole number of at least 1. Received: '0'"),
+        ([], "one of the arguments --mini --only --full --score --time is required"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", *arguments])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+
+
+def test_made_up_results_are_printed_and_drawn(tmp_path, capsys, monkeypatch):
+    _, made = everything(protocol.FULL, names=("AdamW", "Lion"))
+    for line in made:
+        lines.append(tmp_path, line)
+    monkeypatch.setattr(lines, "KEPT", tmp_path)
+    monkeypatch.setattr(rules, "now", lambda name: [1.0, 2.0])
+    monkeypatch.setattr(results.current, "__defaults__", (rules.now,))
+    drawn = tmp_path / "compare.png"
+    chosen = ["--workloads", "digits,text,digits-large-batch"]
+    assert main(["compare", "--score", *chosen, "--picture", str(drawn)]) == 0
+    printed = capsys.readouterr().out
+    found = results.Results(made, protocol.FULL, ("digits", "text", "digits-large-batch"))
+    assert sorted(found.names) == ["AdamW", "Lion"]
+    assert report.text(found) in printed
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    losses = [line["test"] for line in made if _is(line, "Lion", "digits", "defaults")]
+    assert f"{np.median(losses):.3g}" in printed
+
+
+def _is(line, *of):
+    return (line["contender"], line["workload"], line["track"]) == of
+
+
+def test_nothing_to_show_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lines, "KEPT", tmp_path)
+    assert main(["compare", "--score"]) == 1
+    assert "no optimizer has results on all of these workloads" in capsys.readouterr().err
+
+
+# Processes
+
+ANSWER = """
+import json, sys
+for row in sys.stdin:
+    job = json.loads(row)
+    if job["contender"] == "Lion":
+        sys.exit("no Lion here")
+    for run in job["runs"]:
+        print(json.dumps(run), flush=True)
+    print(flush=True)
+"""
+
+
+def test_what_fails_is_named_and_the_rest_is_done(monkeypatch):
+    monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-c", ANSWER])
+    made, written = [], []
+
+    def cell(name, needs=()):
+        run = protocol.Run("digits", name, "search", 0, 1)
+        return pool.Cell(
+            "digits", name, lambda made: [] if lines.key(run) in map(lines.key, made) else [run], list(needs)
+        )
+
+    good, lion = cell("AdamW"), cell("Lion")
+    work = pool.Pool(made, 2, 1, written.append)
+    work.run([lion, cell("Adam", [lion]), good, cell("Muon", [good])])
+    assert sorted(line["contender"] for line in written) == ["AdamW", "Muon"]
+    assert made == written
+    (failure,) = work.failures
+    assert failure.startswith("Lion on digits:")
+    assert "no Lion here" in failure
