@@ -138,14 +138,14 @@ def _train(given, folder, how, lines, names, workloads):
 
 def cells_of(how: protocol.Protocol, names, workloads) -> list[pool.Cell]:
     """What is to be done: targets first, then the contenders, then the workloads that nothing is tuned on."""
-    targets = {}
+    targets: dict[tuple[str, str], pool.Cell] = {}
     for workload in sorted(workloads, key=lambda name: WORKLOADS[name].settings_of is not None):
         for name in SETTERS:
             runs = functools.partial(_target_runs, workload=workload, contender=find(name))
             source = WORKLOADS[workload].settings_of
             needs = [targets[source, name]] if source and (source, name) in targets else []
             targets[workload, name] = pool.Cell(workload, name, runs, needs)
-    contests = {}
+    contests: dict[tuple[str, str], pool.Cell] = {}
     for workload in sorted(workloads, key=lambda name: WORKLOADS[name].settings_of is not None):
         if WORKLOADS[workload].settings_of and not how.held_out:
             continue

@@ -18,7 +18,7 @@ def draw(path: Path, results: Results) -> None:
 
     rows = max(2, -(-len(results.workloads) // 2))
     figure = Figure(figsize=(11, 1.2 + 2.4 * rows), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.5))[0]
     _scores(left.subplots(), results)
     panels = right.subplots(rows, 2, squeeze=False).ravel()
     for panel, workload in zip(panels, results.workloads, strict=False):
@@ -46,7 +46,7 @@ def _trials(panel, results, workload):
     """The validation loss that so many trials are expected to find."""
     for number, name in enumerate(name for name in DRAWN if name in results.names):
         losses = [score.lowest(line["curve"]) for line in results.of(name, workload, "search")]
-        expected = score.best_of(np.minimum(losses, 1e3))
+        expected = score.best_of([min(loss, 1e3) for loss in losses])
         panel.plot(range(1, len(expected) + 1), expected, label=name, color=f"C{number}", linewidth=1.2)
     target = results.targets[workload]
     panel.axhline(target, color="black", linestyle=":", linewidth=1, label="target")

@@ -95,8 +95,9 @@ def notes(results: Results) -> list[str]:
     return [
         f"From {len(lines):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).",
         f"Score: settings are the best of {results.how.points} trials{times}; they train from {seeds} fresh seeds. An "
-        "optimizer that is the first at the target on every workload has 1. One that takes 4 times as long as the first, or misses the target, has 0. In parentheses, and for ranks: 95 % "
-        "intervals by bootstrap. Optimizers whose ranks overlap are tied.",
+        "optimizer that is the first at the target on every workload has 1. One that takes 4 times as long as the "
+        "first, or misses the target, has 0. In parentheses, and for ranks: 95 % intervals by bootstrap. Optimizers "
+        "whose ranks overlap are tied.",
         f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials; smaller is better. "
         f"- is smaller than {REFERENCE} in the same column, + is larger, = is a tie (95 % interval, paired seeds).",
     ]

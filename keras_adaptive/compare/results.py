@@ -87,9 +87,10 @@ class Results:
             if name not in tuned and how.held_out and all(self.complete(each, name) for each in self.names)
         ]
         self.shares = self._shares(self.workloads)
-        order = np.argsort(-score.profile_score(score.time_to_target(self.shares)), kind="stable") if self.names else []
-        self.names = [self.names[place] for place in order]
-        self.shares = self._shares(self.workloads)
+        if self.names:
+            scores = score.profile_score(score.time_to_target(self.shares))
+            self.names = [self.names[place] for place in np.argsort(-scores, kind="stable")]
+            self.shares = self._shares(self.workloads)
 
     def _target(self, workload):
         try:

@@ -147,14 +147,14 @@ class Trainer:
         carry, hyper = (jax.tree.map(lambda *leaves: np.stack(leaves), *each) for each in (carries, hypers))
         # One number for all lanes: conditions on it stay conditions.
         carry[1][self.place_of_count] = carries[0][1][self.place_of_count]
-        rates, batches = np.stack(rates, 1), np.stack(batches, 1)
+        of_steps = np.stack(rates, 1), np.stack(batches, 1)
         every = self.workload.steps // POINTS
-        curves = []
+        losses = []
         for start in range(0, self.workload.steps, every):
             steps = slice(start, start + every)
-            carry = self.chunk(carry, hyper, rates[steps], batches[steps], self.train)
-            curves.append(self.losses(carry, *self.data.validation))
-        curves = np.stack(curves, 1)
+            carry = self.chunk(carry, hyper, *(each[steps] for each in of_steps), self.train)
+            losses.append(self.losses(carry, *self.data.validation))
+        curves = np.stack(losses, 1)
         tested = np.asarray(self.losses(carry, *self.data.test)) if any(test for *_, test in runs) else curves[:, -1]
         return [
             Trained([float(loss) for loss in curve], float(loss) if test else None)
