@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,10 +11,23 @@ import pytest
 
 import keras_adaptive
 from keras_adaptive.__main__ import main
-from keras_adaptive.compare import command, contenders, lines, points, pool, protocol, report, results, rules, workloads
+from keras_adaptive.compare import (
+    command,
+    contenders,
+    lines,
+    pages,
+    points,
+    pool,
+    protocol,
+    report,
+    results,
+    rules,
+    workloads,
+)
 from keras_adaptive.compare.contenders import CONTENDERS, SETTERS, find
 
 pytestmark = pytest.mark.full_on("jax", "tensorflow")
+ROOT = Path(__file__).parents[1]
 SMALL = protocol.Protocol(studies=2, points=2, rates=3, fresh=3, held_out=2, targets=3)
 NAMES = ("Lion", *SETTERS)
 WORKLOADS = ("digits", "text", "digits-large-batch")
@@ -315,3 +329,36 @@ def test_what_fails_is_named_and_the_rest_is_done(monkeypatch):
     (failure,) = work.failures
     assert failure.startswith("Lion on digits:")
     assert "no Lion here" in failure
+
+
+# The pages
+
+
+@pytest.mark.parametrize("path", ["README.md", "keras_adaptive/compare/README.md"])
+def test_the_pages_have_the_tables_of_the_results(path):
+    """All that is printed is computed from the lines in the repository, all of which hold."""
+    page = (ROOT / path).read_text("utf-8")
+    valid, stale = results.current(lines.read(lines.KEPT))
+    assert stale == {}
+    found = results.Results(valid, protocol.FULL, list(workloads.WORKLOADS))
+    names = pages.tables_of(page)
+    assert names
+    for name in names:
+        assert pages.block(page, name) == pages.TABLES[name](found)
+
+
+def test_a_table_is_put_between_its_marks(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- compare -->\nold\n<!-- /compare -->\nafter\n")
+    monkeypatch.setitem(pages.TABLES, "compare", lambda results: f"new {results}")
+    pages.write(page, 7)
+    assert page.read_text() == "before\n<!-- compare -->\nnew 7\n<!-- /compare -->\nafter\n"
+    assert pages.block(page.read_text(), "compare") == "new 7"
+    with pytest.raises(ValueError, match="must have the lines <!-- compare -->"):
+        pages.tables_of("none")
+
+
+def test_the_results_in_the_repository_are_small():
+    files = [file for file in lines.KEPT.iterdir()]
+    assert {file.suffix for file in files} == {".xz"}
+    assert sum(file.stat().st_size for file in files) <= 5e6

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from keras_adaptive.compare import lines as files
-from keras_adaptive.compare import pool, protocol, report
+from keras_adaptive.compare import pages, pool, protocol, report
 from keras_adaptive.compare.contenders import CONTENDERS, SETTERS, find
 from keras_adaptive.compare.progress import Progress
 from keras_adaptive.compare.results import Results, current
@@ -39,12 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--accelerator", action="store_true", help="train on a GPU or TPU, 32 runs at once")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     add("--picture", type=Path, metavar="FILE.png", help="draw the results")
+    add("--readme", type=_page, metavar="FILE.md", help="put the tables between their marks in this file")
+    add("--pack", action="store_true", help="compress the results, one file for each optimizer")
 
 
 def _count(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Received: {text!r}")
     return int(text)
+
+
+def _page(text):
+    path = Path(text)
+    try:
+        pages.tables_of(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{error}. Received: {text!r}") from None
+    return path
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
@@ -70,6 +81,10 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     if len(shown) < len(results.names):
         results = Results([line for line in lines if line["contender"] in {*shown, *SETTERS}], how, workloads)
     print(report.text(results, given.markdown))
+    if given.readme:
+        pages.write(given.readme, results)
+    if given.pack:
+        files.pack(folder)
     if given.picture or given.mini:
         from keras_adaptive.compare import picture
 
