@@ -9,13 +9,11 @@ The script prints a line of progress for each optimizer, then the table and one 
 """
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import marked
 import strategies
-from options import Parser, count, refuse
-
-BLOCK = "<!-- lecture -->", "<!-- /lecture -->"
+from options import Parser, refuse, seeds_of
 
 
 class Finding(NamedTuple):
@@ -72,34 +70,17 @@ def draw(findings, quick=False):
     return figure
 
 
-def replaced(text, block):
-    """The text with the block between its two marks replaced."""
-    before, _, rest = text.partition(BLOCK[0])
-    _, _, after = rest.partition(BLOCK[1])
-    return f"{before}{BLOCK[0]}\n{block}\n{BLOCK[1]}{after}"
-
-
-def check_readme(path):
-    if not path.is_file() or not all(mark in path.read_text("utf-8") for mark in BLOCK):
-        refuse(f"--readme must be a file with the lines {BLOCK[0]} and {BLOCK[1]}. Received: {path}")
-
-
 def main():
     parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole")
     text = "numbers of claims, 1 to 6 (default: all)"
     parser.option("--claims", "N", text, nargs="+", type=int, choices=range(1, 7))
-    parser.option("--seeds", "N", "repetitions, with seeds from --seed on", type=count, default=5)
-    text = "only try whether everything runs, in a few steps without a verdict"
-    parser.add_argument("--quick", action="store_true", help=text)
-    parser.option("--readme", "FILE.md", f"put the table between its lines {BLOCK[0]} and {BLOCK[1]}", type=Path)
+    parser.measured("lecture")
     arguments = parser.parse()
     if arguments.readme and arguments.claims:
         refuse(f"--readme needs all claims. Received: --claims {' '.join(map(str, arguments.claims))}")
     if arguments.readme:
-        check_readme(arguments.readme)
-    last = arguments.seed + arguments.seeds - 1
-    if last >= 2**32:
-        refuse(f"--seed and --seeds must end at 4294967295 or before. Received: {arguments.seed} to {last}")
+        marked.check(arguments.readme, "lecture")
+    seeds = seeds_of(arguments)
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
     import report
@@ -109,7 +90,7 @@ def main():
     devices = strategies.start(arguments)
     if 32 % devices.replicas:
         refuse(f"--replicas must divide 32, the smallest batch here. Received: {devices.replicas}")
-    lab = Lab(devices, range(arguments.seed, arguments.seed + arguments.seeds), arguments.quick)
+    lab = Lab(devices, seeds, arguments.quick)
     begin = time.perf_counter()
     findings = []
     for number in sorted(set(arguments.claims or CLAIMS)):
@@ -123,7 +104,7 @@ def main():
     block = table(findings, lab)
     print(block)
     if arguments.readme:
-        arguments.readme.write_text(replaced(arguments.readme.read_text("utf-8"), block), "utf-8")
+        marked.write(arguments.readme, "lecture", block)
     draw(findings, lab.quick).savefig(arguments.output, dpi=80)
     print(f"the measurements: {arguments.output}")
     missed = ",".join(str(each.number) for each in findings if not each.reproduced) or "none"

@@ -90,11 +90,11 @@ def cross_entropy(logits, labels):
     return keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
-def dense(inputs, *widths, activation="relu"):
+def dense(inputs, *widths, activation="relu", dtype=None):
     """A network of dense layers; the last one is linear."""
     *hidden, last = widths
-    layers = [keras.layers.Dense(width, activation) for width in hidden]
-    return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(last)])
+    layers = [keras.layers.Dense(width, activation, dtype=dtype) for width in hidden]
+    return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(last, dtype=dtype)])
 
 
 def dense_scores(weights, inputs):

@@ -25,19 +25,24 @@ def refuse(message: str) -> NoReturn:
 class Parser(argparse.ArgumentParser):
     """A parser with the options that every example has, and errors of one line.
 
-    `packages` are those that this example needs in addition to PACKAGES, each with the extra that installs it.
+    `packages` are those that this example needs in addition to PACKAGES, each with the extra that installs it. Without
+    `devices` the example chooses where to train by itself.
     """
 
-    def __init__(self, description, output, **packages):
+    def __init__(self, description, output, devices=True, **packages):
         super().__init__(description=description, allow_abbrev=False)
         self.packages = PACKAGES | packages
         text = "seed of the initial weights, the order of the data and the rounding"
         self.option("--seed", "N", text, type=_seed, default=1)
+        if devices:
+            self._devices()
+        self.option("--output", "FILE.png", "the picture", type=Path, default=output)
+
+    def _devices(self):
         text = "auto: TPU, GPUs or CPU, in this order; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
         text += "CPUs; multiworker: one process for each worker, started with the same arguments and its own TF_CONFIG"
         self.option("--strategy", None, text, choices=STRATEGIES, default="auto")
         self.option("--replicas", "N", "devices that share a batch (default: all that the strategy finds)", type=count)
-        self.option("--output", "FILE.png", "the picture", type=Path, default=output)
 
     def training(self, batch_size, epochs, optimizer="Adam", precision="float32", **rates):
         """Adds the options of an example that trains one model by `fit`; None if the example chooses the default."""
@@ -61,6 +66,14 @@ class Parser(argparse.ArgumentParser):
         self.option("--batch-size", "N", what_is_a_batch, type=count, default=batch_size)
         text = "dtype of the optimizer's state; bfloat16 takes half of the memory, int8 a quarter"
         self.option("--slot-dtype", None, text, choices=SLOT_DTYPES, default="float32")
+
+    def measured(self, block):
+        """Adds the options of an example that repeats its measurements and writes a table into a Markdown file."""
+        self.option("--seeds", "N", "repetitions, with seeds from --seed on", type=count, default=5)
+        text = "only try whether everything runs, in a few steps without a verdict"
+        self.add_argument("--quick", action="store_true", help=text)
+        text = f"put the table between its lines <!-- {block} --> and <!-- /{block} -->"
+        self.option("--readme", "FILE.md", text, type=Path)
 
     def text(self):
         text = "text to learn from (default: the help on Python's language, which comes with Python)"
@@ -94,6 +107,14 @@ def check_batch(batch_size, replicas):
     """Every replica must get the same share of a batch."""
     if batch_size % replicas:
         refuse(f"--batch-size must be a multiple of the number of replicas. Received: {batch_size} for {replicas}")
+
+
+def seeds_of(arguments):
+    """The seeds of an example that repeats its measurements."""
+    last = arguments.seed + arguments.seeds - 1
+    if last >= 2**32:
+        refuse(f"--seed and --seeds must end at 4294967295 or before. Received: {arguments.seed} to {last}")
+    return range(arguments.seed, last + 1)
 
 
 def find_optimizer(name):

@@ -1,0 +1,150 @@
+"""Comparisons about state: a run resumed from a file, and the weights at which a model is validated."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, flat, outputs
+from lecture_lab import batches, dense
+
+import keras_adaptive
+
+
+class ResumedAfterUnfreezing(Difference):
+    """The saved state lacks the layer that was frozen; Keras then loads none of it, the count of updates neither."""
+
+    title = "Resumed from a file after a layer was unfrozen"
+    unit = "difference from a run never stopped"
+    measured = (
+        "Digits, dense layers 64-64-64-10 with the first one frozen, SGD with momentum 0.9 and a rate that falls "
+        "from 0.1 to 0; saved after 88 of 176 steps of 64, loaded (with a warning by Keras) where no layer is "
+        "frozen, and trained on. In the run never stopped no gradient reaches the first layer until then. Norm of "
+        "the difference of all weights at the end, as a share of how far that run moved them after the file"
+    )
+
+    def measure(self, lab):
+        half, numbers = lab.few(88, 3), {}
+        for name, library in LIBRARIES.items():
+            first, whole = (_step(lab, library.SGD, 2 * half, frozen) for frozen in (True, False))
+            # As in a new process, the optimizer that loads has never trained.
+            runs = [self._run(seed, half, first, _step(lab, library.SGD, 2 * half), whole) for seed in lab.seeds]
+            for part, found in zip(("resumed", "never stopped", "difference"), zip(*runs, strict=True), strict=True):
+                numbers[f"{name} {part}"] = np.transpose(found).tolist()
+        return numbers
+
+    def _run(self, seed, half, first, second, whole):
+        """The test losses after each step, resumed and never stopped, and the difference of the weights at the end."""
+        training, test = digits()
+        everything = list(batches(64, 2 * half, seed, *training))
+        for step in (first, second, whole):
+            step.restart(seed)
+        gate = whole.model.get_layer("gate").open
+        gate.assign(0.0)
+        for batch in everything[:half]:
+            first(*batch)
+            whole(*batch)
+        gate.assign(1.0)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+            file = str(Path(folder) / "saved.weights.h5")
+            first.model.save_weights(file)
+            second.model.load_weights(file)
+        start, losses = flat(whole.model), ([], [])
+        for batch in everything[half:]:
+            for step, found in zip((second, whole), losses, strict=True):
+                step(*batch)
+                found.append(_loss(step.model, *test))
+        moved = np.linalg.norm(flat(whole.model) - start)
+        return *losses, [np.linalg.norm(flat(second.model) - flat(whole.model)) / moved]
+
+    def rows(self, numbers):
+        of = (numbers[f"{name} difference"][0] for name in LIBRARIES)
+        yield Row("SGD resumed after a layer was unfrozen", *of)
+
+    def draw(self, axis, numbers):
+        x = np.arange(1, len(numbers["keras resumed"]) + 1)
+        curve(axis, x, numbers["keras resumed"], "Keras: momentum and schedule begin again", THEIRS, 8, 8)
+        curve(axis, x, numbers["ours resumed"], "ours, as if never stopped", OURS, 20, -20)
+        never = np.mean(numbers["ours never stopped"], axis=-1)
+        axis.plot(x, never, color="black", linestyle=":", linewidth=1)
+        axis.set(xlabel="step after the file was loaded", ylabel="test loss", yscale="log")
+
+
+class ScheduleFree(Comparison):
+    """Schedule-Free trains one set of weights and is to be evaluated at another; Keras cannot do the latter."""
+
+    title = "Schedule-Free AdamW: validation during training"
+    unit = "validation accuracy"
+    measured = (
+        "Digits, dense layers 64-64-10, ScheduleFreeAdamW at 0.03, 15 epochs of `fit` with `validation_data` in "
+        "batches of 64, ours with the callback EvaluationWeights: mean over the epochs, and at the end"
+    )
+
+    def measure(self, lab):
+        training, test = digits()
+        numbers = {}
+        for name, library in LIBRARIES.items():
+            found = []
+            for seed in lab.seeds:
+                keras.utils.set_random_seed(seed)
+                model = dense(64, 64, 10)
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                model.compile(optimizer=library.ScheduleFreeAdamW(0.03), loss=loss, metrics=["accuracy"])
+                callbacks = [keras_adaptive.EvaluationWeights()] if name == "ours" else []
+                history = model.fit(
+                    *training,
+                    batch_size=64,
+                    epochs=lab.few(15, 2),
+                    validation_data=test,
+                    validation_batch_size=384,
+                    callbacks=callbacks,
+                    verbose=0,
+                ).history
+                found.append([history["val_accuracy"], history["val_loss"]])
+            numbers[f"{name} accuracy"], numbers[f"{name} loss"] = np.moveaxis(found, 0, -1).tolist()
+        return numbers
+
+    def rows(self, numbers):
+        yield Row(
+            "Schedule-Free, validation during training", *(np.mean(numbers[f"{n} accuracy"], axis=0) for n in LIBRARIES)
+        )
+        yield Row("Schedule-Free at the end", *(np.asarray(numbers[f"{n} accuracy"][-1]) for n in LIBRARIES))
+
+    def draw(self, axis, numbers):
+        x = np.arange(1, len(numbers["keras accuracy"]) + 1)
+        curve(axis, x, numbers["keras accuracy"], "Keras: at the weights it trains", THEIRS, 4, -24)
+        curve(axis, x, numbers["ours accuracy"], "ours: at the average of the weights", OURS, 2, 12)
+        axis.set(xlabel="epoch", ylabel=self.unit)
+
+
+@keras.saving.register_keras_serializable("keras_compared")
+class Gate(keras.layers.Layer):
+    """Hands its input on; no gradient comes back while `open` is 0."""
+
+    def build(self, shape):
+        self.open = self.add_weight(shape=(), initializer="ones", trainable=False, name="open")
+
+    def call(self, inputs):
+        return self.open * inputs + (1 - self.open) * keras.ops.stop_gradient(inputs)
+
+
+def _step(lab, sgd, steps, frozen=False):
+    """A step whose model has the names of that in any other process."""
+
+    def model():
+        body = keras.layers.Dense(64, "relu", trainable=not frozen, name="body")
+        head = [keras.layers.Dense(64, "relu", name="hidden"), keras.layers.Dense(10, name="head")]
+        return keras.Sequential([keras.Input((64,)), body, Gate(name="gate"), *head], name="net")
+
+    decay = keras.optimizers.schedules.PolynomialDecay(0.1, steps, 0.0)
+    step = lab.step(model, sgd, learning_rate=decay, momentum=0.9)
+    step.model.compile(optimizer=step.optimizer)  # files of the model then hold its state
+    return step
+
+
+def _loss(model, inputs, labels):
+    """The mean cross-entropy."""
+    logits = outputs(model, inputs).astype("float64")
+    logits -= logits.max(axis=-1, keepdims=True)
+    return float(np.mean(np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(labels)), labels]))
