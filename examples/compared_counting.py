@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from compared_lab import LIBRARIES, OURS, OURS_TOO, THEIRS, THEIRS_TOO, Comparison, Row, curve, digits, epochs
+from compared_lab import LIBRARIES, OURS, OURS_TOO, THEIRS, THEIRS_TOO, Comparison, Row, curve, digits, epochs, finish
 from lecture_lab import dense
 
 
@@ -42,16 +42,15 @@ class Bfloat16Weights(Comparison):
                 yield Row(f"the same at {rate:g}, ours with `stochastic_rounding=True`", theirs, rounded)
 
     def draw(self, axis, numbers):
-        rates = numbers["rates"]
         lines = {
-            "keras": ("Keras", THEIRS, (-1, 5)),
-            "keras float32": ("Keras in float32", THEIRS_TOO, (0, 10)),
-            "rounded": ("ours, stochastic rounding", OURS_TOO, (0, -14)),
-            "ours": ("ours", OURS, (1, -14)),
+            "rounded": ("ours, stochastic rounding", OURS_TOO, "-"),
+            "ours": ("ours", OURS, "-"),
+            "keras": ("Keras", THEIRS, "-"),
+            "keras float32": ("Keras, weights in float32", THEIRS_TOO, "--"),
         }
-        for name, (label, colour, where) in lines.items():
-            curve(axis, rates, numbers[name], label, colour, *where, dashed=name == "keras float32")
-        axis.set(xscale="log", xlabel="learning rate", ylabel=self.unit, ylim=(0, 1.05))
+        for name, line in lines.items():
+            curve(axis, numbers["rates"], numbers[name], *line)
+        finish(axis, (0.45, 0.2), xlabel="learning rate", ylabel=self.unit, xscale="log", ylim=(0, 1.05))
 
 
 class Accumulation(Comparison):
@@ -86,10 +85,10 @@ class Accumulation(Comparison):
 
     def draw(self, axis, numbers):
         x = np.arange(1, len(numbers["keras updates"]) + 1)
-        curve(axis, x, numbers["keras updates"], "Keras, decay counted in updates", THEIRS, 6, -14)
-        curve(axis, x, numbers["keras micro"], "Keras, decay counted in micro-batches", THEIRS_TOO, 2, -24, dashed=True)
-        curve(axis, x, numbers["ours updates"], "ours, decay counted in updates", OURS, 3, 8)
-        axis.set(xlabel="epoch", ylabel=self.unit)
+        curve(axis, x, numbers["ours updates"], "ours, decay counted in updates", OURS)
+        curve(axis, x, numbers["keras updates"], "Keras, decay counted in updates", THEIRS)
+        curve(axis, x, numbers["keras micro"], "Keras, decay counted in micro-batches", THEIRS_TOO, "--")
+        finish(axis, "lower right", xlabel="epoch", ylabel=self.unit, ylim=(0.7, 1))
 
 
 class LambWithDecay(Comparison):

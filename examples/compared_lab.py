@@ -11,7 +11,7 @@ import keras_adaptive
 
 LIBRARIES = {"keras": keras.optimizers, "ours": keras_adaptive}
 # Keras, a second line of Keras's, ours, and a second line of ours.
-THEIRS, THEIRS_TOO, OURS, OURS_TOO = "tab:orange", "tab:gray", "tab:blue", "lightskyblue"
+THEIRS, THEIRS_TOO, OURS, OURS_TOO = "tab:orange", "tab:gray", "tab:blue", "deepskyblue"
 AHEAD, BEHIND, EQUAL = "keras_adaptive ahead", "Keras ahead", "no difference seen"
 
 
@@ -26,9 +26,9 @@ class Row(NamedTuple):
 class Comparison:
     """The same training with Keras's optimizer and with ours.
 
-    `title` heads the panel, or the row of a comparison that is in the table alone. `unit` is what the numbers are and
-    `measured` how they come about. A difference counts if the worst seed of the one is better than the best seed of
-    the other by more than `least`. `measure(lab)` returns arrays by name; `rows` and `draw` use only these.
+    `title` heads the panel, or stands for a comparison that is in the table alone. `unit` is what the numbers are, and
+    `measured` how they come about. A seed gives both the same initial weights and batches; one is ahead if it is better
+    in every seed by more than `least`. `measure(lab)` returns arrays by name; `rows` and `draw` use only these.
     """
 
     title = unit = measured = ""
@@ -62,18 +62,18 @@ class Difference(Comparison):
 
     def printed(self, values):
         mean, deviation = np.mean(values), np.std(values)
-        return f"{mean:.2g} ± {deviation:.1g}" if mean >= 1e-5 else "<1e-5"
+        return "<1e-5" if mean < 1e-5 else f"{mean:.2g} ± {deviation:.2g}"
 
 
 def verdict(theirs, ours, least, higher_is_better=True):
-    """AHEAD, BEHIND or EQUAL, by the worst seed of the one and the best of the other; NaN is worse than any number."""
+    """AHEAD or BEHIND if every pair of a seed says so by more than `least`; NaN is worse than any number."""
     sign = 1 if higher_is_better else -1
     theirs, ours = (
         np.nan_to_num(sign * np.asarray(each, "float64"), nan=-1e30, neginf=-1e30) for each in (theirs, ours)
     )
-    if ours.min() - theirs.max() > least:
+    if (ours - theirs > least).all():
         return AHEAD
-    return BEHIND if theirs.min() - ours.max() > least else EQUAL
+    return BEHIND if (theirs - ours > least).all() else EQUAL
 
 
 def digits(*shape):
@@ -113,14 +113,13 @@ def flat(model):
     return np.concatenate([weights.astype("float64").ravel() for weights in model.get_weights()])
 
 
-def curve(axis, x, values, label, colour, at, above, dashed=False):
-    """The mean over the seeds with the range of all seeds, and its name beside the point number `at`.
+def curve(axis, x, values, label, colour, line="-"):
+    """The mean over the seeds as a line, and the range of all seeds as a band."""
+    style = {"marker": "o", "markersize": 3} if len(x) < 20 else {"linewidth": 1.2}
+    band(axis, x, np.asarray(values), label, color=colour, linestyle=line, **style)
 
-    `above` is how far the name stands above that point, in points of the font.
-    """
-    values = np.asarray(values)
-    at = min(max(at, -len(x)), len(x) - 1)
-    band(axis, x, values, label, color=colour, linestyle="--" if dashed else "-", marker="o", markersize=2.5)
-    place = {"ha": "right" if at < 0 else "left", "va": "bottom" if above > 0 else "top"}
-    how = {"xytext": (0, above), "textcoords": "offset points", "color": colour, "fontsize": "small"}
-    axis.annotate(label, (x[at], values[at].mean()), **how, **place)
+
+def finish(axis, corner, **labels):
+    """The names of the curves in their colours, in an empty corner of the panel, and the labels of the axes."""
+    axis.legend(loc=corner, labelcolor="linecolor", frameon=False, fontsize="small", handlelength=1.5)
+    axis.set(**labels)

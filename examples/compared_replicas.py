@@ -4,7 +4,7 @@ import contextlib
 
 import keras
 import numpy as np
-from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, flat, tested
+from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, finish, flat, tested
 from lecture_lab import Lab, batches, cross_entropy, dense
 from strategies import Devices
 
@@ -41,9 +41,9 @@ class ClippingOnReplicas(Difference):
 
     def draw(self, axis, numbers):
         x = np.arange(1, len(numbers["keras"]) + 1)
-        curve(axis, x, numbers["keras"], "Keras", THEIRS, -1, 8)
-        curve(axis, x, numbers["ours"], "ours: rounding alone", OURS, -1, 12)
-        axis.set(xlabel="step", ylabel=self.unit, yscale="log", ylim=(1e-8, 10))
+        curve(axis, x, numbers["keras"], "Keras", THEIRS)
+        curve(axis, x, numbers["ours"], "ours", OURS)
+        finish(axis, "center right", xlabel="step", ylabel=self.unit, yscale="log", ylim=(1e-8, 10))
 
 
 class InfinityOnOneReplica(Comparison):
@@ -96,11 +96,11 @@ class InfinityOnOneReplica(Comparison):
 
     def draw(self, axis, numbers):
         x = np.arange(len(numbers["keras"]))
-        curve(axis, x, numbers["keras"], "Keras: all weights NaN", THEIRS, -1, 6)
-        curve(axis, x, numbers["ours"], "ours: skips that step", OURS, -1, -16)
+        curve(axis, x, numbers["ours"], "ours, dynamic loss scale", OURS)
+        curve(axis, x, numbers["keras"], "Keras, LossScaleOptimizer", THEIRS)
         axis.axvline(self.at, color="black", linestyle=":", linewidth=1)
-        axis.text(self.at, 0.02, " the infinity", fontsize="small", ha="right", transform=axis.get_xaxis_transform())
-        axis.set(xlabel="epoch", ylabel=self.unit, ylim=(0, 1.05))
+        axis.text(self.at - 0.1, 0.02, "the infinity", fontsize="small", ha="right")
+        finish(axis, (0.52, 0.35), xlabel="epoch", ylabel=self.unit, ylim=(0, 1.05))
 
 
 def _path(step, seed, some):

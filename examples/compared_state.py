@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, flat, outputs
+from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, finish, flat, outputs
 from lecture_lab import batches, dense
 
 import keras_adaptive
@@ -64,11 +64,11 @@ class ResumedAfterUnfreezing(Difference):
 
     def draw(self, axis, numbers):
         x = np.arange(1, len(numbers["keras resumed"]) + 1)
-        curve(axis, x, numbers["keras resumed"], "Keras: momentum and schedule begin again", THEIRS, 8, 8)
-        curve(axis, x, numbers["ours resumed"], "ours, as if never stopped", OURS, 20, -20)
+        curve(axis, x, numbers["keras resumed"], "Keras", THEIRS)
+        curve(axis, x, numbers["ours resumed"], "ours", OURS)
         never = np.mean(numbers["ours never stopped"], axis=-1)
-        axis.plot(x, never, color="black", linestyle=":", linewidth=1)
-        axis.set(xlabel="step after the file was loaded", ylabel="test loss", yscale="log")
+        axis.plot(x, never, color="black", linestyle=":", linewidth=1.2, label="never stopped")
+        finish(axis, "upper right", xlabel="step after the file was loaded", ylabel="test loss", yscale="log")
 
 
 class ScheduleFree(Comparison):
@@ -101,24 +101,22 @@ class ScheduleFree(Comparison):
                     callbacks=callbacks,
                     verbose=0,
                 ).history
-                found.append([history["val_accuracy"], history["val_loss"]])
-            numbers[f"{name} accuracy"], numbers[f"{name} loss"] = np.moveaxis(found, 0, -1).tolist()
+                found.append(history["val_accuracy"])
+            numbers[name] = np.transpose(found).tolist()
         return numbers
 
     def rows(self, numbers):
-        yield Row(
-            "Schedule-Free, validation during training", *(np.mean(numbers[f"{n} accuracy"], axis=0) for n in LIBRARIES)
-        )
-        yield Row("Schedule-Free at the end", *(np.asarray(numbers[f"{n} accuracy"][-1]) for n in LIBRARIES))
+        of = [np.asarray(numbers[name]) for name in LIBRARIES]
+        yield Row("Schedule-Free, validation during training", *(values.mean(axis=0) for values in of))
+        yield Row("Schedule-Free at the end", *(values[-1] for values in of))
 
     def draw(self, axis, numbers):
-        x = np.arange(1, len(numbers["keras accuracy"]) + 1)
-        curve(axis, x, numbers["keras accuracy"], "Keras: at the weights it trains", THEIRS, 4, -24)
-        curve(axis, x, numbers["ours accuracy"], "ours: at the average of the weights", OURS, 2, 12)
-        axis.set(xlabel="epoch", ylabel=self.unit)
+        x = np.arange(1, len(numbers["keras"]) + 1)
+        curve(axis, x, numbers["ours"], "ours, at the average of the weights", OURS)
+        curve(axis, x, numbers["keras"], "Keras, at the weights that are trained", THEIRS)
+        finish(axis, "lower right", xlabel="epoch", ylabel=self.unit)
 
 
-@keras.saving.register_keras_serializable("keras_compared")
 class Gate(keras.layers.Layer):
     """Hands its input on; no gradient comes back while `open` is 0."""
 
