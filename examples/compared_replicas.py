@@ -56,18 +56,18 @@ class InfinityOnOneReplica(Comparison):
         'ours with `loss_scale_factor="dynamic"`, 8 epochs of batches of 64 on 2 logical CPUs; in the first batch '
         "of epoch 4 one pixel is 100000, which float16 cannot hold"
     )
-    at = 3  # epochs before it
 
     def measure(self, lab):
-        count = lab.few(8, self.at + 1)
+        before, count = lab.few((3, 8), (1, 2))
         kinds = {
             "keras": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
             "ours": lambda: keras_adaptive.Adam(loss_scale_factor="dynamic"),
             "ours wrapped": lambda: keras.optimizers.LossScaleOptimizer(keras_adaptive.Adam()),
         }
-        return {name: np.transpose(list(self._accuracies(lab, make, count))).tolist() for name, make in kinds.items()}
+        found = {name: list(self._accuracies(lab, make, before, count)) for name, make in kinds.items()}
+        return {"before": before} | {name: np.transpose(values).tolist() for name, values in found.items()}
 
-    def _accuracies(self, lab, make, count):
+    def _accuracies(self, lab, make, before, count):
         """By seed and epoch, from that of the initial weights on."""
         training, test = digits()
         with lab.devices.scope:
@@ -82,7 +82,7 @@ class InfinityOnOneReplica(Comparison):
             step.restart(seed)
             found = [tested(step.model, *test)]
             for i, (inputs, labels) in enumerate(batches(64, count * whole, seed, *training)):
-                if i == self.at * whole:
+                if i == before * whole:
                     inputs[-1, 20] = 1e5
                 step(inputs, labels)
                 if (i + 1) % whole == 0:
@@ -98,8 +98,8 @@ class InfinityOnOneReplica(Comparison):
         x = np.arange(len(numbers["keras"]))
         curve(axis, x, numbers["ours"], "ours, dynamic loss scale", OURS)
         curve(axis, x, numbers["keras"], "Keras, LossScaleOptimizer", THEIRS)
-        axis.axvline(self.at, color="black", linestyle=":", linewidth=1)
-        axis.text(self.at - 0.1, 0.02, "the infinity", fontsize="small", ha="right")
+        axis.axvline(numbers["before"], color="black", linestyle=":", linewidth=1)
+        axis.text(numbers["before"] - 0.1, 0.02, "the infinity", fontsize="small", ha="right")
         finish(axis, (0.52, 0.35), xlabel="epoch", ylabel=self.unit, ylim=(0, 1.05))
 
 

@@ -1,5 +1,6 @@
 """Comparisons about state: a run resumed from a file, and the weights at which a model is validated."""
 
+import functools
 import tempfile
 import warnings
 from pathlib import Path
@@ -27,18 +28,18 @@ class ResumedAfterUnfreezing(Difference):
     def measure(self, lab):
         half, numbers = lab.few(88, 3), {}
         for name, library in LIBRARIES.items():
-            first, whole = (_step(lab, library.SGD, 2 * half, frozen) for frozen in (True, False))
-            # As in a new process, the optimizer that loads has never trained.
-            runs = [self._run(seed, half, first, _step(lab, library.SGD, 2 * half), whole) for seed in lab.seeds]
+            make = functools.partial(_step, lab, library.SGD, 2 * half)
+            first, whole = make(frozen=True), make()
+            runs = [self._run(seed, half, make, first, whole) for seed in lab.seeds]
             for part, found in zip(("resumed", "never stopped", "difference"), zip(*runs, strict=True), strict=True):
                 numbers[f"{name} {part}"] = np.transpose(found).tolist()
         return numbers
 
-    def _run(self, seed, half, first, second, whole):
+    def _run(self, seed, half, make, first, whole):
         """The test losses after each step, resumed and never stopped, and the difference of the weights at the end."""
         training, test = digits()
         everything = list(batches(64, 2 * half, seed, *training))
-        for step in (first, second, whole):
+        for step in (first, whole):
             step.restart(seed)
         gate = whole.model.get_layer("gate").open
         gate.assign(0.0)
@@ -49,7 +50,8 @@ class ResumedAfterUnfreezing(Difference):
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
             file = str(Path(folder) / "saved.weights.h5")
             first.model.save_weights(file)
-            second.model.load_weights(file)
+            # As in a new process, the optimizer that loads has never trained.
+            second = make(file=file)
         start, losses = flat(whole.model), ([], [])
         for batch in everything[half:]:
             for step, found in zip((second, whole), losses, strict=True):
@@ -95,7 +97,7 @@ class ScheduleFree(Comparison):
                 history = model.fit(
                     *training,
                     batch_size=64,
-                    epochs=lab.few(15, 2),
+                    epochs=lab.few(15, 1),
                     validation_data=test,
                     validation_batch_size=384,
                     callbacks=callbacks,
@@ -127,18 +129,17 @@ class Gate(keras.layers.Layer):
         return self.open * inputs + (1 - self.open) * keras.ops.stop_gradient(inputs)
 
 
-def _step(lab, sgd, steps, frozen=False):
-    """A step whose model has the names of that in any other process."""
-
-    def model():
-        body = keras.layers.Dense(64, "relu", trainable=not frozen, name="body")
-        head = [keras.layers.Dense(64, "relu", name="hidden"), keras.layers.Dense(10, name="head")]
-        return keras.Sequential([keras.Input((64,)), body, Gate(name="gate"), *head], name="net")
-
-    decay = keras.optimizers.schedules.PolynomialDecay(0.1, steps, 0.0)
-    step = lab.step(model, sgd, learning_rate=decay, momentum=0.9)
-    step.model.compile(optimizer=step.optimizer)  # files of the model then hold its state
-    return step
+def _step(lab, sgd, steps, frozen=False, file=None):
+    """A step from the weights and the state in that file, if any; names are those of any other process."""
+    body = keras.layers.Dense(64, "relu", trainable=not frozen, name="body")
+    head = [keras.layers.Dense(64, "relu", name="hidden"), keras.layers.Dense(10, name="head")]
+    model = keras.Sequential([keras.Input((64,)), body, Gate(name="gate"), *head], name="net")
+    optimizer = sgd(keras.optimizers.schedules.PolynomialDecay(0.1, steps, 0.0), momentum=0.9)
+    model.compile(optimizer=optimizer)  # files of the model then hold its state
+    optimizer.build(model.trainable_variables)
+    if file:
+        model.load_weights(file)
+    return lab.step(lambda: model, lambda: optimizer)
 
 
 def _loss(model, inputs, labels):

@@ -158,7 +158,7 @@ def made_up():
         "accumulation": {f"{name} {counted}": epochs[name] for name in epochs for counted in ("updates", "micro")},
         "muon": {"rates": [1e-3, 1e-2]} | epochs,
         "clipping": {"keras": [high, high], "ours": [[1e-8, 1e-8]] * 2},
-        "infinity": epochs | {"ours wrapped": [high, high]},
+        "infinity": epochs | {"before": 1, "ours wrapped": [high, high]},
         "unfrozen": {
             **{f"{name} {part}": [high, high] for name in epochs for part in ("resumed", "never stopped")},
             **{"keras difference": [high], "ours difference": [[1e-8, 1e-8]]},
