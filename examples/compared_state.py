@@ -7,7 +7,20 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from compared_lab import LIBRARIES, OURS, THEIRS, Comparison, Difference, Row, curve, digits, finish, flat, outputs
+from compared_lab import (
+    LIBRARIES,
+    OURS,
+    OURS_TOO,
+    THEIRS,
+    Comparison,
+    Difference,
+    Row,
+    curve,
+    digits,
+    finish,
+    flat,
+    outputs,
+)
 from lecture_lab import batches, dense
 
 import keras_adaptive
@@ -74,20 +87,25 @@ class ResumedAfterUnfreezing(Difference):
 
 
 class ScheduleFree(Comparison):
-    """Schedule-Free trains one set of weights and is to be evaluated at another; Keras cannot do the latter."""
+    """Schedule-Free trains one set of weights and is to be evaluated at another; Keras cannot do the latter.
+
+    On TensorFlow and torch its update is another one too: its old z is a reference, which holds the new z when it is
+    used. The line of ours at the weights that are trained tells the two apart.
+    """
 
     title = "Schedule-Free AdamW: validation during training"
     unit = "validation accuracy"
     measured = (
         "Digits, dense layers 64-64-10, ScheduleFreeAdamW at 0.03, 15 epochs of `fit` with `validation_data` in "
-        "batches of 64, ours with the callback EvaluationWeights: mean over the epochs, and at the end"
+        "batches of 64, ours with the callback EvaluationWeights: mean over the epochs, and at the end. Keras "
+        "has only the weights that are trained, and on TensorFlow and torch its update is not the paper's"
     )
 
     def measure(self, lab):
         training, test = digits()
         numbers = {}
-        for name, library in LIBRARIES.items():
-            found = []
+        for name in ("keras", "ours", "ours trained"):
+            found, library = [], LIBRARIES[name.split()[0]]
             for seed in lab.seeds:
                 keras.utils.set_random_seed(seed)
                 model = dense(64, 64, 10)
@@ -108,13 +126,15 @@ class ScheduleFree(Comparison):
         return numbers
 
     def rows(self, numbers):
-        of = [np.asarray(numbers[name]) for name in LIBRARIES]
-        yield Row("Schedule-Free, validation during training", *(values.mean(axis=0) for values in of))
-        yield Row("Schedule-Free at the end", *(values[-1] for values in of))
+        theirs, ours, trained = (np.asarray(numbers[name]) for name in ("keras", "ours", "ours trained"))
+        yield Row("Schedule-Free, validation during training", theirs.mean(axis=0), ours.mean(axis=0))
+        yield Row("the same, ours at the weights that are trained too", theirs.mean(axis=0), trained.mean(axis=0))
+        yield Row("Schedule-Free at the end", theirs[-1], ours[-1])
 
     def draw(self, axis, numbers):
         x = np.arange(1, len(numbers["keras"]) + 1)
         curve(axis, x, numbers["ours"], "ours, at the average of the weights", OURS)
+        curve(axis, x, numbers["ours trained"], "ours, at the weights that are trained", OURS_TOO)
         curve(axis, x, numbers["keras"], "Keras, at the weights that are trained", THEIRS)
         finish(axis, "lower right", xlabel="epoch", ylabel=self.unit)
 

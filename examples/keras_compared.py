@@ -5,9 +5,9 @@
     KERAS_BACKEND=jax python examples/keras_compared.py --quick
 
 The trainings are small, on scikit-learn's digits and on Python's help. Both optimizers get the same initial weights,
-batches and settings. One is ahead only if it is better in every seed. Everything runs on the CPU, in one process for
-each backend; what is about replicas or sparse gradients runs on TensorFlow. The script prints a line of progress for
-each comparison, then the table and one line of results; it draws a picture.
+batches and settings. One is ahead only if its worst seed is better than the best seed of the other. Everything runs on
+the CPU, in one process for each backend; what is about replicas or sparse gradients runs on TensorFlow. The script
+prints a line of progress for each comparison, then the table and one line of results; it draws a picture.
 """
 
 import importlib.util
@@ -97,8 +97,8 @@ def table(findings, seeds, quick=False):
     how = (
         f"Written by `examples/keras_compared.py`: mean ± standard deviation over {len(seeds)} seeds, from {seeds[0]} "
     )
-    how += "on, which give both the same initial weights and batches. One is ahead if it is better in every seed by "
-    how += f"more than what counts as no difference. Backend {os.environ['KERAS_BACKEND']}."
+    how += "on, which give both the same initial weights and batches. One is ahead if its worst seed is better than "
+    how += f"the other's best, by more than what counts as no difference. Backend {os.environ['KERAS_BACKEND']}."
     how += " Only a quick try, which decides nothing." if quick else ""
     return "\n".join([*tables.markdown(head, lines), "", how, "", *notes])
 

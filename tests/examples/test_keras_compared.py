@@ -98,7 +98,7 @@ def compared(monkeypatch):
 THEIRS, OURS = [0.90, 0.91, 0.92], [0.93, 0.94, 0.96]
 
 
-def test_one_is_ahead_if_it_is_better_in_every_seed(compared):
+def test_one_is_ahead_if_its_worst_seed_beats_the_others_best(compared):
     verdict = compared[0].verdict
     assert verdict(THEIRS, OURS, 0.005) == "keras_adaptive ahead"
     assert verdict(OURS, THEIRS, 0.005) == "Keras ahead"
@@ -113,11 +113,10 @@ def test_one_number_of_one_seed_can_change_the_verdict(compared, seed):
     assert verdict(np.where(np.arange(3) == seed, 0.97, THEIRS), OURS, 0.005) == "no difference seen"
 
 
-def test_seeds_are_compared_in_pairs(compared):
-    """They share the initial weights and batches, so the spread over the seeds is not between the two."""
+def test_a_difference_within_the_spread_is_none(compared):
+    """Also where each pair of seeds says the same."""
     verdict = compared[0].verdict
-    assert verdict([0.5, 0.6, 0.7], [0.55, 0.65, 0.75], 0.005) == "keras_adaptive ahead"
-    assert verdict([0.5, 0.6, 0.7], [0.75, 0.65, 0.55], 0.005) == "no difference seen"
+    assert verdict([0.5, 0.6, 0.7], [0.55, 0.65, 0.75], 0.005) == "no difference seen"
 
 
 def test_a_difference_that_is_too_small_is_none(compared):
@@ -163,7 +162,7 @@ def made_up():
             **{f"{name} {part}": [high, high] for name in epochs for part in ("resumed", "never stopped")},
             **{"keras difference": [high], "ours difference": [[1e-8, 1e-8]]},
         },
-        "schedule-free": epochs,
+        "schedule-free": epochs | {"ours trained": [high, high]},
         "lamb": {"keras": low, "ours": high},
         "words": {"keras": high, "ours": low},
     }
