@@ -130,7 +130,7 @@ def _known(given, folder, names):
 
 def _train(given, folder, how, lines, names, workloads):
     if given.time:
-        cells = [_time_cell(name, workload) for name in names for workload in workloads]
+        cells = [_time_cell(name, each) for each in workloads if not WORKLOADS[each].settings_of for name in names]
     else:
         cells = cells_of(how, names, workloads)
     processes = 1 if given.time else given.processes

@@ -86,20 +86,17 @@ class Trainer:
             padded = [*some, *[some[-1]] * (self.lanes - len(some))]
             yield from self._many(padded)[: len(some)]
 
-    def seconds_per_step(self, rounds: int = 5, steps: int = 20) -> float:
-        """The median of the time of a step, over rounds of several steps."""
-        carry, hyper, rates, batches = self._inputs(self.settings_of_default(), 0)
-        times = []
-        for _ in range(rounds + 1):
-            begin = time.perf_counter()
-            for t in range(steps):
-                carry = self.step(carry, hyper, rates[t], batches[t], self.train)
-            jax.block_until_ready(carry)
-            times.append((time.perf_counter() - begin) / steps)
-        return float(np.median(times[1:]))
-
-    def settings_of_default(self):
-        return {name: self.contender.default(name) for name in ("learning_rate", *self.contender.axes)}
+    def seconds_per_step(self, steps: int = 20) -> float:
+        """The mean time of some steps with the default settings, in which Soap and Shampoo renew their matrices."""
+        settings = {name: self.contender.default(name) for name in ("learning_rate", *self.contender.axes)}
+        carry, hyper, rates, batches = self._inputs(settings, 0)
+        # The first step compiles, or takes over new arrays.
+        carry = jax.block_until_ready(self.step(carry, hyper, rates[0], batches[0], self.train))
+        begin = time.perf_counter()
+        for rate, chosen in zip(rates[1 : steps + 1], batches[1 : steps + 1], strict=True):
+            carry = self.step(carry, hyper, rate, chosen, self.train)
+        jax.block_until_ready(carry)
+        return (time.perf_counter() - begin) / steps
 
     # One run
 
