@@ -4,8 +4,8 @@
     python examples/lecture.py --claims 1 3 --seeds 3
     KERAS_BACKEND=jax python examples/lecture.py --quick --strategy mirrored --replicas 2
 
-A claim is reproduced if the criterion in its class (lecture_steps.py, lecture_data.py) holds for the measured numbers.
-The script prints a line of progress for each optimizer, then the table and one line of results; it draws a picture.
+A claim is reproduced if the criterion in its class (lecture_steps.py, lecture_data.py, lecture_images.py) holds for the
+measured numbers. The script prints a line of progress for each optimizer, then the table and one line of results; it draws a picture.
 """
 
 import time
@@ -71,7 +71,7 @@ def draw(findings, quick=False):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole")
+    parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole", mnist1d="examples")
     text = "numbers of claims, 1 to 6 (default: all)"
     parser.option("--claims", "N", text, nargs="+", type=int, choices=range(1, 7))
     parser.measured("lecture")

@@ -1,4 +1,4 @@
-"""The lecture's claims about data: rare and frequent words, text, reinforcement learning, images in large batches."""
+"""The lecture's claims about data: rare and frequent words, text and reinforcement learning."""
 
 import re
 from pydoc_data.topics import topics
@@ -8,8 +8,7 @@ import numpy as np
 import text
 import train_cartpole
 import train_text
-from lecture_lab import COLOURS, Claim, accuracy, band, batches, best, panels, rate_of, spread, train
-from sklearn.datasets import load_digits
+from lecture_lab import COLOURS, Claim, band, batches, best, panels, rate_of, spread, train
 
 import keras_adaptive
 
@@ -153,75 +152,3 @@ class TextAndControl(Claim):
         left.set(xscale="log", xlabel="learning rate", title="text: bits per byte", ylim=(0.95 * least, 8))
         right.set(xscale="log", xlabel="learning rate", title="CartPole: mean return")
         left.legend(frameon=False)
-
-
-class LargeBatch(Claim):
-    """All digits in one batch: 20 epochs are 20 updates, with a warm-up and a decay to 0 for every optimizer."""
-
-    says = "Adam misses the accuracy that images in large batches should reach; Lars and Lamb do not"
-    measured = "test accuracy of a small convolutional network on digits after 20 epochs, in batches of 1408, each "
-    measured += "optimizer at its best learning rate"
-    criterion = "Adam below the target, Adam's accuracy in batches of 32 less one point, and Lars or Lamb not, in "
-    criterion += "every seed"
-    optimizers = ("Adam", "Lars", "Lamb")
-    grids = ((-3.5, 0), (-0.5, 3), (-2.5, 1))
-    small, large = 32, 1408
-    small_grid = (-3, -2)
-
-    def measure(self, lab):
-        numbers = {}
-        images, labels = load_digits(return_X_y=True)
-        images, order = (images / 16).astype("float32").reshape(-1, 8, 8, 1), np.random.default_rng(0).permutation(1792)
-        split = [(images[some], labels[some].astype("int32")) for some in np.split(order, [self.large])]
-        for name, grid in zip(self.optimizers, self.grids, strict=True):
-            step = lab.step(_convolutions, getattr(keras_adaptive, name))
-            numbers[f"{name} rates"] = lab.rates(*grid)
-            numbers[name] = self._reached(lab, step, numbers[f"{name} rates"], self.large, *split)
-            if name == "Adam":
-                numbers["small"] = self._reached(lab, step, lab.rates(*self.small_grid), self.small, *split)
-        return numbers
-
-    def _reached(self, lab, step, rates, size, training, test):
-        """The accuracies, by rate and seed."""
-        count = lab.few(20, 2) * (self.large // size)
-        t = np.arange(1, count + 1)
-        warmup = max(1, count // 5)
-        shape = np.minimum(t / warmup, (count + 1 - t) / (count + 1 - warmup))
-
-        images, labels = test
-
-        def run(rate, seed):
-            step.restart(seed)
-            for share, batch in zip(shape, batches(size, count, seed, *training), strict=True):
-                step.optimizer.learning_rate = rate * share
-                step(*batch)
-            return accuracy(step.model.predict(images, batch_size=len(images), verbose=0), labels)
-
-        return lab.over(f"batches of {size}, {type(step.optimizer).__name__}", rates, run)
-
-    def judge(self, numbers):
-        target = numbers["small"][best(numbers["small"])] - 0.01
-        reached, parts = {}, [f"target {spread(100 * target, 1)} %"]
-        for name in self.optimizers:
-            chosen = best(numbers[name])
-            reached[name] = numbers[name][chosen]
-            rate = rate_of(numbers[f"{name} rates"], chosen)
-            parts.append(f"{name} {spread(100 * reached[name], 1)} % {rate}")
-        others = any((reached[name] >= target).all() for name in ("Lars", "Lamb"))
-        return "; ".join(parts), bool((reached["Adam"] < target).all() and others)
-
-    def draw(self, figure, numbers):
-        axes = panels(figure, len(self.optimizers), sharey=True)
-        target = numbers["small"][best(numbers["small"])].mean() - 0.01
-        for axis, name in zip(axes, self.optimizers, strict=True):
-            band(axis, numbers[f"{name} rates"], numbers[name], name, color=COLOURS[name], marker="o", markersize=3)
-            axis.axhline(target, color="black", linestyle="--", linewidth=1, label="target")
-            axis.set(xscale="log", xlabel="learning rate", title=name)
-        axes[0].set_ylabel("test accuracy")
-        axes[0].legend(frameon=False)
-
-
-def _convolutions():
-    """Two convolutions that halve the image, and a classifier."""
-    layers = [keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu") for filters in (16, 32)]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(10)])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,9 +128,12 @@ def made_up(number):
         rates = {f"{name} rates": np.array([0.1, 1.0]) for name in names}
         of_sgd = {"SGD bits": seeds(4, np.nan), "SGD returns": seeds(30, 20)}
         return rates | of_sgd | {"Adam bits": seeds(4, 3), "Adam returns": seeds(20, 200)}
-    rates = {f"{name} rates": np.array([0.1, 1.0]) for name in ("Adam", "Lars", "Lamb")}
-    reached = {"Adam": seeds(0.5, 0.9), "Lars": seeds(0.1, 0.1), "Lamb": seeds(0.1, 0.97)}
-    return rates | {"small": seeds(0.9, 0.97)} | reached
+    numbers = {}
+    errors = {"128 SGD": 2, "128 Adam": 2.5, "512 SGD": 3.5, "512 Adam": 3.5, "512 Lars": 4, "512 Lamb": 2.8}
+    for key, error in errors.items():
+        numbers |= {f"{key} rates": np.array([0.1, 1.0]), f"{key} decays": np.array([0.0, 0.3]), f"{key} chosen": 1}
+        numbers |= {f"{key} validation": np.full((2, 2, 1), 3.0), f"{key} test": seeds(error)[0]}
+    return numbers
 
 
 # One number changed in one seed: the claim, the name, the place and the value.
@@ -148,8 +152,10 @@ BREAKS = [
     (4, "L", (0, 0, 0), 0.1),
     (5, "Adam bits", (1, 0), 4.5),
     (5, "Adam returns", (1, 2), 25),
-    (6, "Adam", (1, 0), 0.965),
-    (6, "Lamb", (1, 1), 0.95),
+    (6, "128 Adam test", 1, 2.0),
+    (6, "128 SGD test", 0, 2.6),
+    (6, "512 Adam test", 2, 2.9),
+    (6, "512 Lamb test", 0, 3.1),
 ]
 
 
@@ -169,5 +175,28 @@ def test_one_number_of_one_seed_can_refute_a_claim(claims, number, name, place, 
 
 def test_lars_or_lamb_may_reach_the_target(claims):
     numbers = made_up(6)
-    numbers["Lars"], numbers["Lamb"] = numbers["Lamb"], numbers["Lars"]
+    lars, lamb = "512 Lars test", "512 Lamb test"
+    numbers[lars], numbers[lamb] = numbers[lamb], numbers[lars]
     assert claims[6].judge(numbers)[1] is True
+
+
+def test_settings_for_images_are_chosen_with_a_seed_and_data_that_are_not_reported(claims, monkeypatch):
+    """Made-up trials: the validation error is least at η = λ = 0.1, and the test error is the seed."""
+    from lecture_lab import Lab
+
+    runs = []
+
+    def trial(lab, size, name, decay, scorer, data):
+        def run(rate, seed):
+            runs.append((decay, round(rate, 2), seed))
+            return [abs(np.log10(rate) + 1) + abs(decay - 0.1), seed]
+
+        return run
+
+    monkeypatch.setattr(claims[6], "_trial", trial)
+    found = claims[6]._tuned(Lab(SimpleNamespace(is_chief=False), [7, 8]), 128, "SGD", None, None)
+    assert [seed for _, _, seed in runs[:-2]] == 12 * [9]
+    assert runs[-2:] == [(0.1, 0.1, 7), (0.1, 0.1, 8)]
+    assert found["128 SGD test"].tolist() == [7, 8]
+    text, _ = claims[6].judge(made_up(6) | {key: found[key] for key in found if not key.endswith("test")})
+    assert "(η = 0.1, of 0.032 to 1; λ = 0.1, of 0, 0.03, 0.1)" in text
