@@ -5,7 +5,8 @@
     KERAS_BACKEND=jax python examples/lecture.py --quick --strategy mirrored --replicas 2
 
 A claim is reproduced if the criterion in its class (lecture_steps.py, lecture_data.py, lecture_images.py) holds for the
-measured numbers. The script prints a line of progress for each optimizer, then the table and one line of results; it draws a picture.
+measured numbers. The script prints a line of progress for each optimizer, then the table and one line of results; it
+draws a picture.
 """
 
 import time
