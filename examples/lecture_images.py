@@ -36,7 +36,7 @@ class Images(Claim):
     # By batch size and optimizer: the powers of ten from which and to which η goes, and the weight decays. Both are
     # around the best of a wider search with one more seed.
     grids = {
-        (SMALL, "SGD"): ((-1, 0), (0, 0.03, 0.1, 0.3)),
+        (SMALL, "SGD"): ((-1.5, -0.5), (0, 0.1, 0.3, 1)),
         (SMALL, "Adam"): ((-1.5, -0.5), (0, 0.1, 0.3, 1)),
         (LARGE, "SGD"): ((-1, 0), (0, 0.03, 0.1, 0.3)),
         (LARGE, "Adam"): ((-2, -1), (0, 0.3, 1, 3)),
@@ -108,6 +108,8 @@ class Images(Claim):
         return "; ".join(text), bool(worse.all() and misses["Adam"].all() and others)
 
     def draw(self, figure, numbers):
+        from matplotlib.ticker import LogLocator, NullLocator
+
         small, large, right = panels(figure, 3)
         for position, (size, name) in enumerate(self.grids):
             rates, validation, test = (numbers[f"{size} {name} {what}"] for what in ("rates", "validation", "test"))
@@ -118,7 +120,8 @@ class Images(Claim):
         for axis, size in ((small, SMALL), (large, LARGE)):
             title = f"batches of {size}: validation error in %"
             axis.set(xscale="log", yscale="log", xlabel="learning rate, at the best weight decay", title=title)
-            axis.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
+            for line, ticks in ((axis.xaxis, (1, 3)), (axis.yaxis, (1, 2, 3, 5))):
+                line.set(major_locator=LogLocator(subs=ticks), major_formatter="{x:g}", minor_locator=NullLocator())
             axis.legend(frameon=False, fontsize="small")
         target = numbers[f"{SMALL} SGD test"].mean() + 1
         right.axhline(target, color="black", linestyle="--", linewidth=1, label="target in large batches")

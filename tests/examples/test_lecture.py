@@ -199,4 +199,4 @@ def test_settings_for_images_are_chosen_with_a_seed_and_data_that_are_not_report
     assert runs[-2:] == [(0.1, 0.1, 7), (0.1, 0.1, 8)]
     assert found["128 SGD test"].tolist() == [7, 8]
     text, _ = claims[6].judge(made_up(6) | {key: found[key] for key in found if not key.endswith("test")})
-    assert "(η = 0.1, of 0.1 to 1; λ = 0.1, of 0, 0.03, 0.1, 0.3)" in text
+    assert "(η = 0.1, of 0.032 to 0.32; λ = 0.1, of 0, 0.1, 0.3, 1)" in text
