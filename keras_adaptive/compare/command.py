@@ -81,6 +81,8 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     if len(shown) < len(results.names):
         results = Results([line for line in lines if line["contender"] in {*shown, *SETTERS}], how, workloads)
     print(report.text(results, given.markdown))
+    if left_out := [name for name in workloads if name not in (*results.workloads, *results.held_out)]:
+        print(f"not counted, since too few runs are done: {', '.join(left_out)}", file=sys.stderr)
     if given.readme:
         pages.write(given.readme, results)
     if given.pack:

@@ -16,8 +16,9 @@ def draw(path: Path, results: Results) -> None:
     # A figure without pyplot neither needs nor changes a display.
     from matplotlib.figure import Figure
 
-    rows = max(2, -(-len(results.workloads) // 2))
-    figure = Figure(figsize=(11, 1.2 + 2.4 * rows), layout="constrained")
+    rows = -(-len(results.workloads) // 2)
+    height = max(1.2 + 2.3 * rows, 1.0 + 0.25 * len(results.names))
+    figure = Figure(figsize=(11, height), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.5))[0]
     _scores(left.subplots(), results)
     panels = right.subplots(rows, 2, squeeze=False).ravel()
@@ -44,6 +45,8 @@ def _scores(panel, results):
 
 def _trials(panel, results, workload):
     """The validation loss that so many trials are expected to find."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for number, name in enumerate(name for name in DRAWN if name in results.names):
         losses = [score.lowest(line["curve"]) for line in results.of(name, workload, "search")]
         expected = score.best_of([min(loss, 1e3) for loss in losses])
@@ -52,6 +55,10 @@ def _trials(panel, results, workload):
     panel.axhline(target, color="black", linestyle=":", linewidth=1, label="target")
     _, high = panel.get_ylim()
     panel.set(yscale="log", ylim=(None, min(high, 10 * target)))
+    # Two or three plain numbers in the place of powers of ten.
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(workload, fontsize=9, loc="left")
     panel.set_xlabel("trials of tuning", fontsize=8)
     panel.set_ylabel("validation loss", fontsize=8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_adaptive.compare import protocol, rules, score
-from keras_adaptive.compare.contenders import CONTENDERS, find
+from keras_adaptive.compare.contenders import find
 from keras_adaptive.compare.workloads import WORKLOADS
 
 Line = dict[str, Any]
@@ -61,7 +61,7 @@ class Results:
     Args:
         lines: lines that hold.
         how: the protocol.
-        workloads: names of workloads, of which those with a target and a complete contender count.
+        workloads: names of workloads; those on which half of the contenders are complete count.
 
     Attributes:
         names: the contenders, those with the best score first.
@@ -77,14 +77,16 @@ class Results:
             self._by.setdefault((line["contender"], line["workload"], line["track"]), []).append(line)
         self.targets = {name: self._target(name) for name in workloads}
         usable = [name for name in workloads if self.targets[name] is not None]
-        tuned = [name for name in usable if WORKLOADS[name].settings_of is None]
-        names = dict.fromkeys([*CONTENDERS, *(line["contender"] for line in self.lines)])
-        self.names = [name for name in names if tuned and all(self.complete(name, each) for each in tuned)]
-        self.workloads = tuned
+        names = [*dict.fromkeys(line["contender"] for line in self.lines if line["track"] == "search")]
+        done = {each: [name for name in names if self.complete(name, each)] for each in usable}
+        # One new contender that is not complete does not take a workload from the others.
+        counted = [each for each in usable if 2 * len(done[each]) >= len(names) > 0]
+        self.workloads = [each for each in counted if WORKLOADS[each].settings_of is None]
+        self.names = [name for name in names if self.workloads and all(name in done[each] for each in self.workloads)]
         self.held_out = [
-            name
-            for name in usable
-            if name not in tuned and how.held_out and all(self.complete(each, name) for each in self.names)
+            each
+            for each in counted
+            if each not in self.workloads and how.held_out and set(self.names) <= set(done[each])
         ]
         self.shares = self._shares(self.workloads)
         if self.names:
@@ -124,10 +126,14 @@ class Results:
         return [[line for line in lines if line["number"] == number] for number in chosen]
 
     def tuned(self, name: str, workload: str, way: str) -> list[Line]:
-        """The runs from fresh seeds after a way of tuning, one of `WAYS`."""
+        """The runs from fresh seeds after a way of tuning, one of `WAYS`.
+
+        After all trials it is, of the studies' chosen points, the one with the smallest validation loss at the end.
+        """
         if way == "trials":
-            trials = self.of(name, workload, "search")
-            best = min(trials, key=lambda line: score.merit(line["curve"], self.targets[workload]))["number"]
+            chosen = protocol.winners(self.how, self._decisive(name, workload), workload, name)
+            trials = [line for line in self.of(name, workload, "search") if line["number"] in chosen]
+            best = min(trials, key=lambda line: score.last(line["curve"]))["number"]
             return [line for line in self._fresh(name, workload) if line["number"] == best]
         track = {"defaults": "defaults", "rate": "fresh-rates"}[way]
         return sorted(self.of(name, workload, track), key=lambda line: line["seed"])
