@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -26,7 +30,8 @@ from keras_adaptive.compare import (
 )
 from keras_adaptive.compare.contenders import CONTENDERS, SETTERS, find
 
-pytestmark = pytest.mark.full_on("jax", "tensorflow")
+# Nothing here depends on the backend. On torch, many small eager steps take the least time.
+pytestmark = pytest.mark.on("torch")
 ROOT = Path(__file__).parents[1]
 SMALL = protocol.Protocol(studies=2, points=2, rates=3, fresh=3, held_out=2, targets=3)
 NAMES = ("Lion", *SETTERS)
@@ -287,6 +292,18 @@ def test_made_up_results_are_printed_and_drawn(tmp_path, capsys, monkeypatch):
     assert f"{np.median(losses):.3g}" in printed
 
 
+def test_results_of_another_text_are_not_added_to(monkeypatch, capsys):
+    """It is said before anything runs."""
+    line = line_of(protocol.Run("text", "Lion", "search", 0, 1))
+    monkeypatch.setattr(command, "_known", lambda *given: ([line], {}))
+    monkeypatch.setattr(command, "NEEDED", {})
+    with pytest.raises(SystemExit):
+        main(["compare", "--only", "Lion"])
+    said = capsys.readouterr().err
+    assert "the data of 'text' is not that of the results" in said
+    assert "--workloads digits,mnist1d,diamonds,words,picture,digits-large-batch" in said
+
+
 def _is(line, *of):
     return (line["contender"], line["workload"], line["track"]) == of
 
@@ -294,7 +311,7 @@ def _is(line, *of):
 def test_nothing_to_show_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(lines, "KEPT", tmp_path)
     assert main(["compare", "--score"]) == 1
-    assert "no optimizer has results on all of these workloads" in capsys.readouterr().err
+    assert "there are no results to show" in capsys.readouterr().err
 
 
 # Processes
@@ -329,6 +346,40 @@ def test_what_fails_is_named_and_the_rest_is_done(monkeypatch):
     (failure,) = work.failures
     assert failure.startswith("Lion on digits:")
     assert "no Lion here" in failure
+
+
+SLOW = """
+import json, sys, time
+for row in sys.stdin:
+    job = json.loads(row)
+    for run in job["runs"]:
+        print(json.dumps(run | {"pid": __import__("os").getpid()}), flush=True)
+        time.sleep(60)
+"""
+INTERRUPTED = """
+import sys
+from keras_adaptive.__main__ import main
+from keras_adaptive.compare import pool
+pool.COMMAND = [sys.executable, "-c", {slow!r}]
+sys.exit(main(["compare", "--full", "--workloads", "digits", "--processes", "2", "--output", {folder!r}]))
+"""
+
+
+@pytest.mark.full
+def test_an_interrupt_ends_all_processes_and_loses_no_line(tmp_path):
+    code = INTERRUPTED.format(slow=SLOW, folder=str(tmp_path))
+    running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(found := lines.read(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; the same command continues" in said
+    assert len(lines.read(tmp_path)) == len(found) == 2
+    for line in found:
+        with pytest.raises(ProcessLookupError):
+            os.kill(line["pid"], 0)
 
 
 # The pages

@@ -8,6 +8,8 @@ import pytest
 
 from keras_adaptive.compare import score
 
+pytestmark = pytest.mark.on("tensorflow")
+
 # Steps to the target on two workloads.
 TIMES = {"first": [1.0, 1.0], "twice": [2.0, 2.0], "once": [1.0, math.inf], "late": [4.0, 9.0], "never": [math.inf] * 2}
 KNOWN = {"first": 1.0, "twice": 2 / 3, "once": 0.5, "late": 0.0, "never": 0.0}

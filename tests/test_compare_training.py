@@ -15,7 +15,7 @@ from keras_adaptive.__main__ import main
 from keras_adaptive.compare import command, data, lines, pool, protocol, schedule, workloads
 from keras_adaptive.compare.contenders import find
 
-on_jax = pytest.mark.on("jax")
+pytestmark = pytest.mark.on("jax")
 NEEDS = ("sklearn", "mnist1d", "plotnine")
 complete = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, NEEDS)), reason="the extra `compare` is not installed"
@@ -46,7 +46,6 @@ def runs(name, count, test=True):
     return [(protocol.settings(find(name), "search", number), number % 2, test) for number in range(count)]
 
 
-@on_jax
 @pytest.mark.parametrize("name", ["AdamW", "Prodigy", "ScheduleFreeAdamW", "Muon", "Shampoo"])
 def test_many_runs_at_once_are_the_same_as_one_by_one(name):
     """Three runs in four places: settings, seeds, state of all variables, evaluation weights."""
@@ -57,7 +56,6 @@ def test_many_runs_at_once_are_the_same_as_one_by_one(name):
     assert len({one.curve[-1] for one in alone}) == 3
 
 
-@on_jax
 def test_a_run_equals_a_plain_training_loop():
     """The traced settings and learning rates are those of an optimizer that was made with them."""
     import keras_adaptive
@@ -81,14 +79,12 @@ def test_a_run_equals_a_plain_training_loop():
     np.testing.assert_allclose(found.curve, curve, rtol=1e-4)
 
 
-@on_jax
 def test_schedule_free_is_evaluated_at_its_average():
     made = trainer("ScheduleFreeAdamW")
     assert None not in made.evaluated
     assert trainer("AdamW").evaluated == [None] * 4
 
 
-@on_jax
 def test_a_trial_does_not_read_the_test():
     """With test data that cannot be read, trials run, and a report fails."""
     workload = dataclasses.replace(
@@ -101,7 +97,6 @@ def test_a_trial_does_not_read_the_test():
             list(made.run(runs("SGD, momentum", 2, test=True)))
 
 
-@on_jax
 def test_the_loss_of_the_test_is_that_of_the_last_weights():
     workload = dataclasses.replace(TINY, data=lambda: data.Data(tiny_data().train, *[tiny_data().validation] * 2))
     for lanes in (1, 2):
@@ -161,8 +156,6 @@ def test_plotnine_is_not_imported():
 
 @complete
 @pytest.mark.full
-@pytest.mark.on("tensorflow")
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="runs need JAX")
 def test_a_small_comparison_from_the_command_line(tmp_path, capsys, monkeypatch):
     """Two optimizers on one workload of a tenth of the steps, in processes; again, it has nothing to do."""
     monkeypatch.setattr(command, "MINI", ("AdamW", "Lion"))

@@ -21,14 +21,20 @@ continues where it was.
 """
 MINI = ("SGD, Nesterov", "AdamW", "Lion", "ScheduleFreeAdamW", "Muon")
 MINI_WORKLOADS = ("digits", "mnist1d")
-NEEDED = {"jax": "jax", "sklearn": "scikit-learn", "mnist1d": "mnist1d", "matplotlib": "matplotlib"}
+NEEDED = {
+    "jax": "jax",
+    "sklearn": "scikit-learn",
+    "mnist1d": "mnist1d",
+    "plotnine": "plotnine",
+    "matplotlib": "matplotlib",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--mini", action="store_true", help="five optimizers on two problems, in about five minutes")
-    what.add_argument("--only", metavar="NAMES", help="compare these classes, such as Lion,Adan, with the others")
+    what.add_argument("--only", metavar="NAME", nargs="+", help="run these classes, and put them into the tables")
     what.add_argument("--full", action="store_true", help="run everything anew; takes hours")
     what.add_argument("--score", action="store_true", help="run nothing: the tables of the results that there are")
     what.add_argument("--time", action="store_true", help="measure the time of a step of all, one after the other")
@@ -60,53 +66,62 @@ def _page(text):
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     """Runs the command. Exit status: 1 if a run failed or there is nothing to show, 130 after an interrupt."""
-    try:
-        names = _names(given)
-        workloads = _workloads(given)
-        if not given.score and (missing := [pip for name, pip in NEEDED.items() if not _is_installed(name)]):
-            raise ValueError(f"{', '.join(missing)} must be installed: pip install 'keras-adaptive[compare]'")
-    except ValueError as error:
-        parser.error(str(error))
     folder = given.output or Path("compare-mini" if given.mini else "compare-results")
     how = protocol.MINI if given.mini else protocol.FULL
-    lines, stale = _known(given, folder, names)
+    try:
+        names, workloads = _names(given), _workloads(given)
+        lines, stale = _known(given, folder)
+        if not given.score:
+            _check(lines, workloads)
+    except ValueError as error:
+        parser.error(str(error))
     for name, reason in stale.items():
         print(f"{name}: results are left out, because {reason}; `--only {name!r}` makes new ones", file=sys.stderr)
     status = 0 if given.score else _train(given, folder, how, lines, names, workloads)
-    results = Results(lines, how, workloads)
-    if not results.names:
-        print("no optimizer has results on all of these workloads", file=sys.stderr)
-        return status or 1
-    shown = [name for name in results.names if not given.mini or name in names]
-    if len(shown) < len(results.names):
-        results = Results([line for line in lines if line["contender"] in {*shown, *SETTERS}], how, workloads)
-    print(report.text(results, given.markdown))
-    if left_out := [name for name in workloads if name not in (*results.workloads, *results.held_out)]:
-        print(f"not counted, since too few runs are done: {', '.join(left_out)}", file=sys.stderr)
-    if given.readme:
-        pages.write(given.readme, results)
     if given.pack:
         files.pack(folder)
+    return _show(given, folder, Results(lines, how, workloads), workloads) or status
+
+
+def _show(given, folder, results, workloads):
+    """Prints and draws the results; 1 if there are none."""
+    if left_out := [name for name in workloads if name not in (*results.workloads, *results.held_out)]:
+        print(f"not counted, since too few runs are done: {', '.join(left_out)}", file=sys.stderr)
+    if not results.names:
+        print("there are no results to show", file=sys.stderr)
+        return 1
+    print(report.text(results, given.markdown))
+    if given.readme:
+        pages.write(given.readme, results)
     if given.picture or given.mini:
         from keras_adaptive.compare import picture
 
         file = given.picture or folder / "compare.png"
         picture.draw(file, results)
         print(f"picture: {file}")
-    return status
+    return 0
 
 
-def _is_installed(name):
-    return importlib.util.find_spec(name) is not None
+def _check(lines, workloads):
+    """Raises a ValueError if something is missing to run, or if the results could not be compared."""
+    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} must be installed: pip install 'keras-adaptive[compare]'")
+    for name in workloads:
+        known = {line["data"] for line in lines if line["workload"] == name}
+        if known and WORKLOADS[name].data().sha256 not in known:
+            others = ",".join(other for other in workloads if WORKLOADS[other].data is not WORKLOADS[name].data)
+            raise ValueError(
+                f"the data of {name!r} is not that of the results, which were made with other versions of Python or of "
+                f"a package; choose others, such as --workloads {others}, or run everything anew with --full"
+            )
 
 
 def _names(given):
     if given.mini:
         return list(MINI)
     if given.only:
-        # Names of contenders have commas themselves.
-        names = [given.only] if given.only in CONTENDERS else [name.strip() for name in given.only.split(",")]
-        return [find(name).name for name in names]
+        return [find(name).name for name in given.only]
     return list(CONTENDERS)
 
 
@@ -119,7 +134,7 @@ def _workloads(given):
     return names
 
 
-def _known(given, folder, names):
+def _known(given, folder):
     """The lines that hold, and why others do not."""
     kept = [] if given.full else files.read(files.KEPT)
     if given.mini:

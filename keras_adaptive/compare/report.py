@@ -83,6 +83,26 @@ def by_workload(results: Results, way: str) -> Table:
     return ["optimizer", *results.workloads], lines
 
 
+def by_trials(results: Results) -> Table:
+    """The smallest validation loss that so many trials are expected to find, AdamW's after all of them being 1.
+
+    The geometric mean over the workloads. A trial counts as at most ten times AdamW's smallest loss.
+    """
+    counts = [count for count in (1, 2, 5, 10, 15) if count <= results.how.points * results.how.studies]
+    found = {name: [_expected(results, name, workload) for workload in results.workloads] for name in results.names}
+    lines = []
+    for name in results.names:
+        means = np.exp(np.mean(np.log(found[name]), axis=0))
+        lines.append([name, *(f"{means[count - 1]:.2f}" for count in counts)])
+    return ["optimizer", *(f"{count} trials" if count > 1 else "1 trial" for count in counts)], lines
+
+
+def _expected(results, name, workload):
+    unit = min(score.lowest(line["curve"]) for line in results.of(REFERENCE, workload, "search"))
+    losses = [score.lowest(line["curve"]) / unit for line in results.of(name, workload, "search")]
+    return score.best_of([min(loss, 10.0) for loss in losses])
+
+
 def notes(results: Results) -> list[str]:
     """From which runs the tables are, and how to read them."""
     lines = results.lines
@@ -110,6 +130,9 @@ def text(results: Results, markdown: bool = False) -> str:
     for way, words in ways.items():
         if way != "rate" or results.how.rates:
             parts += [f"Median loss of the test {words}:", _printed(by_workload(results, way), markdown)]
+    if REFERENCE in results.names:
+        said = f"Expected smallest validation loss of k trials, relative to {REFERENCE} after all of them:"
+        parts += [said, _printed(by_trials(results), markdown)]
     return "\n\n".join(parts)
 
 
