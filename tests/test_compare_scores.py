@@ -52,7 +52,7 @@ def test_the_sooner_then_the_smaller_loss_wins():
     assert sorted(curves, key=lambda name: score.merit(curves[name], 2.0)) == list(curves)
 
 
-def test_half_of_the_seeds_and_of_the_studies_must_reach_the_target():
+def test_most_seeds_and_most_studies_must_reach_the_target():
     reached, missed = 0.5, math.inf
     assert score.time_to_target(np.array([[reached, reached, missed]] * 3)) == reached
     assert score.time_to_target(np.array([[reached, missed]] * 3)) == missed

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import subprocess
 import sys
 
 import keras
@@ -46,9 +45,9 @@ def runs(name, count, test=True):
     return [(protocol.settings(find(name), "search", number), number % 2, test) for number in range(count)]
 
 
-@pytest.mark.parametrize("name", ["AdamW", "Prodigy", "ScheduleFreeAdamW", "Muon", "Shampoo"])
+@pytest.mark.parametrize("name", ["Prodigy", "ScheduleFreeAdamW", "Shampoo"])
 def test_many_runs_at_once_are_the_same_as_one_by_one(name):
-    """Three runs in four places: settings, seeds, state of all variables, evaluation weights."""
+    """Three runs in four places: with numbers of all variables, evaluation weights, conditions on the step."""
     alone, together = (list(trainer(name, lanes).run(runs(name, 3))) for lanes in (1, 4))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one.curve, other.curve, rtol=1e-4)
@@ -149,9 +148,9 @@ def test_the_parts_of_the_data_have_no_example_in_common(name):
 @complete
 def test_plotnine_is_not_imported():
     """Of it only a table is read."""
-    code = "import sys; from keras_adaptive.compare import data; data.diamonds(); print('plotnine' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    data.diamonds.cache_clear()
+    data.diamonds()
+    assert "plotnine" not in sys.modules
 
 
 @complete

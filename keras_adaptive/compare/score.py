@@ -54,7 +54,7 @@ def time_to_target(shares: np.ndarray) -> np.ndarray:
 
 
 def _middle(values, axis):
-    # The upper of the two middle values: half of the runs must have reached the target.
+    # The upper of the two middle values: more than half of the runs must reach the target.
     return np.sort(values, axis=axis).take(values.shape[axis] // 2, axis=axis)
 
 
