@@ -13,6 +13,7 @@ import worlds
 
 os.environ.update(worlds.environment("mirrored"))
 
+import defects_of_rules as of_rules
 import defects_of_state as of_state
 import keras
 import numpy as np
@@ -275,6 +276,26 @@ DEFECTS = [
     Defect(
         "Adam's first step at a gradient of 1e25 with `clipnorm=1`, in learning rates (paper: 1)",
         lambda cls: moved(cls, [1e25], clipnorm=1.0) / 0.1,
+    ),
+    Defect(
+        "Weights of 12 that are NaN after a first step of Adafactor, where a row and a column of the gradient are zero",
+        of_rules.switched_off_nan,
+        "Adafactor",
+    ),
+    Defect(
+        "ScheduleFreeAdamW on TensorFlow and torch (Keras on JAX: <1e-6): difference from its equations after 4 steps",
+        of_rules.schedule_free(),
+        "ScheduleFreeAdamW",
+    ),
+    Defect(
+        "ScheduleFreeAdamW with `warmup_steps=4` (Keras on JAX: 0.058): difference from its equations after 4 steps",
+        of_rules.schedule_free(warmup_steps=4),
+        "ScheduleFreeAdamW",
+    ),
+    Defect(
+        "How far decay moves a weight of 1 in the first step of ScheduleFreeAdamW (decay: 0.050)",
+        of_rules.schedule_free_decay,
+        "ScheduleFreeAdamW",
     ),
     Defect("How far decay moves a weight of 1 that is excluded as `bias$` (decay: 0.050)", of_state.bias_by_its_end),
     Defect(
