@@ -20,6 +20,7 @@ from keras_adaptive.compare import (
     contenders,
     lines,
     pages,
+    plan,
     points,
     pool,
     protocol,
@@ -43,7 +44,7 @@ def line_of(run, salt=0):
     random = np.random.default_rng([*map(ord, "".join(map(str, dataclasses.astuple(run)))), salt])
     curve = list(np.sort(random.uniform(0.1, 3.0, 50))[::-1])
     line = {**vars(run), "settings": protocol.settings(find(run.contender), run.track, run.number), "curve": curve}
-    line |= {"data": "text", "steps": workloads.WORKLOADS[run.workload].steps, "rule": [1.0, 2.0], "date": "2026-11-27"}
+    line |= {"data": "text", "setup": workloads.WORKLOADS[run.workload].setup, "rule": [1.0, 2.0], "date": "2026-11-27"}
     line |= {"device": "none", "versions": {"python": "3"}, "state_bytes": 80, "parameters": 10}
     return line | ({"test": float(random.uniform(0.1, 3.0))} if run.reads_test else {})
 
@@ -51,7 +52,7 @@ def line_of(run, salt=0):
 def everything(how=SMALL, salt=lambda run: 0, names=NAMES):
     """All runs of a protocol, in the order in which they become known, and their results."""
     runs, made = [], []
-    for cell in command.cells_of(how, names, WORKLOADS):
+    for cell in plan.contests(how, names, WORKLOADS):
         while new := cell.runs(made):
             runs += new
             made += [line_of(run, salt(run)) for run in new]
@@ -74,6 +75,9 @@ def test_no_trial_sees_a_held_out_workload_a_fresh_seed_or_the_test(whole):
     assert {run.workload for run in trials} <= set(workloads.TUNED)
     assert not {run.seed for run in trials} & {run.seed for run in others}
     assert not any(run.reads_test for run in trials)
+    assert not {run.seed for run in runs if run.track == "target-fresh"} & {
+        run.seed for run in runs if run.track in ("fresh", "fresh-rates", "defaults")
+    }
     assert {run.workload for run in others} == set(WORKLOADS)
 
 
@@ -120,19 +124,39 @@ def test_a_stopped_comparison_continues_where_it_was(tmp_path):
     with (tmp_path / lines.NEW).open("a") as file:
         file.write('{"workload": "digits", "contend')
     known = lines.read(tmp_path)
+    assert len(known) == len(made) // 2
     again = []
-    for cell in command.cells_of(SMALL, NAMES, WORKLOADS):
+    for cell in plan.contests(SMALL, NAMES, WORKLOADS):
         while new := cell.runs(known):
             again += new
             known += [line_of(run) for run in new]
     assert sorted(map(lines.key, again)) == sorted(map(lines.key, runs[len(made) // 2 :]))
 
 
+def test_a_part_of_a_line_is_replaced_by_the_next_one(tmp_path):
+    first, second = (line_of(protocol.Run("digits", "Lion", "search", number, 1)) for number in range(2))
+    lines.append(tmp_path, first)
+    with (tmp_path / lines.NEW).open("a") as file:
+        file.write('{"workload": "digits", "contend')
+    lines.append(tmp_path, second)
+    assert lines.read(tmp_path) == [first, second]
+    (tmp_path / lines.NEW).write_text("{}}\n" + json.dumps(first) + "\n")
+    with pytest.raises(ValueError, match=r"line 1 of .* is not a line of JSON"):
+        lines.read(tmp_path)
+
+
+def test_the_last_of_two_lines_of_a_run_counts(tmp_path):
+    line = line_of(protocol.Run("digits", "Lion", "search", 0, 1))
+    lines.append(tmp_path, line)
+    lines.append(tmp_path, line | {"date": "2030-01-01"})
+    assert [found["date"] for found in lines.read(tmp_path)] == ["2030-01-01"]
+
+
 def test_packed_lines_are_the_same(tmp_path):
     _, made = everything()
     for line in made:
         lines.append(tmp_path, line)
-    lines.pack(tmp_path)
+    lines.pack(tmp_path, lines.read(tmp_path))
     assert not (tmp_path / lines.NEW).exists()
     assert len(list(tmp_path.glob("*.xz"))) == len(NAMES)
     assert sorted(lines.read(tmp_path), key=lines.key) == sorted(made, key=lines.key)
@@ -175,7 +199,7 @@ def test_every_hyperparameter_shows_in_a_rules_numbers(name):
     ("change", "reason"),
     [
         ({"settings": {"learning_rate": 7.0}}, "its search space has changed"),
-        ({"steps": 7}, "the budget of 'digits' has changed"),
+        ({"setup": "other"}, "the model, the batches or the budget of 'digits' have changed"),
         ({"data": "other"}, "the data of 'digits' is not that of the other results"),
         ({"workload": "gone"}, "there is no workload 'gone'"),
     ],
@@ -188,6 +212,118 @@ def test_other_lines_that_no_longer_hold(change, reason):
     valid, stale = results.current(made, lambda name: [1.0, 2.0])
     assert stale == {"Lion": reason}
     assert len(valid) == len(made) - 1
+
+
+# Choices and figures, from results that are made up by hand
+
+
+def by_hand(curves, tests):
+    """Results on digits and mnist1d of AdamW and Lion.
+
+    Args:
+        curves: by contender, the lowest loss of each of the 15 trials, reached half-way.
+        tests: by contender, the loss of the test after each way of tuning.
+    """
+    made = []
+    for cell in plan.contests(protocol.FULL, tuple(curves), ("digits", "mnist1d")):
+        while new := cell.runs(made):
+            for run in new:
+                line = line_of(run)
+                loss = curves[run.contender][run.number] if run.track == "search" else 1.0
+                # The target is 1.
+                line["curve"] = [5.0] * 24 + [loss] * 26
+                if run.reads_test:
+                    # A little other for each seed, in the same way for both.
+                    line["test"] = tests[run.contender][run.track] * (1 + 0.01 * (run.seed % 10))
+                made.append(line)
+    return made
+
+
+AFTER = {"defaults": 4.0, "fresh-rates": 3.0, "fresh": 2.0}
+CURVES = {"AdamW": [3.0, 0.9, 2.0, 2.5, 4.0] * 3, "Lion": [3.0, 4.0, 2.0, 2.5, 1.5] * 3}
+
+
+def test_each_study_chooses_the_first_at_the_target_or_else_the_smallest_loss():
+    made = by_hand(CURVES, {name: AFTER for name in CURVES})
+    assert protocol.target(made, "digits") == 1.0
+    chosen = {name: protocol.winners(protocol.FULL, made, "digits", name) for name in CURVES}
+    assert chosen == {"AdamW": [1, 6, 11], "Lion": [4, 9, 14]}
+    early = [
+        line | {"curve": [0.95] * 50} if line["number"] == 3 and line["track"] == "search" else line for line in made
+    ]
+    assert protocol.winners(protocol.FULL, early, "digits", "AdamW") == [3, 6, 11]
+    rates = [line | {"curve": [9.0 - line["number"] % 6] * 50} if line["track"] == "rates" else line for line in made]
+    assert protocol.best_rate(protocol.FULL, rates, "digits", "Lion") == 5
+    with pytest.raises(protocol.Incomplete, match="'Lion' has trials on 'digits' to run"):
+        protocol.winners(protocol.FULL, [line for line in made if line["number"] != 3], "digits", "Lion")
+
+
+def test_the_table_of_scores_from_known_results():
+    """Lion's losses are half of AdamW's with the defaults, and twice as large after all trials."""
+    lion = {"defaults": 2.0, "fresh-rates": 3.0, "fresh": 4.0}
+    made = by_hand(CURVES, {"AdamW": AFTER, "Lion": lion})
+    for place, line in enumerate(made):
+        if line["contender"] == "Lion" and line["track"] == "fresh":
+            made[place] = line | {"curve": [5.0] * 49 + [1.0]}
+        made[place] |= {
+            "state_bytes": {"AdamW": 80, "Lion": 40}[line["contender"]] if line["contender"] in CURVES else 0
+        }
+    times = [(name, where) for name in CURVES for where in ("digits", "mnist1d")]
+    for name, where in times:
+        line = line_of(protocol.Run(where, name, "time", 0, 0))
+        made.append(line | {"seconds": {"AdamW": 2.0, "Lion": 1.0}[name], "seconds_of_adamw": 2.0, "device": "clock"})
+    found = results.Results(made, protocol.FULL, ("digits", "mnist1d"))
+    head, table = report.main(found)
+    cells = {line[0]: dict(zip(head, line, strict=True)) for line in table}
+    # AdamW is there after half of the budget, Lion after all of it: twice as long in steps, as long in seconds.
+    assert [line[0] for line in table] == ["AdamW", "Lion"]
+    assert cells["AdamW"] == {
+        "optimizer": "AdamW",
+        "score, 5 trials": "1.00 (1.00 to 1.00)",
+        "rank": "1",
+        "score, 15 trials": "1.00",
+        "score in seconds": "1.00 (1.00 to 1.00)",
+        "loss, defaults": "2.00",
+        "loss, 7 rates": "1.50",
+        "loss, 15 trials": "1.00",
+        "good rates": "3.0",
+        "step time": "1.00",
+        "bytes": "8",
+    }
+    assert cells["Lion"] == {
+        "optimizer": "Lion",
+        "score, 5 trials": "0.67 (0.67 to 0.67)",
+        "rank": "2",
+        "score, 15 trials": "0.67",
+        "score in seconds": "1.00 (1.00 to 1.00)",
+        "loss, defaults": "1.00 -",
+        "loss, 7 rates": "1.50 =",
+        "loss, 15 trials": "2.00 +",
+        "good rates": "3.0",
+        "step time": "0.50",
+        "bytes": "4",
+    }
+    assert report.times(found)[1][0] == ["AdamW", "50 % (3 of 15)", "50 % (3 of 15)"]
+    assert report.times(found)[1][1] == ["Lion", "100 % (0 of 15)", "100 % (0 of 15)"]
+    assert report.by_workload(found, "trials")[1][1] == ["Lion", "4.18 +", "4.18 +"]
+    assert "on clock, one core" in report.notes(found)[0]
+
+
+def test_a_class_that_is_not_complete_is_named_and_takes_nothing_from_the_others():
+    made = by_hand(CURVES, {name: AFTER for name in CURVES})
+    part = [line_of(protocol.Run("digits", "Yogi", "search", number, 1)) for number in range(4)]
+    found = results.Results(made + part, protocol.FULL, ("digits", "mnist1d"))
+    assert set(found.names) == set(CURVES)
+    assert found.left_out == {"Yogi": ["digits", "mnist1d"]}
+
+
+def test_a_run_that_diverged_is_counted():
+    made = by_hand(CURVES, {name: AFTER for name in CURVES})
+    lost = next(line for line in made if line["contender"] == "Lion" and line["track"] == "fresh")
+    lost["test"] = None
+    found = results.Results(made, protocol.FULL, ("digits", "mnist1d"))
+    # It is a run of the first study, which is the best one: all have the same loss.
+    assert report.by_workload(found, "trials")[1][1][0:2] == ["Lion", "2.11 (1 diverged) ="]
 
 
 # Search spaces
@@ -263,7 +399,9 @@ def test_an_unknown_name_is_refused_in_one_line(capsys):
         (["--only", "Lionn"], "no optimizer has this name; the nearest are 'Lion'"),
         (["--mini", "--workloads", "mnist"], "argument --workloads: there are digits, mnist1d"),
         (["--mini", "--processes", "0"], "must be a whole number of at least 1. Received: '0'"),
-        ([], "one of the arguments --mini --only --full --score --time is required"),
+        (["--score", "--workloads", "text-wide"], "text-wide needs text, on which its settings are tuned"),
+        (["--score", "--picture", "no/such/folder.png"], "must be a file in a folder that exists"),
+        ([], "one of the arguments --mini --only --full --score is required"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["compare", *arguments])
@@ -277,9 +415,8 @@ def test_made_up_results_are_printed_and_drawn(tmp_path, capsys, monkeypatch):
     _, made = everything(protocol.FULL, names=("AdamW", "Lion"))
     for line in made:
         lines.append(tmp_path, line)
-    monkeypatch.setattr(lines, "KEPT", tmp_path)
+    monkeypatch.setattr(lines, "STORED", tmp_path)
     monkeypatch.setattr(rules, "now", lambda name: [1.0, 2.0])
-    monkeypatch.setattr(results.current, "__defaults__", (rules.now,))
     drawn = tmp_path / "compare.png"
     chosen = ["--workloads", "digits,text,digits-large-batch"]
     assert main(["compare", "--score", *chosen, "--picture", str(drawn)]) == 0
@@ -295,13 +432,13 @@ def test_made_up_results_are_printed_and_drawn(tmp_path, capsys, monkeypatch):
 def test_results_of_another_text_are_not_added_to(monkeypatch, capsys):
     """It is said before anything runs."""
     line = line_of(protocol.Run("text", "Lion", "search", 0, 1))
-    monkeypatch.setattr(command, "_known", lambda *given: ([line], {}))
+    monkeypatch.setattr(command, "_known", lambda *given: [line])
     monkeypatch.setattr(command, "NEEDED", {})
     with pytest.raises(SystemExit):
         main(["compare", "--only", "Lion"])
     said = capsys.readouterr().err
-    assert "the data of 'text' is not that of the results" in said
-    assert "--workloads digits,mnist1d,diamonds,words,picture,digits-large-batch" in said
+    assert "the data of text is not that of the results" in said
+    assert "--workloads digits,mnist1d,diamonds,words,picture,digits-large-batch,text-wide" in said
 
 
 def _is(line, *of):
@@ -309,7 +446,7 @@ def _is(line, *of):
 
 
 def test_nothing_to_show_is_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lines, "KEPT", tmp_path)
+    monkeypatch.setattr(lines, "STORED", tmp_path)
     assert main(["compare", "--score"]) == 1
     assert "there are no results to show" in capsys.readouterr().err
 
@@ -343,9 +480,10 @@ def test_what_fails_is_named_and_the_rest_is_done(monkeypatch):
     work.run([lion, cell("Adam", [lion]), good, cell("Muon", [good])])
     assert sorted(line["contender"] for line in written) == ["AdamW", "Muon"]
     assert made == written
-    (failure,) = work.failures
-    assert failure.startswith("Lion on digits:")
+    failure, cancelled = work.failures
+    assert failure.startswith("Lion on digits: Failed: the process ended with status 1")
     assert "no Lion here" in failure
+    assert cancelled == "Adam on digits: it needs Lion on digits"
 
 
 SLOW = """
@@ -389,7 +527,7 @@ def test_an_interrupt_ends_all_processes_and_loses_no_line(tmp_path):
 def test_the_pages_have_the_tables_of_the_results(path):
     """All that is printed is computed from the lines in the repository, all of which hold."""
     page = (ROOT / path).read_text("utf-8")
-    valid, stale = results.current(lines.read(lines.KEPT))
+    valid, stale = results.current(lines.read(lines.STORED))
     assert stale == {}
     found = results.Results(valid, protocol.FULL, list(workloads.WORKLOADS))
     names = pages.tables_of(page)
@@ -410,6 +548,6 @@ def test_a_table_is_put_between_its_marks(tmp_path, monkeypatch):
 
 
 def test_the_results_in_the_repository_are_small():
-    files = [file for file in lines.KEPT.iterdir()]
+    files = [file for file in lines.STORED.iterdir()]
     assert {file.suffix for file in files} == {".xz"}
     assert sum(file.stat().st_size for file in files) <= 5e6

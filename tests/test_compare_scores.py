@@ -68,9 +68,8 @@ def test_intervals_contain_what_is_certain_and_widen_with_noise():
     limits, ranks = score.intervals(shares, np.ones((3, 2)), rounds=200)
     np.testing.assert_allclose(limits[:2], [[1.0, 1.0], [2 / 3, 2 / 3]])
     assert limits[2][1] - limits[2][0] >= 0.5
-    assert [tuple(rank) for rank in ranks[:2]] == [(1, 1), (2, 3)]
-    assert ranks[2][0] == 1
-    assert ranks[2][1] == 3
+    # The third is as good as the first at times, and never better.
+    assert [tuple(rank) for rank in ranks] == [(1, 2), (2, 3), (1, 3)]
 
 
 def test_costs_turn_steps_into_seconds():
@@ -86,12 +85,38 @@ def test_the_width_of_good_learning_rates():
     losses = {0.001: 3.0, 0.01: 2.0, 0.1: 1.0, 1.0: 2.0, 10.0: math.inf}
     assert score.width(losses) == pytest.approx(0.1, abs=0.003)
     assert score.width({0.01: 1.0, 0.1: 1.0, 1.0: 1.0}) == pytest.approx(2.0)
+    assert score.width({0.01: math.inf, 0.1: math.inf}) == 0.0
 
 
-def test_a_paired_difference_and_its_interval():
+def test_the_permutation_test():
+    """All signs alike: two of 2^10 are as far from 0. Five seeds never suffice."""
+    assert score.p_value(np.full(10, -0.1)) == pytest.approx(2 / 1024)
+    assert score.p_value(np.full(5, -0.1)) == pytest.approx(2 / 32)
+    assert score.p_value(np.array([1.0, -1.0] * 5)) == 1.0
     random = np.random.default_rng(3)
-    theirs = random.normal(size=(4, 10))
-    mean, low, high = score.difference(theirs - 0.5, theirs)
-    np.testing.assert_allclose([mean, low, high], -0.5)
-    mean, low, high = score.difference(random.normal(size=(4, 10)), theirs)
-    assert low < 0 < high
+    found = [score.p_value(random.normal(size=10)) for _ in range(400)]
+    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.025)
+
+
+def test_holms_correction():
+    """0.01 and 0.02 of three are below 0.05 / 3 and 0.05 / 2; where the smallest is not, none is."""
+    assert score.significant({"a": 0.01, "b": 0.02, "c": 0.06}) == {"a", "b"}
+    assert score.significant({"a": 0.02, "b": 0.02, "c": 0.02}) == set()
+    assert score.significant({}) == set()
+
+
+def test_seeds_are_paired_over_optimizers():
+    """Two that are equal in every seed, and differ between seeds, are both always first."""
+    shares = np.where(np.arange(10) % 2, 1.0, 3.0) * np.ones((2, 2, 1, 10))
+    limits, ranks = score.intervals(shares, np.ones((2, 2)), rounds=200)
+    np.testing.assert_allclose(limits, 1.0)
+    assert ranks.tolist() == [[1, 2], [1, 2]]
+
+
+def test_studies_are_drawn_for_each_optimizer():
+    """One of three studies reaches the target: the median of three draws sometimes does."""
+    shares = np.full((2, 1, 3, 10), math.inf)
+    shares[0] = 1.0
+    shares[1, 0, 0] = 1.0
+    limits, _ = score.intervals(shares, np.ones((2, 1)), rounds=200)
+    np.testing.assert_allclose(limits, [[1.0, 1.0], [0.0, 1.0]])

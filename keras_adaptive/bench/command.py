@@ -4,12 +4,12 @@ import argparse
 import importlib.util
 import os
 import sys
-from pathlib import Path
 
 import keras
 
 from keras_adaptive.bench import environment, first_step, picture, report, specification, tpu, workloads
 from keras_adaptive.bench.progress import progress
+from keras_adaptive.core import argument_types
 
 DESCRIPTION = """
 Measures one update of each optimizer, as `fit` runs it on this device, alternating with Keras's class and with optax
@@ -25,19 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optimizers", default="SGD,RMSprop,Adam", help="such as Adam,SGD:momentum=0.9, or all (default: %(default)s)")
     add("--workloads", default="", help=f"some of: {','.join(workloads.WORKLOADS)} (default: all)")
     add("--options", default="", help="arguments of all of them, such as slot_dtype=bfloat16,skip_nonfinite=True")
-    add("--repeats", type=_count, default=15, help="number of rounds for the median (default: %(default)s)")
+    add(
+        "--repeats",
+        type=argument_types.count,
+        default=15,
+        help="number of rounds for the median (default: %(default)s)",
+    )
     add("--size", type=_size, default=1.0, help="of the workloads; below 1 for a quick try (default: %(default)s)")
     add("--markdown", action="store_true", help="print the table as markdown")
-    add("--output", type=_file, metavar="bench.json", help="write all figures to this file")
+    add("--output", type=argument_types.file, metavar="bench.json", help="write all figures to this file")
     add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
     add("--first-step", action="store_true", help="instead, measure time and peak memory of the first step of fit")
-    add("--picture", type=_picture, metavar="bench.png", help="draw the figures (needs matplotlib)")
-
-
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Received: {text!r}")
-    return int(text)
+    add("--picture", type=argument_types.picture, metavar="bench.png", help="draw the figures (needs matplotlib)")
 
 
 def _size(text):
@@ -48,23 +47,6 @@ def _size(text):
     if not 0 < size <= 100:
         raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100. Received: {text!r}")
     return size
-
-
-def _file(text):
-    # Checked now, and not after all measurements.
-    path, folder = Path(text), Path(text).absolute().parent
-    if path.is_dir() or not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a file in a folder that exists. Received: {text!r}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise argparse.ArgumentTypeError(f"must be a file that may be written. Received: {text!r}")
-    return path
-
-
-def _picture(text):
-    path = _file(text)
-    if path.suffix.lower() not in picture.FORMATS:
-        raise argparse.ArgumentTypeError(f"must end in one of {', '.join(picture.FORMATS)}. Received: {text!r}")
-    return path
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:

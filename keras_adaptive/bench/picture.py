@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-FORMATS = (".png", ".pdf", ".svg")
-
 
 def draw(path: Path, title: str, rows, quantity: str, unit: str) -> None:
     """Draws a panel for each workload, with the quantity for our optimizers and for their peers.
 
     Args:
-        path: the file to write, in one of `FORMATS`.
+        path: the file to write, in a format of matplotlib.
         title: the machine.
         rows: the measurements.
         quantity: the attribute of the rows that is drawn, where it is not None.

@@ -92,11 +92,12 @@ class Contender:
             return self.arguments[name]
         return getattr(keras_adaptive, self.cls).fields[name].default or 0.0
 
-    def make(self, model: keras.Model | None = None):
+    def make(self, model: keras.Model | None = None, weight_decay: float = 0.1):
         """An optimizer whose learning rate and tuned settings are replaced in every step.
 
         Args:
             model: its tables get the settings that they need. Default None: there are none.
+            weight_decay: used where weight decay is tuned.
         """
         groups = []
         if model is None or any(len(variable.shape) < 2 for variable in model.trainable_variables):
@@ -104,7 +105,7 @@ class Contender:
         if self.tables and model and any(isinstance(layer, keras.layers.Embedding) for layer in model.layers):
             groups = [Group("embeddings", role="embedding", **self.tables), *groups]
         # A step can replace the weight decay only if there is one.
-        decay = {"weight_decay": 0.1} if "weight_decay" in self.axes else {}
+        decay = {"weight_decay": weight_decay} if "weight_decay" in self.axes else {}
         return getattr(keras_adaptive, self.cls)(**decay, **self.arguments, groups=groups)
 
 
@@ -158,7 +159,7 @@ def find(name: str) -> Contender:
     if name in CONTENDERS:
         return CONTENDERS[name]
     if name in CLASSES:
-        return _of(name, axes=("weight_decay",))
+        return _of(name, axes=("weight_decay",), constant=name.startswith("ScheduleFree"))
     near = difflib.get_close_matches(name, [*CONTENDERS, *CLASSES], n=3, cutoff=0.4)
     nearest = f"; the nearest are {', '.join(map(repr, near))}" if near else ""
     raise ValueError(f"no optimizer has this name{nearest}. Received: {name!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # The lines that belong to the package.
-KEPT = Path(__file__).with_name("results")
+STORED = Path(__file__).with_name("results")
 NEW = "lines.jsonl"
 
 
@@ -19,39 +19,52 @@ def key(run: Any) -> tuple:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All lines in a folder. Of lines with the same key the last one counts."""
+    """All lines in a folder. Of lines with the same key the last one counts.
+
+    Raises:
+        ValueError: a file has a line that is no JSON. Only the last one may be a part of a line.
+    """
     found: dict[tuple, dict[str, Any]] = {}
-    files = sorted(folder.glob("*.jsonl.xz"))
-    texts = [lzma.decompress(file.read_bytes()).decode() for file in files]
+    files = [(file, lzma.decompress(file.read_bytes()).decode()) for file in sorted(folder.glob("*.jsonl.xz"))]
     if (folder / NEW).exists():
-        texts.append((folder / NEW).read_text("utf-8"))
-    for text in texts:
-        for row in text.splitlines():
+        files.append((folder / NEW, (folder / NEW).read_text("utf-8")))
+    for file, text in files:
+        # What follows the last end of a line is nothing, or a part of a line.
+        for number, row in enumerate(text.split("\n")[:-1], start=1):
             try:
                 line = json.loads(row)
-            except json.JSONDecodeError:
-                # The last line of a run that was stopped in the middle of it.
-                continue
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} of {file} is not a line of JSON; remove it ({error})") from None
             found[key(line)] = line
     return list(found.values())
 
 
 def append(folder: Path, line: dict[str, Any]) -> None:
-    """Writes a line at the end of the folder's file."""
+    """Writes a line at the end of the folder's file, in the place of a part of a line that stands there."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / NEW).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with (folder / NEW).open("a+b") as file:
+        end = file.seek(0, 2)
+        file.seek(max(0, end - 100_000))
+        tail = file.read()
+        if torn := len(tail) - (tail.rfind(b"\n") + 1):
+            file.truncate(end - torn)
+        file.write((json.dumps(line) + "\n").encode())
 
 
-def pack(folder: Path) -> None:
-    """Compresses all lines of a folder, one file for each contender."""
+def pack(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Compresses these lines in the place of all that the folder has, one file for each contender."""
     by_name: dict[str, list] = {}
-    for line in sorted(read(folder), key=key):
+    for line in sorted(lines, key=key):
         by_name.setdefault(line["contender"], []).append(line)
-    for name, found in by_name.items():
+    files = {folder / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl.xz": found for name, found in by_name.items()}
+    for file, found in files.items():
         text = "".join(json.dumps(line) + "\n" for line in found)
-        file = folder / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl.xz"
-        file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+        new = file.with_suffix(".new")
+        new.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+        # At once, so that an interrupt leaves the old file or the new one.
+        new.replace(file)
+    for file in set(folder.glob("*.jsonl.xz")) - set(files):
+        file.unlink()
     (folder / NEW).unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ DRAWN = ("SGD, Nesterov", "AdamW", "Lion", "ScheduleFreeAdamW", "Muon", "Soap")
 
 
 def draw(path: Path, results: Results) -> None:
-    """Draws the scores with their intervals, and for each workload the loss over learning rates or trials."""
+    """Draws the scores with their intervals, and for each workload the loss over the number of trials."""
     # A figure without pyplot neither needs nor changes a display.
     from matplotlib.figure import Figure
 

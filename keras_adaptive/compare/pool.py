@@ -81,9 +81,9 @@ class Worker:
         except BrokenPipeError:
             # What it said on stderr is the reason.
             pass
-        self.process.wait()
+        status = self.process.wait()
         self.listener.join()
-        raise Failed("".join(self.said))
+        raise Failed(f"the process ended with status {status}\n{''.join(self.said)}")
 
     def end(self) -> None:
         self.process.kill()
@@ -141,19 +141,19 @@ class Pool:
                 while runs := self._runs(cell):
                     worker = worker or self._started()
                     self._ask(worker, cell, runs)
-            except Failed as failure:
-                worker = None
-                self._end(cell, f"{cell.contender} on {cell.workload}:\n{failure}")
             except Exception as error:
-                # In a thread it would be lost.
-                self._end(cell, f"{cell.contender} on {cell.workload}: {type(error).__name__}: {error}")
+                # In a thread it would be lost. The process may still be answering.
+                if worker is not None:
+                    worker.process.kill()
+                worker = None
+                self._end(cell, f"{type(error).__name__}: {error}")
             else:
                 self._end(cell)
 
     def _end(self, cell, failure=None):
         with self.changed:
             cell.done, cell.failed = failure is None, failure is not None
-            self.failures += [failure] if failure else []
+            self.failures += [f"{cell.contender} on {cell.workload}: {failure}"] if failure else []
             self.changed.notify_all()
 
     def _runs(self, cell):
@@ -165,8 +165,9 @@ class Pool:
         with self.changed:
             while not self.stopped and (waiting := [cell for cell in cells if not cell.taken]):
                 for cell in waiting:
-                    if any(other.failed for other in cell.needs):
-                        cell.taken = cell.failed = True
+                    if failed := [other for other in cell.needs if other.failed]:
+                        cell.taken = True
+                        self._end(cell, f"it needs {failed[0].contender} on {failed[0].workload}")
                     elif all(other.done for other in cell.needs):
                         cell.taken = True
                         return cell

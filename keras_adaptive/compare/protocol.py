@@ -22,6 +22,10 @@ FRESH["defaults"] = FRESH["fresh-rates"] = FRESH["fresh"]
 Line = Mapping[str, Any]
 
 
+class Incomplete(Exception):
+    """Results are missing on which a choice depends."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How many runs of each kind there are.
@@ -101,46 +105,70 @@ def search(protocol: Protocol, workload: str, contender: Contender) -> list[Run]
 
 
 def next_runs(protocol: Protocol, lines: Iterable[Line], workload: str, contender: Contender) -> list[Run]:
-    """What a contender has yet to run on a workload, as far as the results so far decide it."""
-    name = contender.name
+    """What a contender has yet to run on a workload, as far as the results so far decide it.
+
+    Raises:
+        Incomplete: results are missing on which it depends: the target, or for a held-out workload the trials.
+    """
     lines = list(lines)
     done = {results.key(line) for line in lines}
-    if source := WORKLOADS[workload].settings_of:
-        chosen = winners(protocol, lines, source, name)
+    if WORKLOADS[workload].settings_of is None:
+        defaults = [Run(workload, contender.name, "defaults", 0, seed) for seed in FRESH["fresh"][: protocol.fresh]]
+        first = [*search(protocol, workload, contender), *defaults]
+        if missing := [run for run in first if results.key(run) not in done]:
+            return missing
+    return [run for run in chosen_runs(protocol, lines, workload, contender.name) if results.key(run) not in done]
+
+
+def chosen_runs(protocol: Protocol, lines: Iterable[Line], workload: str, contender: str) -> list[Run]:
+    """The runs of the chosen settings from fresh seeds.
+
+    Raises:
+        Incomplete: results are missing on which the choice depends.
+    """
+    lines = list(lines)
+    source = WORKLOADS[workload].settings_of
+    chosen = winners(protocol, lines, source or workload, contender)
+    if source:
         # Each seed with the settings of one study, in turn.
-        runs = [
-            Run(workload, name, "fresh", chosen[place % len(chosen)], seed)
-            for place, seed in enumerate(FRESH["fresh"][: protocol.held_out])
-        ]
-        return [run for run in runs if results.key(run) not in done]
+        seeds = FRESH["fresh"][: protocol.held_out]
+        return [Run(workload, contender, "fresh", chosen[n % len(chosen)], seed) for n, seed in enumerate(seeds)]
     seeds = FRESH["fresh"][: protocol.fresh]
-    first = [*search(protocol, workload, contender), *(Run(workload, name, "defaults", 0, seed) for seed in seeds)]
-    if missing := [run for run in first if results.key(run) not in done]:
-        return missing
-    chosen = winners(protocol, lines, workload, name)
-    runs = [Run(workload, name, "fresh", number, seed) for number in dict.fromkeys(chosen) for seed in seeds]
+    runs = [Run(workload, contender, "fresh", number, seed) for number in chosen for seed in seeds]
     if protocol.rates:
-        number = best_rate(lines, workload, name)
-        runs += [Run(workload, name, "fresh-rates", number, seed) for seed in seeds]
-    return [run for run in runs if results.key(run) not in done]
+        number = best_rate(protocol, lines, workload, contender)
+        runs += [Run(workload, contender, "fresh-rates", number, seed) for seed in seeds]
+    return runs
 
 
 def winners(protocol: Protocol, lines: Iterable[Line], workload: str, contender: str) -> list[int]:
-    """The chosen point of each study: the first to reach the target, or else the one with the smallest loss."""
+    """The chosen point of each study: the first to reach the target, or else the one with the smallest loss.
+
+    Raises:
+        Incomplete: trials are missing, or the runs that set the target.
+    """
     lines = list(lines)
     limit = target(lines, workload)
-    trials = [line for line in lines if _is(line, workload, contender, "search")]
+    trials = {line["number"]: line for line in lines if _is(line, workload, contender, "search")}
     chosen = []
     for study in range(protocol.studies):
-        of_study = [line for line in trials if line["number"] // FULL.points == study]
-        chosen.append(min(of_study, key=lambda line: score.merit(line["curve"], limit))["number"])
+        numbers = range(FULL.points * study, FULL.points * study + protocol.points)
+        if not trials.keys() >= set(numbers):
+            raise Incomplete(f"{contender!r} has trials on {workload!r} to run")
+        chosen.append(min(numbers, key=lambda number: score.merit(trials[number]["curve"], limit)))
     return chosen
 
 
-def best_rate(lines: Iterable[Line], workload: str, contender: str) -> int:
-    """The learning rate whose run ends with the smallest loss."""
-    trials = [line for line in lines if _is(line, workload, contender, "rates")]
-    return min(trials, key=lambda line: score.last(line["curve"]))["number"]
+def best_rate(protocol: Protocol, lines: Iterable[Line], workload: str, contender: str) -> int:
+    """The learning rate whose run ends with the smallest loss.
+
+    Raises:
+        Incomplete: runs of learning rates are missing.
+    """
+    trials = {line["number"]: line for line in lines if _is(line, workload, contender, "rates")}
+    if not trials.keys() >= set(range(protocol.rates)):
+        raise Incomplete(f"{contender!r} has learning rates on {workload!r} to run")
+    return min(range(protocol.rates), key=lambda number: score.last(trials[number]["curve"]))
 
 
 def next_target_runs(protocol: Protocol, lines: Iterable[Line], workload: str, contender: Contender) -> list[Run]:
@@ -163,14 +191,14 @@ def target(lines: Iterable[Line], workload: str) -> float:
     """The validation loss to reach: nine of ten fresh runs of the best optimizer of `SETTERS` reach it.
 
     Raises:
-        KeyError: the runs that set it are not complete.
+        Incomplete: runs that set it are missing.
     """
     lowest = []
     lines = list(lines)
     for name in SETTERS:
         values = [score.lowest(line["curve"]) for line in lines if _is(line, workload, name, "target-fresh")]
         if len(values) < len(FRESH["target-fresh"]):
-            raise KeyError(f"the target of {workload!r} needs the runs of {name!r}")
+            raise Incomplete(f"the target of {workload!r} needs the runs of {name!r}")
         lowest.append(sorted(values))
     return min(lowest, key=statistics.median)[8]
 

@@ -1,5 +1,8 @@
 """The tables of a comparison."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_adaptive.compare import score
@@ -7,33 +10,50 @@ from keras_adaptive.compare.results import WAYS, Results
 from keras_adaptive.core import tables
 
 REFERENCE = "AdamW"
-HEADS = {"defaults": "loss, defaults", "rate": "loss, 7 rates", "trials": "loss, 15 trials"}
+# The workload on which bytes of state are shown: a model whose matrices are of common shapes.
+OF_BYTES = "text"
+# A loss counts as at most so many times that of AdamW: a run that diverged has no number.
+MOST = 10.0
 
 Table = tuple[list[str], list[list[str]]]
 
 
 def main(results: Results) -> Table:
     """The head and the lines of the table of scores, the best first."""
+    names, trials = results.names, results.how.points
     scores, limits, ranks = results.scores()
-    costs, carried = results.step_costs(), results.carried_over()
-    in_seconds = None if costs is None else results.scores(costs)
-    ways = [way for way in WAYS if way != "rate" or results.how.rates]
     columns = {
-        "optimizer": results.names,
-        "score in steps": [_with_limits(*pair) for pair in zip(scores, limits, strict=True)],
+        "optimizer": names,
+        f"score, {trials} trials": [_with_limits(*pair) for pair in zip(scores, limits, strict=True)],
         "rank": [_span(*pair) for pair in ranks],
     }
-    if in_seconds is not None:
-        columns["score in seconds"] = [_with_limits(*pair) for pair in zip(*in_seconds[:2], strict=True)]
-    if carried is not None:
-        columns["score, held out"] = [f"{value:.2f}" for value in carried]
-    columns |= {HEADS[way]: [_relative(results, name, way) for name in results.names] for way in ways}
+    if results.how.studies > 1:
+        columns[f"score, {trials * results.how.studies} trials"] = [f"{value:.2f}" for value in results.best_scores()]
+    costs = results.step_costs()
+    measured = ~np.isnan(costs).any(axis=1)
+    if measured.any():
+        columns["score in seconds"] = _in_seconds(results, costs, measured)
+    if carried := results.carried_over():
+        columns["score, held out"] = [f"{carried[name]:.2f}" if name in carried else "" for name in names]
+    for way in _ways(results):
+        columns[f"loss, {_amount(results, way)}"] = _relative(results, way)
     if results.how.rates:
-        columns["good rates"] = [f"{np.mean(results.widths(name)):.1f}" for name in results.names]
-    if costs is not None:
-        columns["step time"] = [f"{value:.2f}" for value in np.median(costs, axis=1)]
-    columns["bytes"] = [f"{results.bytes_per_parameter(name):.2g}" for name in results.names]
+        columns["good rates"] = [f"{np.mean(results.widths(name)):.1f}" for name in names]
+    if measured.any():
+        middles = np.median(costs, axis=1)
+        columns["step time"] = [f"{value:.2f}" if one else "" for value, one in zip(middles, measured, strict=True)]
+    shown = OF_BYTES if OF_BYTES in results.workloads else results.workloads[0]
+    columns["bytes"] = [f"{results.bytes_per_parameter(name, shown):.2g}" for name in names]
     return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
+
+
+def _ways(results):
+    return [way for way in WAYS if way != "rate" or results.how.rates]
+
+
+def _amount(results, way):
+    trials = results.how.points * results.how.studies
+    return {"defaults": "defaults", "rate": f"{results.how.rates} rates", "trials": f"{trials} trials"}[way]
 
 
 def _with_limits(value, limits):
@@ -44,95 +64,149 @@ def _span(low, high):
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _relative(results, name, way):
-    """The loss of the test, and whether it differs from AdamW's after the same tuning.
+def _in_seconds(results, costs, measured):
+    """The scores in seconds, among those whose steps were timed."""
+    shares, costs = results.shares[measured], costs[measured]
+    found = score.profile_score(score.time_to_target(shares) * costs)
+    limits, _ = score.intervals(shares, costs)
+    texts = iter([_with_limits(*pair) for pair in zip(found, limits, strict=True)])
+    return [next(texts) if one else "" for one in measured]
 
-    The geometric mean over the workloads, that of AdamW after all trials being 1.
+
+def _relative(results, way):
+    """The losses of the test, AdamW's after all trials being 1: the geometric mean over workloads of the medians."""
+    if REFERENCE not in results.names:
+        return [""] * len(results.names)
+    signs = _signs(results, way, results.workloads)
+    units = [np.median(results.losses(REFERENCE, each, "trials")) for each in results.workloads]
+    cells = []
+    for name in results.names:
+        medians = [np.median(results.losses(name, each, way)) for each in results.workloads]
+        value = np.exp(np.mean(np.log(np.minimum(np.divide(medians, units), MOST))))
+        cells.append(f"{value:.2f}{signs[name]}")
+    return cells
+
+
+def _signs(results, way, workloads: Sequence[str]) -> dict[str, str]:
+    """ " -" for a smaller loss than AdamW's, " +" for a larger one, " =" for a tie, "" for AdamW itself.
+
+    By the permutation test of paired seeds, with Holm's correction for the number of optimizers.
     """
     if REFERENCE not in results.names:
-        return ""
-    ours, peers, unit = (_logarithms(results, *of) for of in ((name, way), (REFERENCE, way), (REFERENCE, "trials")))
-    value = np.exp(np.mean(ours) - np.mean(unit))
-    return (f"{value:.2f}" if value < 100 else "diverges") + _sign(ours, peers)
+        return dict.fromkeys(results.names, "")
+    differences = {
+        name: np.mean([_logarithms(results, name, each, way) for each in workloads], axis=0)
+        for name in results.names
+        if name != REFERENCE
+    }
+    sure = score.significant({name: score.p_value(found) for name, found in differences.items()})
+    ways = {name: " -" if found.mean() < 0 else " +" for name, found in differences.items()}
+    return {REFERENCE: "", **{name: way if name in sure else " =" for name, way in ways.items()}}
 
 
-def _logarithms(results, name, way):
-    losses = [results.losses(name, workload, way) for workload in results.workloads]
-    return np.log(np.minimum(losses, 1e9))
-
-
-def _sign(ours, peers):
-    """ "-" for a smaller loss than AdamW's, "+" for a larger one, "=" for a tie, by the interval of paired seeds."""
-    if ours is peers or np.array_equal(ours, peers):
-        return ""
-    _, low, high = score.difference(ours, peers)
-    return " -" if high < 0 else " +" if low > 0 else " ="
+def _logarithms(results, name, workload, way):
+    """The logarithm of the loss relative to AdamW's from the same seed."""
+    ratios = results.losses(name, workload, way) / np.median(results.losses(REFERENCE, workload, way))
+    peers = results.losses(REFERENCE, workload, way) / np.median(results.losses(REFERENCE, workload, way))
+    return np.log(np.minimum(ratios, MOST)) - np.log(np.minimum(peers, MOST))
 
 
 def by_workload(results: Results, way: str) -> Table:
-    """The median loss of the test on each workload after a way of tuning."""
+    """The median loss of the test on each workload after a way of tuning, and how many runs diverged."""
+    columns = {"optimizer": results.names}
+    for workload in results.workloads:
+        signs = _signs(results, way, [workload])
+        columns[workload] = [_loss(results.losses(name, workload, way)) + signs[name] for name in results.names]
+    return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
+
+
+def _loss(losses):
+    lost = int(np.isinf(losses).sum())
+    text = f"{np.median(losses):.3g}" if np.isfinite(np.median(losses)) else "none"
+    return text + (f" ({lost} diverged)" if lost else "")
+
+
+def times(results: Results) -> Table:
+    """The percentage of the budget until the target with the best of all trials, and how many trials reach it."""
+    best = results.best_times()
     lines = []
-    for name in results.names:
-        cells = []
-        for workload in results.workloads:
-            ours, peers = (results.losses(each, workload, way) for each in (name, REFERENCE))
-            middle = np.median(ours)
-            sign = _sign(*(np.log(np.minimum(each, 1e9))[np.newaxis] for each in (ours, peers)))
-            cells.append((f"{middle:.3g}" if np.isfinite(middle) else "diverges") + sign)
+    for name, row in zip(results.names, best, strict=True):
+        cells = [
+            _percent(value, *_hits(results, name, each)) for value, each in zip(row, results.workloads, strict=True)
+        ]
         lines.append([name, *cells])
     return ["optimizer", *results.workloads], lines
 
 
-def by_trials(results: Results) -> Table:
-    """The smallest validation loss that so many trials are expected to find, AdamW's after all of them being 1.
+def _hits(results, name, workload):
+    reached = [score.reached(line["curve"], results.targets[workload]) for line in results.of(name, workload, "search")]
+    return int(np.isfinite(reached).sum()), len(reached)
 
-    The geometric mean over the workloads. A trial counts as at most ten times AdamW's smallest loss.
-    """
+
+def _percent(share, hits, trials):
+    return (f"{100 * share:.0f} %" if math.isfinite(share) else "never") + f" ({hits} of {trials})"
+
+
+def by_trials(results: Results) -> Table:
+    """The smallest validation loss that so many trials are expected to find, AdamW's after all of them being 1."""
     counts = [count for count in (1, 2, 5, 10, 15) if count <= results.how.points * results.how.studies]
-    found = {name: [_expected(results, name, workload) for workload in results.workloads] for name in results.names}
     lines = []
     for name in results.names:
-        means = np.exp(np.mean(np.log(found[name]), axis=0))
+        expected = [expected_best(results, name, workload) for workload in results.workloads]
+        means = np.exp(np.mean(np.log(expected), axis=0))
         lines.append([name, *(f"{means[count - 1]:.2f}" for count in counts)])
     return ["optimizer", *(f"{count} trials" if count > 1 else "1 trial" for count in counts)], lines
 
 
-def _expected(results, name, workload):
+def expected_best(results: Results, name: str, workload: str) -> np.ndarray:
+    """The expected smallest validation loss of k trials, for every k, in units of AdamW's smallest."""
     unit = min(score.lowest(line["curve"]) for line in results.of(REFERENCE, workload, "search"))
     losses = [score.lowest(line["curve"]) / unit for line in results.of(name, workload, "search")]
-    return score.best_of([min(loss, 10.0) for loss in losses])
+    return score.best_of([min(loss, MOST) for loss in losses])
 
 
 def notes(results: Results) -> list[str]:
     """From which runs the tables are, and how to read them."""
-    lines = results.lines
-    dates = sorted({line["date"] for line in lines})
-    devices = sorted({line["device"] for line in lines if line["track"] != "time"})
-    versions = sorted({", ".join(f"{name} {v}" for name, v in line["versions"].items()) for line in lines})
+    places = {*results.workloads, *results.held_out}
+    setters = ("target", "target-fresh")
+    shown = [
+        line
+        for line in results.lines
+        if line["workload"] in places and (line["contender"] in results.names or line["track"] in setters)
+    ]
+    runs = [line for line in shown if line["track"] != "time"]
+    dates = sorted({line["date"] for line in shown})
+    devices = sorted({line["device"] for line in runs})
+    clocks = sorted({line["device"] for line in shown if line["track"] == "time"})
+    versions = sorted({", ".join(f"{name} {v}" for name, v in line["versions"].items()) for line in runs})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    seeds, studies = results.shares.shape[-1], results.shares.shape[-2]
-    times = f", {studies} times over" if studies > 1 else ""
+    seeds, studies = results.how.fresh, results.how.studies
+    times_over = f", {studies} times over" if studies > 1 else ""
+    timed = f" Step times were measured on {' and '.join(clocks)}, one core." if clocks else ""
     return [
-        f"From {len(lines):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).",
-        f"Score: settings are the best of {results.how.points} trials{times}; they train from {seeds} fresh seeds. An "
-        "optimizer that is the first at the target on every workload has 1. One that takes 4 times as long as the "
-        "first, or misses the target, has 0. In parentheses, and for ranks: 95 % intervals by bootstrap. Optimizers "
-        "whose ranks overlap are tied.",
-        f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials; smaller is better. "
-        f"- is smaller than {REFERENCE} in the same column, + is larger, = is a tie (95 % interval, paired seeds).",
+        f"From {len(runs):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).{timed}",
+        f"Score: settings are the best of {results.how.points} trials{times_over}; they train from {seeds} fresh "
+        "seeds. An optimizer that is the first at the target on every workload has 1. One that takes 4 times as long "
+        "as the first, or misses the target, has 0. In parentheses, and for ranks: 95 % intervals by bootstrap over "
+        "seeds and studies, for these workloads. Optimizers whose ranks overlap are tied.",
+        f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials, with the settings that "
+        f"were chosen for speed; smaller is better. - is smaller than {REFERENCE} in the same column, + is larger, = "
+        "is a tie (permutation test of paired seeds, with Holm's correction; luck in tuning is not in it).",
+        f"Good rates: decades of learning rates within 5 % of the smallest loss. Step time: {REFERENCE}'s is 1. Bytes: "
+        f"of state per parameter, on {OF_BYTES if OF_BYTES in results.workloads else results.workloads[0]}.",
     ]
 
 
 def text(results: Results, markdown: bool = False) -> str:
     """All tables."""
-    ways = {"trials": "after all trials", "rate": "after 7 learning rates", "defaults": "with the defaults"}
     parts = [_printed(main(results), markdown), *notes(results)]
-    for way, words in ways.items():
-        if way != "rate" or results.how.rates:
-            parts += [f"Median loss of the test {words}:", _printed(by_workload(results, way), markdown)]
+    parts += ["Share of the budget until the target, with the best of all trials, and how many trials reach it:"]
+    parts += [_printed(times(results), markdown)]
+    for way in reversed(_ways(results)):
+        parts += [f"Median loss of the test, {_amount(results, way)}:", _printed(by_workload(results, way), markdown)]
     if REFERENCE in results.names:
-        said = f"Expected smallest validation loss of k trials, relative to {REFERENCE} after all of them:"
-        parts += [said, _printed(by_trials(results), markdown)]
+        parts += [f"Expected smallest validation loss of k trials, {REFERENCE}'s after all of them being 1:"]
+        parts += [_printed(by_trials(results), markdown)]
     return "\n\n".join(parts)
 
 

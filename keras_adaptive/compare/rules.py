@@ -8,26 +8,42 @@ import functools
 
 import keras
 import numpy as np
+from keras import layers
 
 from keras_adaptive.compare import backends
 from keras_adaptive.compare.contenders import Contender, find
 
-STEPS, SHAPES = 24, {"kernel": (4, 3), "table": (3, 2), "bias": (3,)}
+STEPS = 24
 
 
 def numbers(contender: Contender) -> list[float]:
-    """Two sums over the change of each variable after some steps with given gradients."""
+    """Two sums over the change of each variable after some steps with given gradients.
+
+    Once for bare variables, once for a model whose layers decide what its variables are, with much weight decay.
+    """
     random = np.random.default_rng(7)
     # Small weights, of which float32 shows small steps.
-    variables = [keras.Variable(0.01 * random.normal(size=shape), name=name) for name, shape in SHAPES.items()]
+    bare = [
+        keras.Variable(0.01 * random.normal(size=shape), name=name)
+        for name, shape in {"kernel": (4, 3), "table": (3, 2), "bias": (3,)}.items()
+    ]
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Embedding(5, 4), layers.Conv1D(3, 2), layers.GlobalMaxPooling1D(), layers.Dense(2)]
+    )
+    for variable in model.trainable_variables:
+        variable.assign(0.1 * random.normal(size=variable.shape))
+    with_decay = contender.make(model, weight_decay=3.0)
+    return _changes(contender.make(), bare, random) + _changes(with_decay, model.trainable_variables, random)
+
+
+def _changes(optimizer, variables, random):
     begin = [_numpy(variable) for variable in variables]
-    optimizer = contender.make()
     optimizer.build(variables)
     step = backends.step(optimizer, variables)
     for t in range(STEPS):
         # From large to tiny, and some of them zero.
         sizes = 10.0 ** random.uniform(-4, 1, len(variables))
-        gradients = [size * random.normal(size=shape) for size, shape in zip(sizes, SHAPES.values(), strict=True)]
+        gradients = [size * random.normal(size=v.shape) for size, v in zip(sizes, variables, strict=True)]
         gradients[0][t % 4] = 0.0
         step([keras.ops.convert_to_tensor(g.astype("float32")) for g in gradients])
     found = []

@@ -57,7 +57,7 @@ class Worker:
             **vars(run),
             "state_bytes": self.trainer.state_bytes,
             "parameters": sum(int(np.prod(v.shape)) for v in self.trainer.model.trainable_variables),
-            "steps": self.trainer.workload.steps,
+            "setup": self.trainer.workload.setup,
             "data": self.trainer.data.sha256,
             "rule": rules.now(run.contender),
             "device": device(),

@@ -1,5 +1,7 @@
 """The workloads: six that optimizers are tuned on, and two that show how settings carry over."""
 
+import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_adaptive.compare import data
+from keras_adaptive.compare import data, schedule
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Workload:
     batch: int
     steps: int
     settings_of: str | None = None
+
+    @functools.cached_property
+    def setup(self) -> str:
+        """A digest of the budget, the batches, the schedule, the loss and the shapes of the model's weights."""
+        shapes = [tuple(variable.shape) for variable in self.model().trainable_variables]
+        rates = schedule.rates({"learning_rate": 1.0, "horizon": 0.75}, self.steps).round(4).tolist()
+        batches = schedule.batches(0, 2 * self.batch, self.batch, 4).tolist()
+        parts = (self.steps, self.batch, self.loss.__name__, shapes, rates, batches)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def cross_entropy(outputs, labels):
@@ -141,4 +152,3 @@ _ALL = (
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}
 TUNED = tuple(workload.name for workload in _ALL if workload.settings_of is None)
-HELD_OUT = tuple(workload.name for workload in _ALL if workload.settings_of is not None)

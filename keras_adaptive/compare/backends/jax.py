@@ -123,9 +123,9 @@ class Trainer:
         state = [rate if place == self.place_of_rate else value for place, value in enumerate(state)]
         return self.optimizer.stateless_apply(state, gradients, weights, hyperparameters=hyper)
 
-    def _loss_of(self, weights, inputs, labels):
+    def _loss_of(self, weights, inputs, labels, training=True):
         fixed = [variable.value for variable in self.model.non_trainable_variables]
-        outputs, _ = self.model.stateless_call(weights, fixed, inputs, training=True)
+        outputs, _ = self.model.stateless_call(weights, fixed, inputs, training=training)
         return self.workload.loss(outputs, labels)
 
     def _loss(self, carry, inputs, labels):
@@ -134,7 +134,7 @@ class Trainer:
         weights = [
             weight if place is None else state[place] for weight, place in zip(weights, self.evaluated, strict=True)
         ]
-        return self._loss_of(weights, inputs, labels)
+        return self._loss_of(weights, inputs, labels, training=False)
 
     # Many runs
 
