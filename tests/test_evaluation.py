@@ -279,9 +279,9 @@ KERAS_ON_JAX = pytest.param(
             callback,
             marks=[]
             if (name, place, callback) in (("ema", "on_train_batch_end", False), ("ema", "on_test_batch_end", True))
-            # The others of their kind stand for these two.
+            # The others of their kind stand for these two, and one device for the replicas.
             else pytest.mark.variant
-            if name in ("schedule-free-adamw", "dowg")
+            if ON_REPLICAS or name in ("schedule-free-adamw", "dowg")
             else pytest.mark.full,
         )
         for name in OPTIMIZERS

@@ -14,8 +14,9 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 # place of float32 a step. Newton-Schulz, QR and roots of matrices enlarge that. A weight in bfloat16 that is rounded up
 # there may be rounded down here: one spacing, 2^-8 for weights in [0.5, 1).
 TOLERANCES = {"adam_ema_bfloat16": 2.0**-8, "muon": 1e-5, "normuon": 1e-5, "soap": 1e-5, "shampoo": 1e-5}
-# Those whose config must say what was decided, and one of each kind of file; torch, which compiles nothing, runs all.
-IN_EVERY_RUN = {"adam_groups-keras", "adam_extended-h5", "adam_accumulation-npz", "muon-keras"}
+# Those whose config must say what was decided, one of each kind of file, and one whose rows have dates on TensorFlow;
+# torch, which compiles nothing, runs all.
+IN_EVERY_RUN = {"adam_groups-keras", "adam_extended-h5", "adam_accumulation-npz", "muon-keras", "rmsprop_rows-keras"}
 FILES = [
     pytest.param(
         name,
