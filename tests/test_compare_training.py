@@ -35,20 +35,22 @@ def tiny_model():
 TINY = workloads.Workload("tiny", "two layers", tiny_data, tiny_model, workloads.squares, 8, 50)
 
 
-def trainer(name, lanes=1, workload=TINY):
+def trainer(name, lanes=1, workload=TINY, **changes):
     from keras_adaptive.compare.backends.jax import Trainer
 
-    return Trainer(workload, find(name), lanes)
+    return Trainer(workload, dataclasses.replace(find(name), **changes), lanes)
 
 
 def runs(name, count, test=True):
     return [(protocol.settings(find(name), "search", number), number % 2, test) for number in range(count)]
 
 
-@pytest.mark.parametrize("name", ["Prodigy", "ScheduleFreeAdamW", "Shampoo"])
-def test_many_runs_at_once_are_the_same_as_one_by_one(name):
+@pytest.mark.parametrize(
+    ("name", "sequential"), [("Prodigy", False), ("ScheduleFreeAdamW", False), ("Shampoo", False), ("AdamW", True)]
+)
+def test_many_runs_at_once_are_the_same_as_one_by_one(name, sequential):
     """Three runs in four places: with numbers of all variables, evaluation weights, conditions on the step."""
-    alone, together = (list(trainer(name, lanes).run(runs(name, 3))) for lanes in (1, 4))
+    alone, together = (list(trainer(name, lanes, sequential=sequential).run(runs(name, 3))) for lanes in (1, 4))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one.curve, other.curve, rtol=1e-4)
         np.testing.assert_allclose(one.test, other.test, rtol=1e-4)

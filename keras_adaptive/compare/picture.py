@@ -60,6 +60,7 @@ def _trials(panel, results, workload):
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(workload, fontsize=9, loc="left")
+    panel.set_xticks([1, *range(5, results.how.points * results.how.studies + 1, 5)])
     panel.set_xlabel("trials of tuning", fontsize=8)
     panel.set_ylabel("validation loss", fontsize=8)
     _plain(panel)
