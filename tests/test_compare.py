@@ -319,6 +319,15 @@ def test_a_class_that_is_not_complete_is_named_and_takes_nothing_from_the_others
     assert found.left_out == {"Yogi": ["digits", "mnist1d"]}
 
 
+def test_few_seeds_give_no_signs():
+    made = by_hand(CURVES, {name: AFTER for name in CURVES})
+    made = [line for line in made if line["seed"] < 1003]
+    how = dataclasses.replace(protocol.FULL, fresh=3)
+    found = results.Results(made, how, ("digits", "mnist1d"))
+    assert report.by_workload(found, "trials")[1][1] == ["Lion", "2.02", "2.02"]
+    assert "permutation" not in report.text(found)
+
+
 def test_a_run_that_diverged_is_counted():
     made = by_hand(CURVES, {name: AFTER for name in CURVES})
     lost = next(line for line in made if line["contender"] == "Lion" and line["track"] == "fresh")

@@ -14,6 +14,8 @@ REFERENCE = "AdamW"
 OF_BYTES = "text"
 # A loss counts as at most so many times that of AdamW: a run that diverged has no number.
 MOST = 10.0
+# With fewer seeds the permutation test cannot tell any difference from chance.
+SEEDS_FOR_SIGNS = 6
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -92,7 +94,7 @@ def _signs(results, way, workloads: Sequence[str]) -> dict[str, str]:
 
     By the permutation test of paired seeds, with Holm's correction for the number of optimizers.
     """
-    if REFERENCE not in results.names:
+    if REFERENCE not in results.names or results.how.fresh < SEEDS_FOR_SIGNS:
         return dict.fromkeys(results.names, "")
     differences = {
         name: np.mean([_logarithms(results, name, each, way) for each in workloads], axis=0)
@@ -182,6 +184,12 @@ def notes(results: Results) -> list[str]:
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     seeds, studies = results.how.fresh, results.how.studies
     times_over = f", {studies} times over" if studies > 1 else ""
+    signs = (
+        f" - is smaller than {REFERENCE} in the same column, + is larger, = is a tie (permutation test of paired "
+        "seeds, with Holm's correction; luck in tuning is not in it)."
+        if seeds >= SEEDS_FOR_SIGNS
+        else ""
+    )
     timed = f" Step times were measured on {' and '.join(clocks)}, one core." if clocks else ""
     return [
         f"From {len(runs):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).{timed}",
@@ -190,8 +198,7 @@ def notes(results: Results) -> list[str]:
         "as the first, or misses the target, has 0. In parentheses, and for ranks: 95 % intervals by bootstrap over "
         "seeds and studies, for these workloads. Optimizers whose ranks overlap are tied.",
         f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials, with the settings that "
-        f"were chosen for speed; smaller is better. - is smaller than {REFERENCE} in the same column, + is larger, = "
-        "is a tie (permutation test of paired seeds, with Holm's correction; luck in tuning is not in it).",
+        f"were chosen for speed; smaller is better.{signs}",
         f"Good rates: decades of learning rates within 5 % of the smallest loss. Step time: {REFERENCE}'s is 1. Bytes: "
         f"of state per parameter, on {OF_BYTES if OF_BYTES in results.workloads else results.workloads[0]}.",
     ]
