@@ -66,7 +66,8 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     status = 0 if given.score else _train(given, folder, how, lines, names, workloads)
     if given.pack:
         files.pack(folder, current(files.read(folder))[0])
-    return _show(given, folder, Results(lines, how, workloads), workloads) or status
+    shown = _show(given, folder, Results(lines, how, workloads), workloads)
+    return status or shown
 
 
 def _names(given):
