@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from keras_adaptive.bench.progress import progress
 from keras_adaptive.compare import lines as files
-from keras_adaptive.compare import pages, plan, pool, protocol, report
+from keras_adaptive.compare import pages, plan, pool, protocol, report, work
 from keras_adaptive.compare.contenders import CONTENDERS, find
-from keras_adaptive.compare.progress import Progress
 from keras_adaptive.compare.results import Results, current
 from keras_adaptive.compare.workloads import WORKLOADS
 from keras_adaptive.core import argument_types
@@ -132,22 +132,22 @@ def _check(given, lines, workloads):
 def _train(given, folder, how, lines, names, workloads):
     contests = plan.contests(how, names, workloads, targets=not given.mini)
     timed = [] if given.mini else plan.times(names, workloads)
-    with Progress([*contests, *timed], lines, how) as progress:
+    with progress(work.total([*contests, *timed], lines, how)) as tick:
 
         def write(line):
             files.append(folder, line)
-            progress.tick(line)
+            tick(f"{line['contender']}, {line['workload']}", work.of_run(line["workload"]))
 
-        work = pool.Pool(lines, given.processes, 32 if given.accelerator else 1, write)
+        trainers = pool.Pool(lines, given.processes, 32 if given.accelerator else 1, write)
         # Steps are timed when nothing else runs, and on one core.
         clock = pool.Pool(lines, 1, 1, write)
         try:
-            work.run(contests)
+            trainers.run(contests)
             clock.run(timed)
         except KeyboardInterrupt:
             print(f"\nstopped; the same command continues. The results so far are in {folder}", file=sys.stderr)
             return 130
-    for failure in (failures := work.failures + clock.failures):
+    for failure in (failures := trainers.failures + clock.failures):
         print(failure, file=sys.stderr)
     return int(bool(failures))
 

@@ -54,8 +54,7 @@ def time_to_target(shares: np.ndarray) -> np.ndarray:
 
 
 def middle(values: np.ndarray, axis: int) -> np.ndarray:
-    """The median; of an even number of values the larger of the two in the middle."""
-    # The upper of the two middle values: more than half of the runs must reach the target.
+    """The median; of an even number of values the larger of the two in the middle, so that most runs are as good."""
     return np.sort(values, axis=axis).take(values.shape[axis] // 2, axis=axis)
 
 

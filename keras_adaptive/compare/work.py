@@ -1,9 +1,4 @@
-"""The progress of a comparison. It goes to stderr, so that stdout has only the tables."""
-
-import contextlib
-import sys
-
-import keras
+"""How much work there is, for the progress bar."""
 
 from keras_adaptive.compare import protocol
 from keras_adaptive.compare.workloads import WORKLOADS
@@ -12,39 +7,19 @@ from keras_adaptive.compare.workloads import WORKLOADS
 WEIGHT = {"text": 20, "text-wide": 50, "digits-large-batch": 10}
 
 
-class Progress:
-    """Keras's progress bar over the expected work, with the time that is left.
+def total(cells, lines, how: protocol.Protocol) -> int:
+    """The expected work of all cells.
 
     Args:
         cells: what is to be done.
         lines: the results so far.
         how: the protocol.
     """
-
-    def __init__(self, cells, lines, how: protocol.Protocol):
-        self.total = max(1, sum(_work(cell.workload) * _count(cell, lines, how) for cell in cells))
-        self.done = 0
-        self.bar = keras.utils.Progbar(self.total, unit_name="work")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self._show(self.done, finalize=True)
-
-    def tick(self, line):
-        """One run is done."""
-        self.done = min(self.done + _work(line["workload"]), self.total)
-        self.bar.unit_name = f"work - {line['contender']}, {line['workload']}"
-        if self.done < self.total:
-            self._show(self.done)
-
-    def _show(self, done, finalize=None):
-        with contextlib.redirect_stdout(sys.stderr):
-            self.bar.update(done, finalize=finalize)
+    return max(1, sum(of_run(cell.workload) * _count(cell, lines, how) for cell in cells))
 
 
-def _work(workload):
+def of_run(workload: str) -> int:
+    """The work of a run."""
     return WORKLOADS[workload].steps * WEIGHT.get(workload, 1) // 50
 
 
