@@ -1,5 +1,6 @@
 """`python -m keras_adaptive compare`: who may see what, what goes stale, and how a stopped comparison continues."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -319,6 +320,40 @@ def test_a_class_that_is_not_complete_is_named_and_takes_nothing_from_the_others
     assert found.left_out == {"Yogi": ["digits", "mnist1d"]}
 
 
+def test_all_trials_stand_for_the_best_study():
+    """The second study's point ends with the smallest validation loss. Its runs of the test are reported."""
+    curves = CURVES | {"Lion": [3.0, 4.0, 2.0, 2.5, 1.5, 3.0, 4.0, 2.0, 2.5, 1.2, 3.0, 4.0, 2.0, 2.5, 1.5]}
+    made = by_hand(curves, {name: AFTER for name in CURVES})
+    made = [line | {"test": 7.0} if line["track"] == "fresh" and line["number"] == 9 else line for line in made]
+    found = results.Results(made, protocol.FULL, ("digits", "mnist1d"))
+    assert set(found.losses("Lion", "digits", "trials")) == {7.0}
+
+
+def test_the_best_of_its_trials_sets_an_optimizers_target():
+    trials = [line_of(protocol.Run("digits", "AdamW", "target", number, 5)) for number in range(60)]
+    trials = [line | {"curve": [5.0] * 49 + [0.5 if line["number"] == 33 else 2.0]} for line in trials]
+    runs = protocol.next_target_runs(protocol.FULL, trials, "digits", find("AdamW"))
+    assert {(run.track, run.number) for run in runs} == {("target-fresh", 33)}
+    assert len(runs) == 10
+
+
+def test_the_score_of_held_out_workloads_is_from_their_runs(whole):
+    """Two optimizers: the median of five seeds, as a share of the budget."""
+    _, made = whole
+    chosen = [line for line in made if line["contender"] in ("AdamW", "Lion") or line["track"].startswith("target")]
+    found = results.Results(chosen, protocol.FULL, WORKLOADS)
+    target = protocol.target(made, "digits-large-batch")
+    shares = {name: [] for name in found.names}
+    for line in chosen:
+        if line["workload"] == "digits-large-batch" and line["track"] == "fresh":
+            reached = [place for place, loss in enumerate(line["curve"], start=1) if loss <= target]
+            shares[line["contender"]].append(reached[0] / 50 if reached else np.inf)
+    times = {name: sorted(found)[2] for name, found in shares.items()}
+    best = min(times.values())
+    expected = {name: max(0.0, (4 - share / best) / 3) if share < np.inf else 0.0 for name, share in times.items()}
+    assert found.carried_over() == pytest.approx(expected)
+
+
 def test_few_seeds_give_no_signs():
     made = by_hand(CURVES, {name: AFTER for name in CURVES})
     made = [line for line in made if line["seed"] < 1003]
@@ -454,6 +489,26 @@ def test_results_of_another_text_are_not_added_to(monkeypatch, capsys):
 
 def _is(line, *of):
     return (line["contender"], line["workload"], line["track"]) == of
+
+
+def test_own_results_count_more_than_those_of_the_repository(tmp_path, monkeypatch):
+    """Of the repository a small comparison takes the targets alone."""
+    target = line_of(protocol.Run("digits", "AdamW", "target", 0, 5))
+    trial = line_of(protocol.Run("digits", "AdamW", "search", 0, 1))
+    for folder, lines_ in (("stored", [target, trial]), ("own", [trial | {"date": "2030-01-01"}]), ("new", [])):
+        (tmp_path / folder).mkdir()
+        for line in lines_:
+            lines.append(tmp_path / folder, line)
+    monkeypatch.setattr(lines, "STORED", tmp_path / "stored")
+    monkeypatch.setattr(rules, "now", lambda name: [1.0, 2.0])
+
+    def known(folder, mini=False):
+        given = argparse.Namespace(full=False, mini=mini, output=tmp_path / folder, score=False)
+        return {(line["track"], line["date"]) for line in command._known(given, tmp_path / folder)}
+
+    assert known("own") == {("target", "2026-11-27"), ("search", "2030-01-01")}
+    assert known("new") == {("target", "2026-11-27"), ("search", "2026-11-27")}
+    assert known("new", mini=True) == {("target", "2026-11-27")}
 
 
 def test_nothing_to_show_is_said(tmp_path, capsys, monkeypatch):
