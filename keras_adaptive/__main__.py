@@ -1,87 +1,22 @@
-"""`python -m keras_adaptive`: `list` prints the optimizers of the package as a table, `bench` measures their speed,
-`compare` how they train."""
+"""`python -m keras_adaptive`: the commands `list`, `show`, `bench` and `compare`."""
 
 import argparse
-import inspect
+import importlib
 import os
-import re
 import sys
-from dataclasses import astuple, dataclass
 
-import keras
+import keras_adaptive
+from keras_adaptive.bench import arguments as of_bench
+from keras_adaptive.catalogue import arguments as of_catalogue
+from keras_adaptive.compare import arguments as of_compare
 
-from keras_adaptive.bench import command
-from keras_adaptive.bench.specification import CLASSES
-from keras_adaptive.compare import command as comparison
-from keras_adaptive.core import tables
-
-HEAD = ("class", "what it is", "paper", "year", "slots", "bytes per parameter", "rows of a sparse gradient")
-# So large that what is stored per row or column is negligible.
-MATRIX = (1024, 1024)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The row of one class in the table.
-
-    Attributes:
-        name: of the class.
-        what: the beginning of its docstring.
-        paper, year: authors and venue of the first source in its docstring.
-        slots: the letters of the slots that it stores for a matrix.
-        bytes_per_parameter: the bytes of state that it stores per parameter of a large float32 matrix, measured.
-        sparse: when an update of some rows of a table reads and writes these rows only: always, with sparse="lazy", or
-            never.
-    """
-
-    name: str
-    what: str
-    paper: str
-    year: str
-    slots: str
-    bytes_per_parameter: str
-    sparse: str
-
-
-def catalogue():
-    """An entry for each optimizer of the package, by name."""
-    return [_entry(cls) for _, cls in sorted(CLASSES.items(), key=lambda item: item[0].lower())]
-
-
-def _entry(cls):
-    text = inspect.getdoc(cls) or ""
-    optimizer = cls()
-    optimizer.build([keras.Variable(keras.ops.zeros(MATRIX), name="kernel")])
-    (row,) = optimizer.describe()
-    source = re.search(r"Source: (.+?),? (\d{4})(?!\.?\d)", text, re.DOTALL)
-    return Entry(
-        name=cls.__name__,
-        what=" ".join(text.split("\n\n")[0].split()).rstrip("."),
-        paper=" ".join(source[1].split()) if source else "",
-        year=source[2] if source else "",
-        slots=", ".join(row.slots),
-        bytes_per_parameter=f"{row.state_bytes / (MATRIX[0] * MATRIX[1]):.2g}",
-        sparse=_of_rows(cls),
-    )
-
-
-def _of_rows(cls):
-    for sparse, text in (("exact", "those rows"), ("lazy", "those rows if lazy")):
-        optimizer = cls(sparse=sparse)
-        optimizer.build([keras.Variable(keras.ops.zeros((4, 2)), name="embeddings")])
-        if optimizer.plan.states[0].why_all_rows is None:
-            return text
-    return "all rows"
-
-
-def markdown(entries):
-    """The table as the README has it."""
-    return "\n".join(tables.markdown(HEAD, map(astuple, entries)))
-
-
-def plain(entries):
-    """The table in columns."""
-    return "\n".join(tables.columns([HEAD, *map(astuple, entries)]))
+# By command: the module that runs it, which is imported when it is needed, and what adds its arguments.
+COMMANDS = {
+    "list": ("catalogue.command", "Print a table of all optimizers.", of_catalogue.add_to_list),
+    "show": ("catalogue.command", "Print the page of one optimizer.", of_catalogue.add_to_show),
+    "bench": ("bench.command", "Measure how fast updates are on this device.", of_bench.add_arguments),
+    "compare": ("compare.command", "Compare how optimizers train on small problems.", of_compare.add_arguments),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,21 +28,20 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = Parser(prog="python -m keras_adaptive", description="The optimizers of keras_adaptive.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,bench,compare}")
-    listing = commands.add_parser("list", help="a table of all optimizers")
-    listing.add_argument("--markdown", action="store_true", help="as the README has it")
-    bench = commands.add_parser("bench", help="how fast updates are on this device")
-    command.add_arguments(bench)
-    compare = commands.add_parser("compare", help="which optimizer trains better on small problems")
-    comparison.add_arguments(compare)
+    parser = Parser(prog="python -m keras_adaptive", description="Optimizers for Keras 3.")
+    parser.add_argument("--version", action="version", version=f"keras_adaptive {keras_adaptive.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
+    parsers = {}
+    for name, (_, what, add_arguments) in COMMANDS.items():
+        parsers[name] = commands.add_parser(name, help=what, description=what)
+        add_arguments(parsers[name])
     given = parser.parse_args(arguments)
-    if given.command == "list":
-        print((markdown if given.markdown else plain)(catalogue()))
-        return 0
-    if given.command == "compare":
-        return comparison.run(compare, given)
-    return command.run(bench, given, arguments)
+    given.arguments = arguments
+    if not hasattr(keras_adaptive, "Adam"):
+        # See keras_adaptive/__init__.py.
+        importlib.reload(keras_adaptive)
+    command = importlib.import_module(f"keras_adaptive.{COMMANDS[given.command][0]}")
+    return command.run(parsers[given.command], given)
 
 
 def until_nobody_reads():

@@ -14,7 +14,7 @@ import keras
 import pytest
 
 import keras_adaptive
-from keras_adaptive.__main__ import catalogue, markdown
+from keras_adaptive.catalogue.docstrings import sections
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.options import OPTIONS
 
@@ -29,14 +29,6 @@ ALGORITHMS = [
 ]
 each_name = pytest.mark.parametrize("item", PUBLIC)
 each_class = pytest.mark.parametrize("cls", ALGORITHMS)
-
-
-def sections(item):
-    """The docstring by its sections; what comes before the first is under ""."""
-    parts = re.split(
-        r"^(Args|Returns|Slots|Raises|Source|Example):[ \n]", inspect.cleandoc(item.__doc__), flags=re.MULTILINE
-    )
-    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def described(text):
@@ -143,13 +135,6 @@ def test_the_code_blocks_of_a_readme_run_in_order(policy, tmp_path, monkeypatch)
     namespace = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
-
-
-def test_the_catalogue_of_the_readme_matches_the_package():
-    """What `python -m keras_adaptive list --markdown` prints."""
-    found = README.split("<!-- catalogue -->\n")[1].split("<!-- end of catalogue -->")[0]
-    assert found.strip() == markdown(catalogue())
-    assert [entry.name for entry in catalogue() if not entry.paper or not entry.year] == []
 
 
 @pytest.mark.quick

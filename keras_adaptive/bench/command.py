@@ -1,4 +1,4 @@
-"""The command: its arguments, and what it prints and writes."""
+"""The command: what it runs, prints and writes."""
 
 import argparse
 import importlib.util
@@ -9,60 +9,22 @@ import keras
 
 from keras_adaptive.bench import environment, first_step, picture, report, specification, tpu, workloads
 from keras_adaptive.bench.progress import progress
-from keras_adaptive.core import argument_types
-
-DESCRIPTION = """
-Measures one update of each optimizer, as `fit` runs it on this device, alternating with Keras's class and with optax
-or torch.optim. The floor is the time to move the bytes that an update must move, at the bandwidth of a triad (a + s b)
-in the same rounds. Times are medians. On TensorFlow the gradient of the embedding holds rows only, and the floor counts
-only these rows.
-"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = DESCRIPTION
-    add = parser.add_argument
-    add("--optimizers", default="SGD,RMSprop,Adam", help="such as Adam,SGD:momentum=0.9, or all (default: %(default)s)")
-    add("--workloads", default="", help=f"some of: {','.join(workloads.WORKLOADS)} (default: all)")
-    add("--options", default="", help="arguments of all of them, such as slot_dtype=bfloat16,skip_nonfinite=True")
-    add(
-        "--repeats",
-        type=argument_types.count,
-        default=15,
-        help="number of rounds for the median (default: %(default)s)",
-    )
-    add("--size", type=_size, default=1.0, help="of the workloads; below 1 for a quick try (default: %(default)s)")
-    add("--markdown", action="store_true", help="print the table as markdown")
-    add("--output", type=argument_types.file, metavar="bench.json", help="write all figures to this file")
-    add("--tpu-compile", choices=["v5e"], help="instead, ask the TPU compiler: bytes, temporary memory, compile time")
-    add("--first-step", action="store_true", help="instead, measure time and peak memory of the first step of fit")
-    add("--picture", type=argument_types.picture, metavar="bench.png", help="draw the figures (needs matplotlib)")
-
-
-def _size(text):
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size <= 100:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 100. Received: {text!r}")
-    return size
-
-
-def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: list[str]) -> int:
+def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     """Runs the command. Exit status: 1 if one of our updates failed, 130 after an interrupt, 2 for wrong arguments.
 
     Args:
         parser: reports errors.
-        given: the parsed arguments.
-        arguments: the arguments as they were given, for a process with another environment.
+        given: the parsed arguments; `given.arguments` are those of the command line, for a process with another
+            environment.
     """
     try:
         chosen = _chosen(tpu.WORKLOADS if given.tpu_compile else workloads.WORKLOADS, given)
         if given.picture and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(f"argument --picture: matplotlib is not installed. Received: {str(given.picture)!r}")
         if given.tpu_compile:
-            _enter_environment(given, arguments)
+            _enter_environment(given)
         if given.first_step and (reason := first_step.missing()):
             raise ValueError(f"argument --first-step: {reason}")
         options = specification.arguments(given.options.split(",") if given.options else [])
@@ -74,7 +36,7 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace, arguments: l
     return (_compile if given.tpu_compile else _measure)(optimizers, chosen, given)
 
 
-def _enter_environment(given, arguments):
+def _enter_environment(given):
     """Restarts this process with the TPU compiler's environment, since Keras and its backend were imported without it.
 
     No variable may exist yet, because creating one would search for a TPU.
@@ -87,7 +49,7 @@ def _enter_environment(given, arguments):
     needed = environment.ENVIRONMENT | {"KERAS_BACKEND": backend}
     if not needed.items() <= os.environ.items():
         sys.stdout.flush()
-        os.execve(sys.executable, [sys.executable, "-m", "keras_adaptive", *arguments], {**os.environ, **needed})
+        os.execve(sys.executable, [sys.executable, "-m", "keras_adaptive", *given.arguments], {**os.environ, **needed})
 
 
 def _chosen(known, given):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_adaptive.bench.arguments import WORKLOADS as NAMES
 from keras_adaptive.bench.backends import running as backend
 from keras_adaptive.core.backends import running as backends
 
@@ -106,4 +107,4 @@ def scaled(length, size, least=1) -> int:
     return max(round(length * size), least)
 
 
-WORKLOADS: dict[str, Callable[[float], Workload]] = {made.__name__: made for made in (large, mixed, small, embedding)}
+WORKLOADS: dict[str, Callable[[float], Workload]] = dict(zip(NAMES, (large, mixed, small, embedding), strict=True))

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -12,45 +11,11 @@ from keras_adaptive.compare import pages, plan, pool, protocol, report, work
 from keras_adaptive.compare.contenders import CONTENDERS, find
 from keras_adaptive.compare.results import Results, current
 from keras_adaptive.compare.workloads import WORKLOADS
-from keras_adaptive.core import argument_types
 
-DESCRIPTION = """
-Tunes each optimizer on six small problems with the same number of trials, trains with the chosen settings from fresh
-seeds, and says who reaches the target first. Results are lines of JSON in a folder. A comparison that was stopped
-continues where it was.
-"""
 MINI = ("SGD, Nesterov", "AdamW", "Lion", "ScheduleFreeAdamW", "Muon")
 MINI_WORKLOADS = ("digits", "mnist1d")
 # What is needed to train, and the name of its package.
 NEEDED = {"jax": "jax", "sklearn": "scikit-learn", "mnist1d": "mnist1d", "plotnine": "plotnine"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = DESCRIPTION
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--mini", action="store_true", help="five optimizers on two problems, in about five minutes")
-    what.add_argument("--only", metavar="NAME", nargs="+", help="run these classes, and put them into the tables")
-    what.add_argument("--full", action="store_true", help="run everything anew; takes hours")
-    what.add_argument("--score", action="store_true", help="run nothing: the tables of the results that there are")
-    add = parser.add_argument
-    add("--workloads", metavar="NAMES", help=f"some of: {','.join(WORKLOADS)}")
-    add("--output", type=Path, metavar="FOLDER", help="of new results (default: compare-results, or compare-mini)")
-    cores = os.cpu_count() or 1
-    add("--processes", type=argument_types.count, default=cores, help="that train side by side (default: %(default)s)")
-    add("--accelerator", action="store_true", help="train on a GPU or TPU, 32 runs at once")
-    add("--markdown", action="store_true", help="print the tables as Markdown")
-    add("--picture", type=argument_types.picture, metavar="FILE.png", help="draw the results (needs matplotlib)")
-    add("--readme", type=_page, metavar="FILE.md", help="put the tables between their marks in this file")
-    add("--pack", action="store_true", help="compress the new results, one file for each optimizer")
-
-
-def _page(text):
-    path = Path(text)
-    try:
-        pages.tables_of(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{error}. Received: {text!r}") from None
-    return path
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
@@ -58,6 +23,7 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     folder = given.output or Path("compare-mini" if given.mini else "compare-results")
     how = protocol.MINI if given.mini else protocol.FULL
     try:
+        _check_page(given.readme)
         names, workloads = _names(given), _workloads(given)
         lines = _known(given, folder)
         _check(given, lines, workloads)
@@ -68,6 +34,14 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
         files.pack(folder, current(files.read(folder))[0])
     shown = _show(given, folder, Results(lines, how, workloads), workloads)
     return status or shown
+
+
+def _check_page(path):
+    try:
+        if path:
+            pages.tables_of(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"argument --readme: {error}. Received: {str(path)!r}") from None
 
 
 def _names(given):

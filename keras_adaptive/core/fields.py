@@ -40,6 +40,9 @@ ALSO_CALLED = {
     "grad_clip": "global_clipnorm",
 }
 
+# In the docstring of every algorithm.
+MORE = "`help(keras_adaptive.AdaptiveOptimizer)` says more about the options."
+
 
 @dataclass(frozen=True)
 class Field:
@@ -197,7 +200,7 @@ def documented(text: str, own: Mapping[str, Field], options: Mapping[str, Field]
     text = inspect.cleandoc(text)
     places = [text.find(f"\n{section}:") for section in ("Slots", "Source", "Example")]
     place = min([place for place in places if place >= 0], default=len(text))
-    more = "" if full else "`help(keras_adaptive.AdaptiveOptimizer)` says more about the options."
+    more = "" if full else MORE
     lists = [
         *(one.described(name) for name, one in own.items()),
         *(one.described(name, full) for name, one in options.items()),

@@ -1,5 +1,6 @@
 """Tables as plain text, in columns or as Markdown, for the package, its tests and its examples."""
 
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
 # A | inside a cell.
@@ -22,6 +23,22 @@ def columns(lines: Iterable[Sequence[str]], right: Collection[int] = ()) -> list
         ).rstrip()
         for line in lines
     ]
+
+
+def wrapped(lines: Iterable[Sequence[str]], place: int, width: int) -> list[list[str]]:
+    """The lines, with one column wrapped: what does not fit goes on below, in lines whose other cells are empty.
+
+    Args:
+        lines: lists of cells.
+        place: the column, from 0.
+        width: its greatest width.
+    """
+    made = []
+    for cells in lines:
+        first, *rest = textwrap.wrap(cells[place], width, break_on_hyphens=False) or [""]
+        made.append([*cells[:place], first, *cells[place + 1 :]])
+        made += [[more if each == place else "" for each in range(len(cells))] for more in rest]
+    return made
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], centered: Collection[int] = ()) -> list[str]:

@@ -1,0 +1,128 @@
+"""The page of a class or function: its docstring, its arguments, its state, and what `compare` found about it."""
+
+import inspect
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from keras_adaptive.bench.specification import CLASSES
+from keras_adaptive.catalogue import docstrings, evidence
+from keras_adaptive.catalogue.entries import Entry, entry
+from keras_adaptive.core import tables
+from keras_adaptive.core.optimizer import AdaptiveOptimizer
+
+# In a terminal: the width of the last column of a table, which is wrapped.
+WIDTH = 52
+OPTIONS = "options.md"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; its last column may be long."""
+
+    head: tuple[str, ...]
+    lines: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines that stand as they are."""
+
+    text: str
+    language: str
+
+
+Part = str | Table | Code
+
+
+def sections(item: Any) -> dict[str, list[Part]]:
+    """The headings of a page, each with its parts: paragraphs in Markdown, tables and code."""
+    found = docstrings.sections(item)
+    is_optimizer = inspect.isclass(item) and issubclass(item, AdaptiveOptimizer)
+    page: dict[str, list[Part]] = {}
+    if is_optimizer and item is not AdaptiveOptimizer:
+        facts = entry(item)
+        page["Equations"] = [Code(docstrings.equations(item), "text"), docstrings.remarks(item)]
+        page["Arguments"] = _arguments(item)
+        page["State"] = [found.pop("Slots"), _state(facts)]
+        page |= {
+            name: [found[name]] for name in ("Defaults", "Start with", "Pitfalls", "Differs from") if name in found
+        }
+        page |= {"In `compare`": evidence.parts(item.__name__, Table)}
+    else:
+        page["Description"] = [found[""].partition("\n\n")[2]]
+        if is_optimizer:
+            page["Arguments"] = [_table(item.fields)]
+        elif "Args" in found:
+            page["Arguments"] = [Code(inspect.cleandoc("\n" + found["Args"]), "text")]
+        page |= {name: [found[name]] for name in ("Returns", "Raises") if name in found}
+    page |= {"Example": [Code(found["Example"], "pycon")]} if "Example" in found else {}
+    page |= {"Source": [_linked(found["Source"])]} if "Source" in found else {}
+    return {heading: [part for part in parts if part] for heading, parts in page.items() if any(parts)}
+
+
+def _arguments(cls) -> list[Part]:
+    positional = [f"`{name}`" for name in list(cls.fields)[: cls.positional]]
+    by_position = f"By position: {', '.join(positional)}. All other arguments are given by name."
+    others = f"Every optimizer also has [these options]({OPTIONS}), such as `clipnorm`, `use_ema` and `groups`."
+    return [_table(cls.own_fields), f"{by_position} {others}"]
+
+
+def _table(fields) -> Table:
+    lines = []
+    for name, field in fields.items():
+        said = ". ".join(part[0].upper() + part[1:] for part in (field.help, field.check.accepted, field.more) if part)
+        lines.append([f"`{name}`", f"`{field.default!r}`", f"{said}."])
+    return Table(("argument", "default", "what it is, and what is accepted"), lines)
+
+
+def _state(facts: Entry) -> str:
+    rows = {
+        "yes": "Sparse gradients of an embedding: an update reads and writes only the rows that were looked up.",
+        "if lazy": 'Sparse gradients of an embedding: with `sparse="lazy"` an update reads and writes only the rows '
+        "that were looked up. By default it gives the dense result and costs all rows.",
+        "no": "Sparse gradients of an embedding: an update reads and writes all rows.",
+    }
+    return f"{facts.bytes_per_parameter} bytes per parameter of a large float32 matrix, measured. {rows[facts.sparse]}"
+
+
+def _linked(text: str) -> str:
+    """The text, in which each arXiv number is a link."""
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
+def markdown(item: Any) -> str:
+    """The page as Markdown."""
+    lines = [f"# {item.__name__}", f"{docstrings.title(item)}."]
+    if item.__name__ in CLASSES:
+        name = item.__module__.rpartition(".")[2]
+        lines += [f"`keras_adaptive.{item.__name__}`, in [{name}.py]({name}.py). [All optimizers](README.md)."]
+    for heading, parts in sections(item).items():
+        lines += [f"## {heading}", *map(_markdown, parts)]
+    return "\n\n".join(lines) + "\n"
+
+
+def _markdown(part: Part) -> str:
+    if isinstance(part, Table):
+        return "\n".join(tables.markdown(part.head, part.lines))
+    return f"```{part.language}\n{part.text}\n```" if isinstance(part, Code) else part
+
+
+def plain(item: Any) -> str:
+    """The page for a terminal."""
+    lines = [f"{item.__name__}\n{'=' * len(item.__name__)}", f"{docstrings.title(item)}."]
+    for heading, parts in sections(item).items():
+        heading = heading.replace("`", "")
+        lines += [f"{heading}\n{'-' * len(heading)}", *map(_plain, parts)]
+    return "\n\n".join(lines)
+
+
+def _plain(part: Part) -> str:
+    if isinstance(part, Table):
+        cells = [[cell.replace("`", "") for cell in line] for line in (part.head, *part.lines)]
+        return "\n".join(tables.columns(tables.wrapped(cells, len(part.head) - 1, WIDTH)))
+    if isinstance(part, Code):
+        return textwrap.indent(part.text, "    ")
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", part)
+    return text if "\n" in text else textwrap.fill(text, 100)
