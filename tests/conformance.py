@@ -1,7 +1,7 @@
-"""The table of which contract tests each class passes, from the outcomes of test runs.
+"""The table of test coverage, from the outcomes of test runs: the cells in which not all tests passed.
 
-KERAS_ADAPTIVE_OUTCOMES=outcomes pytest                    and the other runs of .ci/run
-python tests/conformance.py outcomes README.md --write     without --write it compares
+KERAS_ADAPTIVE_OUTCOMES=outcomes pytest                             and the other runs of .ci/run
+python tests/conformance.py outcomes tests/coverage.md --write     without --write it compares
 """
 
 import argparse
@@ -11,26 +11,26 @@ from pathlib import Path
 
 from keras_adaptive.core import tables
 
-COLUMNS = {
-    "float64": "float64",
-    "oracle": "oracle",
-    "float32": "float32",
-    "bfloat16": "bfloat16",
-    "float16": "float16",
-    "sparse": "sparse",
-    "XLA": "XLA",
-    "JAX": "JAX",
-    "torch": "torch",
-    "TPU": "TPU",
-    "replicas": "replicas",
-    "accumulation": "accumulation",
-    "groups": "groups",
-    "save": "save",
-    "slot_dtype": "small slots",
-}
+COLUMNS = (
+    "float64",
+    "oracle",
+    "float32",
+    "bfloat16",
+    "float16",
+    "sparse",
+    "XLA",
+    "JAX",
+    "torch",
+    "TPU",
+    "replicas",
+    "accumulation",
+    "groups",
+    "save",
+    "slot_dtype",
+)
 # A column is full if the tests of each of these worlds passed.
 WORLDS = {"TPU": {"tpu-jax", "tpu-tensorflow"}}
-BEGIN, END = "<!-- conformance -->", "<!-- end of conformance -->"
+BEGIN, END = "<!-- coverage -->", "<!-- /coverage -->"
 
 
 def read(folder):
@@ -47,44 +47,45 @@ def read(folder):
     return found
 
 
-def cell(column, tests, reasons):
-    """A tick if all tests of all worlds passed; the number of a reason if they were skipped; nothing otherwise."""
+def why_not_full(column, tests):
+    """Why not all tests of a column passed for a class in all worlds; "" if they did."""
     outcomes = {outcome for outcome, _ in tests.values()}
     passed = {world for (_, world), (outcome, _) in tests.items() if outcome == "passed"}
-    if "failed" in outcomes or not tests:
-        return ""
+    if "failed" in outcomes:
+        return "a test failed"
     if passed and passed >= WORLDS.get(column, set()):
-        return "✓"
-    reason = next((reason for outcome, reason in tests.values() if outcome == "skipped"), "not run everywhere")
-    return f"{reasons.setdefault(reason, len(reasons) + 1)}"
+        return ""
+    return next((reason for outcome, reason in tests.values() if outcome == "skipped"), "not run everywhere")
 
 
 def table(found):
-    """Markdown."""
-    reasons: dict[str, int] = {}
-    lines = [
-        [optimizer, *(cell(column, found[optimizer].get(column, {}), reasons) for column in COLUMNS)]
-        for optimizer in sorted(found, key=str.lower)
-    ]
-    head = ["class", *COLUMNS.values()]
-    made = tables.markdown(head, lines, centered=range(1, len(head)))
-    return "\n".join([*made, *(f"\n{number}: {reason}." for reason, number in reasons.items())])
+    """Markdown: how many classes and columns there are, and what is missing in them."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for optimizer in sorted(found, key=str.lower):
+        for column in COLUMNS:
+            if reason := why_not_full(column, found[optimizer].get(column, {})):
+                missing.setdefault((column, reason), []).append(optimizer)
+    said = f"All tests of {len(COLUMNS)} columns passed for {len(found)} classes"
+    if not missing:
+        return f"{said}."
+    lines = [[", ".join(names), column, reason] for (column, reason), names in missing.items()]
+    return "\n".join([f"{said}, except in these cells:\n", *tables.markdown(("classes", "column", "why"), lines)])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outcomes", help="the folder that the runs wrote to")
-    parser.add_argument("readme", help="the file that holds the table")
+    parser.add_argument("page", help="the file that holds the table")
     parser.add_argument("--write", action="store_true", help="put the table there instead of comparing")
     arguments = parser.parse_args()
-    path = Path(arguments.readme)
+    path = Path(arguments.page)
     text = path.read_text()
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     new = f"{text[:start]}\n{table(read(arguments.outcomes))}\n{text[end:]}"
     if arguments.write:
         path.write_text(new)
     elif new != text:
-        sys.exit(f"The table of conformance in {path} is not that of the tests:\n{new[start : new.index(END)]}")
+        sys.exit(f"The table of test coverage in {path} is not that of the tests:\n{new[start : new.index(END)]}")
 
 
 if __name__ == "__main__":

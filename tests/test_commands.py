@@ -140,3 +140,13 @@ def test_an_unknown_name_leads_to_the_nearest(capsys):
         commands.main(["show", "adamv"])
     assert ended.value.code == 2
     assert "the nearest are Adam," in capsys.readouterr().err
+
+
+@pytest.mark.full_on("tensorflow", "jax")
+def test_the_list_command_handles_a_closed_pipe():
+    command = [sys.executable, "-m", "keras_adaptive", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()
+        complaints = listing.stderr.read()
+    assert "BrokenPipeError" not in complaints
+    assert listing.returncode == 1

@@ -45,7 +45,7 @@ def sections(item: Any) -> dict[str, list[Part]]:
         facts = entry(item)
         page["Equations"] = [Code(docstrings.equations(item), "text"), docstrings.remarks(item)]
         page["Arguments"] = _arguments(item)
-        page["State"] = [found.pop("Slots"), _state(facts)]
+        page["State"] = [_capital(found["Slots"]), _state(facts)]
         page |= {
             name: [found[name]] for name in ("Defaults", "Start with", "Pitfalls", "Differs from") if name in found
         }
@@ -62,6 +62,10 @@ def sections(item: Any) -> dict[str, list[Part]]:
     return {heading: [part for part in parts if part] for heading, parts in page.items() if any(parts)}
 
 
+def _capital(text):
+    return text[:1].upper() + text[1:]
+
+
 def _arguments(cls) -> list[Part]:
     positional = [f"`{name}`" for name in list(cls.fields)[: cls.positional]]
     by_position = f"By position: {', '.join(positional)}. All other arguments are given by name."
@@ -72,7 +76,7 @@ def _arguments(cls) -> list[Part]:
 def _table(fields) -> Table:
     lines = []
     for name, field in fields.items():
-        said = ". ".join(part[0].upper() + part[1:] for part in (field.help, field.check.accepted, field.more) if part)
+        said = ". ".join(_capital(part) for part in (field.help, field.check.accepted, field.more) if part)
         lines.append([f"`{name}`", f"`{field.default!r}`", f"{said}."])
     return Table(("argument", "default", "what it is, and what is accepted"), lines)
 

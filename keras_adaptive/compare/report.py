@@ -167,15 +167,20 @@ def expected_best(results: Results, name: str, workload: str) -> np.ndarray:
     return score.best_of([min(loss, MOST) for loss in losses])
 
 
-def notes(results: Results) -> list[str]:
-    """From which runs the tables are, and how to read them."""
+def _shown(results):
+    """The lines that the tables are from."""
     places = {*results.workloads, *results.held_out}
     setters = ("target", "target-fresh")
-    shown = [
+    return [
         line
         for line in results.lines
         if line["workload"] in places and (line["contender"] in results.names or line["track"] in setters)
     ]
+
+
+def notes(results: Results) -> list[str]:
+    """From which runs the tables are, and how to read them."""
+    shown = _shown(results)
     runs = [line for line in shown if line["track"] != "time"]
     dates = sorted({line["date"] for line in shown})
     devices = sorted({line["device"] for line in runs})
@@ -218,8 +223,17 @@ def text(results: Results, markdown: bool = False) -> str:
 
 
 def short(results: Results) -> str:
-    """The table of scores as the README has it."""
-    return "\n\n".join([_printed(main(results), markdown=True), *notes(results)])
+    """The table of scores as the README has it: fewer columns and one note."""
+    head, lines = main(results)
+    places = [0, 1, *(place for place, name in enumerate(head) if name.startswith(("loss", "step time", "bytes")))]
+    table = [head[place] for place in places], [[line[place] for place in places] for line in lines]
+    runs = sum(line["track"] != "time" for line in _shown(results))
+    how = (
+        f"From {runs:,} runs. Score: 1 is the first at the target on all problems; 0 is four times as long, or never; "
+        "in parentheses a 95 % interval. Loss: on the test data, AdamW's after 15 trials is 1, and smaller is better; "
+        "- is smaller than AdamW's in the same column, + is larger, = is a tie. Bytes: of state per parameter."
+    )
+    return f"{_printed(table, markdown=True)}\n\n{how}"
 
 
 def _printed(table, markdown):

@@ -15,12 +15,34 @@ class Lion(AdaptiveOptimizer):
         m_t = beta_2 m_{t-1} + (1 - beta_2) g_t                               m_0 = 0
         theta_t = theta_{t-1} - eta_t sign(c_t)
 
-    A coordinate stands still only where c_t is exactly 0. All steps have the length eta, so the paper takes an eta 3 to
-    10 times smaller than that of AdamW, and a weight_decay larger by the same factor.
+    A coordinate stands still only where c_t is exactly 0.
 
     Slots: m, of the variable's shape.
 
-    Source: Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu and Le, NeurIPS 2023.
+    Defaults: the learning rate is that of the authors' code, beta_1 and beta_2 are the paper's.
+
+    Start with: a learning rate 3 to 10 times smaller than that of AdamW, about 3e-5 to 3e-4, a weight_decay as many
+    times larger, and the same warm-up and decay. The authors took 1e-4 with weight_decay 10 for ViT-B/16 on ImageNet,
+    and 1e-4 with 0.01 for a language model of 7.5 B parameters. Small models take more. For language models the paper
+    has beta_1 0.95 and beta_2 0.98.
+
+    Pitfalls:
+
+    - AdamW's learning rate is too large here, and AdamW's weight_decay too small. Divide one and multiply the other by
+      the same factor.
+    - Each coordinate moves by eta, however small its gradients are. Without a decay of the learning rate the weights
+      never come to rest.
+    - It prefers large batches. For ViT-B/16 the authors found 4096 the best batch, and 256 that of AdamW. In long runs
+      with small batches it falls behind (Semenov et al., 2025).
+
+    Differs from:
+
+    - `keras.optimizers.Lion`: the same numbers. Its learning rate is 0.001 by default.
+    - `optax.lion`: the same numbers. Its weight_decay is 0.001 by default, here None.
+    - `Tiger`: one beta in place of two, and steps in proportion to the variable's own size. `AdamW`: a second moment in
+      place of the sign, so twice the state.
+
+    Source: Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu and Le, NeurIPS 2023, arXiv:2302.06675.
 
     Example:
 

@@ -24,13 +24,36 @@ class Mars(AdaptiveOptimizer):
         beta_1, vector_beta_2 for beta_2 and eta_t vector_learning_rate_multiplier for eta_t
 
     This is the authors' approximate form, in which d_t is the difference of the gradients of two batches. The exact
-    form needs both gradients of the same batch. Weight decay uses the same learning rate as the step. The authors decay
-    variables that are not matrices by 0.1, and matrices not at all.
+    form needs both gradients of the same batch. Weight decay uses the same learning rate as the step.
 
     Slots: m; v, except for matrices with variant "lion"; p (the last gradient) for matrices; each of the variable's
     shape.
 
-    Source: Yuan, Liu, Wu, Zhou and Gu, ICML 2025.
+    Defaults: all are those of the authors' code; beta_1, beta_2 and gamma are the paper's too.
+
+    Start with: the authors' rates for GPT-2: 6e-3, 3e-3 and 2e-3 with 125, 355 and 770 million parameters, with
+    weight_decay 0.01, half of the rate for other variables than matrices (vector_learning_rate_multiplier=0.5), and a
+    cosine decay. Wen et al. (2025) tuned 4e-3 to 8e-3 for language models. Small models take more.
+
+    Pitfalls:
+
+    - Only variables with two axes are matrices, as in the authors' code. The kernels of Keras's attention layers have
+      three axes and those of convolutions four: they take AdamW.
+    - The defaults are tuned for variant "adamw". With "lion" each element moves by eta, so tune the learning rate
+      again.
+    - weight_decay holds for all variables. The authors' code decays matrices by 0 and other variables by 0.1, unless
+      told otherwise; a `Group` with a weight_decay of its own does that.
+    - Where the norm of a matrix's corrected gradient is above 1, only its direction counts, as with a loss that is a
+      sum over the batch.
+
+    Differs from:
+
+    - `pytorch_optimizer.MARS`: the same numbers with its variant "lion". Its AdamW adds 1e-15 under the root, and
+      decays other variables than matrices by 0.1.
+    - `AdamW`: neither the last change of the gradient nor a limit of its norm. `Adan`: averages the changes of the
+      gradient separately, and stores one slot more.
+
+    Source: Yuan, Liu, Wu, Zhou and Gu, ICML 2025, arXiv:2411.10438.
 
     Example:
 

@@ -27,11 +27,31 @@ class Merit(AdaptiveOptimizer):
 
     R_ij is 1 where one of the four maxima of its row and its column is 0. The averages are not corrected for their
     start at zero. A variable of more than two axes is a matrix whose columns are its last axis. A variable of fewer
-    axes has one ratio, R = max W / max U, and is decayed like the others.
+    axes has one ratio, R = max W / max U, and is decayed like the others. No element moves by more than eta.
 
     Slots: m and v, of the variable's shape.
 
-    Source: Luo, Zheng, Qin, Zhu, Liu and You, ICML 2025.
+    Defaults: all are those of the authors' code.
+
+    Start with: a learning rate of 2e-4 with beta_2 0.95 and weight_decay 0.01, which is the authors' setting for GPT-2.
+    With it GPT-2 Medium took batches of 6,000 sequences without a loss of quality. Add the warm-up and decay of AdamW.
+
+    Pitfalls:
+
+    - A vector that begins at zero, such as a bias, takes one step of eta. From then on its largest step is eta times
+      its own largest element.
+    - With any weight_decay above 0, a row of an embedding that is never looked up shrinks by at least eta of itself in
+      each step. Give embeddings weight_decay 0 in a `Group`.
+    - The authors scale and decay biases and norms too. `no_decay_on_vectors()` leaves them out of the decay.
+    - It is published for language models in large batches only.
+
+    Differs from:
+
+    - The authors' code: the same numbers for matrices and vectors. Of a variable with more axes it takes only the first
+      two for the maxima.
+    - `Lamb`: one ratio of Euclidean norms for a variable, corrected averages, and no bound of an element's step.
+
+    Source: Luo, Zheng, Qin, Zhu, Liu and You, ICML 2025, arXiv:2508.20577.
 
     Example:
 

@@ -35,16 +35,47 @@ class Muon(WithCompanions):
     - EinsumDense: its equation says which axes are inputs and which are outputs;
     - experts, the gates of an LSTM or a GRU, the groups of a convolution: each has its own matrix.
 
-    `describe()` shows the matrices of each variable. The scale is computed from the matrix; the authors' code computes
-    it from the last two axes of a convolution, before flattening. The matrix products have full float32 precision; the
-    authors' have bfloat16 precision. On a TPU, TensorFlow's products have full precision only after
-    `tf.config.experimental.enable_tensor_float_32_execution(False)`. Keras's class leaves every kernel with more than
-    two axes to AdamW, and treats the output layer as a matrix.
+    `describe()` shows the matrices of each variable. The matrix products have full float32 precision. On a TPU,
+    TensorFlow's products have it only after `tf.config.experimental.enable_tensor_float_32_execution(False)`.
 
     Slots: m; companions also store v; each of the variable's shape.
 
+    Defaults: learning rate, momentum, nesterov, steps, scale and the settings of the companions are those of the
+    authors' code: 0.015 times 0.02 is its 3e-4 for AdamW. The multiplier 1 of "moonlight" is Moonlight's. companion and
+    output_axes, which find the companions and the matrices, are chosen here.
+
+    Start with: a learning rate of 0.02 (the authors; their README has weight_decay 0.01), with a decay. Yuan et al.
+    (2025) took 0.02, 0.01 and 0.0067 for GPT-2 with 125, 355 and 770 million parameters. With scale="moonlight",
+    AdamW's learning rate and a weight_decay of 0.1 (Liu et al., 2025). The speed records of modded-nanogpt let the
+    momentum rise in 300 updates: `momentum=WarmupSchedule(0.95, 300, 0.85)`.
+
+    Pitfalls:
+
+    - The output layer must be a companion. In a subclassed model it is taken for a hidden layer until
+      `companion_groups` names it.
+    - The companions' rate is a fraction of the matrices'. Where much of a model is embeddings, tune
+      companion_learning_rate_multiplier too: in `compare`, whose models are small, Muon is bad with the defaults and
+      good after tuning.
+    - A kernel that holds query, key and value side by side is made orthogonal as one matrix. Use a layer for each.
+    - o_t is only nearly orthogonal: singular values end between 0.68 and 1.14, except tiny ones. If the norm of u_t is
+      near 1e-7, the step is shorter.
+
+    Differs from:
+
+    - The authors' code: it multiplies in bfloat16, and computes the scale of a convolution from its last two axes
+      before flattening.
+    - `keras.optimizers.Muon`: the same numbers with `Muon(scale="moonlight")` for hidden kernels with two axes, to
+      2e-6. It leaves all kernels with more axes to AdamW, and treats the output layer as a matrix. By default it has a
+      learning rate of 0.001, and decays by 0.004.
+    - `torch.optim.Muon`: takes variables with two axes only, in bfloat16, which differs by 1e-3, and has no companions.
+      Its `adjust_lr_fn="match_rms_adamw"` is "moonlight".
+    - `optax.contrib.muon`: the same numbers as `Muon(nesterov=False)` with `nesterov=False, eps=1e-7` there. With
+      Nesterov's momentum it corrects the averages for their start.
+    - `NorMuon`: divides by a second moment for each neuron too. `Soap`: Adam in the basis of eigenvectors; it needs no
+      companions.
+
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; scale "moonlight": Liu et
-    al., "Muon is scalable for LLM training", 2025.
+    al., "Muon is scalable for LLM training", 2025, arXiv:2502.16982.
 
     Example:
 

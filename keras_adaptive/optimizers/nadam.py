@@ -29,11 +29,30 @@ class Nadam(AdaptiveOptimizer):
             n_t = beta_1 m_t / (1 - beta_1^(t+1)) + (1 - beta_1) g_t / (1 - beta_1^t)
         theta_t = theta_{t-1} - eta_t n_t / (sqrt(v_hat_t) + epsilon)
 
-    The full form is the paper's and torch's, in which the momentum warms up. Keras's class has it with a momentum_decay
-    of 1, and adds its epsilon of 1e-7 before the correction. The simple form is optax's, and AlgoPerf's baseline uses
-    it.
+    The full form is the paper's, in which the momentum warms up. AlgoPerf's baseline uses the simple form.
 
     Slots: m and v, of the variable's shape; with the full form also p, one number.
+
+    Defaults: all are torch's. momentum_decay is the paper's too: its exponent is t / 250.
+
+    Start with: AdamW's learning rate, in most uses 1e-4 to 3e-3, with a warm-up and a decay. For language models Wen et
+    al. (2025) tuned 4e-3 to 8e-3 with beta_2 0.98, weight_decay 0.1 and a warm-up of 1,000 to 2,000 updates. Small
+    models take more.
+
+    Pitfalls:
+
+    - mu rises slowly: from half of beta_1 to three quarters after 4,245 updates. A shorter run never has the momentum
+      of beta_1. Take form="simple", or a momentum_decay of 1, with which mu is there after 100 updates.
+    - "NadamW" of benchmarks is this class with a weight_decay, which is None by default.
+
+    Differs from:
+
+    - `keras.optimizers.Nadam`: the same numbers with `Nadam(0.001, momentum_decay=1.0, epsilon=1e-7)`. Its momentum
+      warms up 250 times faster than the paper's.
+    - `torch.optim.NAdam`: the same numbers. Its weight decay is an L2 penalty, here `weight_decay_mode="coupled"`,
+      unless it has `decoupled_weight_decay=True`.
+    - `optax.nadam`: the same numbers with `Nadam(form="simple")`.
+    - `Adam`: m_hat_t, the average of this step, in place of n_t.
 
     Source: Dozat, ICLR workshop 2016.
 

@@ -38,7 +38,31 @@ class NorMuon(WithCompanions):
     Slots: m, of the variable's shape; v, with one number for each column of each matrix. A companion has both in its
     own shape.
 
-    Source: Li et al., "NorMuon: making Muon more efficient and scalable", arXiv 2510.05491, 2025.
+    Defaults: learning rate, momentum, beta_2, nesterov, steps, scale and the settings of the companions are those of
+    the authors' code: 0.015 times 0.02 is its 3e-4 for AdamW. companion and output_axes are chosen here, as in `Muon`.
+
+    Start with: Muon's learning rate: 0.02 (the authors' code), with a decay. The paper's step has the norm 0.2 eta
+    sqrt(rows columns), which scale="moonlight" comes near: with it take AdamW's learning rate and a weight_decay of
+    0.1.
+
+    Pitfalls:
+
+    - All pitfalls of `Muon` hold: name the output layer of a subclassed model with `companion_groups`, and tune
+      companion_learning_rate_multiplier where much of a model is embeddings.
+    - In `compare`, whose models are small, it is bad with the defaults and good after tuning.
+    - A neuron that hardly has a gradient moves about as far as the others, since its part is divided by its own second
+      moment.
+
+    Differs from:
+
+    - The authors' code: it multiplies in bfloat16, and its constants of 1e-8 are 1e-10.
+    - microsoft/dion: the second moment is the same, but by default it has another polynomial and no Nesterov's
+      momentum.
+    - Emerging-Optimizers: averages over the shorter axis, so its v is the same only where outputs are at least as many
+      as inputs.
+    - `Muon`: no second moment. `Soap`: a second moment for every element, in the basis of eigenvectors.
+
+    Source: Li et al., "NorMuon: making Muon more efficient and scalable", 2025, arXiv:2510.05491.
 
     Example:
 

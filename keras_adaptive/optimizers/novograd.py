@@ -25,8 +25,31 @@ class Novograd(AdaptiveOptimizer):
 
     Slots: m, of the variable's shape, and v, one number.
 
-    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen,
-    arXiv 1905.11286, 2019.
+    Defaults: the betas are the paper's; epsilon and grad_averaging are those of the authors' code. The learning rate is
+    that of TensorFlow Addons and pytorch_optimizer.
+
+    Start with: a learning rate of 0.01 with beta_1 0.8, beta_2 0.5, weight_decay 0.001 and a cosine decay, which is
+    NVIDIA NeMo's example for speech recognition. The paper needs no warm-up, and reports good results in large batches.
+
+    Pitfalls:
+
+    - By default the momentum is a sum: steps become 1 / (1 - beta_1) times as long, here 20 times, and weight_decay has
+      20 times its effect. `grad_averaging=True` needs a learning rate that many times larger.
+    - Before the momentum, the step of each variable has about the norm eta, however many elements it has. So Adam's
+      learning rate is small here: an element of a matrix with a million elements moves by a thousandth of it.
+    - A variable whose first gradient is 0 takes steps up to 7 times as long afterwards, since v begins at 0: a branch
+      that is switched on later, for example.
+
+    Differs from:
+
+    - `optax.novograd`: the same numbers with `b1=0.95, b2=0.98, eps=1e-8` there. Its defaults are 0.9, 0.25 and 1e-6.
+    - TensorFlow Addons' `NovoGrad`: has eta inside of the momentum, which is the same only while eta is constant, and
+      betas of 0.9 and 0.999.
+    - `Lars`: divides by the gradient's norm too, but multiplies by that of the weights. `AdamW`: a second moment for
+      each element.
+
+    Source: Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen, 2019,
+    arXiv:1905.11286.
 
     Example:
 

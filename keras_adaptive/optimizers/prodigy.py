@@ -29,15 +29,37 @@ class Prodigy(AdaptiveOptimizer):
         theta_t = theta_{t-1} - delta_t (m_t / (sqrt(v_t) + d_{t+1} epsilon) + lambda theta_{t-1})
 
     Sums are over all variables, and d is one number for all of them. As long as d is d_0, it takes d_hat_t, whatever
-    growth_rate is. With safeguard_warmup, s takes d_t in place of delta_t, so that a warm-up of eta does not make d_hat
-    too large. As long as all gradients have been 0, denominator_t is 0 and nothing moves: weights do not even decay, as
-    in the authors' code. The maximum of the learning rate eta should be 1, with any schedule. A group's multiplier of
-    eta counts in d as it does in the step. The weight decay lambda is part of the rule.
+    growth_rate is. As long as all gradients have been 0, denominator_t is 0 and nothing moves: weights do not even
+    decay, as in the authors' code. A group's multiplier of eta counts in d as it does in the step. The weight decay
+    lambda is part of the rule.
 
     Slots: m, v, s and p_0, of the variable's shape, p_0 always in the dtype of the arithmetic. For all variables
     together the numbers d, d_next (which is d_{t+1}), d_max, numerator and denominator.
 
-    Source: Mishchenko and Defazio, Prodigy: An Expeditiously Adaptive Parameter-Free Learner, ICML 2024.
+    Defaults: all are those of the authors' code.
+
+    Start with: a learning rate of 1, constant or with a cosine decay to 0 over all updates, and a weight_decay of 0,
+    0.001, 0.01 or 0.1. If the estimate is too small or too large, change d_coefficient, from 0.1 to 10, and not the
+    learning rate. For diffusion models use_bias_correction=True, safeguard_warmup=True and weight_decay=0.01. (All from
+    the authors' README.)
+
+    Pitfalls:
+
+    - A warm-up of eta, or a cosine with restarts, makes d too large. Give safeguard_warmup=True: then s takes d_t in
+      place of delta_t.
+    - d never falls. If it grew too large, train again with a smaller d_coefficient.
+    - If nothing is learned, look at `optimizer.common["d"]`. If it stays near d_0, give a d_0 of 1e-5 or 1e-4.
+    - The estimate is rough: try learning rates from 0.1 to 10.
+
+    Differs from:
+
+    - prodigyopt and `pytorch_optimizer.Prodigy`: the same numbers. `slice_p` has no counterpart.
+    - `optax.contrib.prodigy`: the same numbers with `Prodigy(use_bias_correction=True)`.
+    - `DAdaptAdam`: a lower bound of the same distance that grows more slowly; it stores no p_0. `AdamW`: its learning
+      rate is tuned by hand, and it has half of the state.
+
+    Source: Mishchenko and Defazio, Prodigy: An Expeditiously Adaptive Parameter-Free Learner, ICML 2024,
+    arXiv:2306.06101.
 
     Example:
 

@@ -30,12 +30,33 @@ class RAdam(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t u_t
 
     rho_t is close to t while t is small. With the paper's threshold of 4, the fifth step is the first that is adapted.
-    torch's numbers: `RAdam(threshold=5.0)`. The authors' code also has 5, and skips the steps before. A skipped step
-    still decays.
+    A skipped step still decays.
 
     Slots: m and v, of the variable's shape.
 
-    Source: Liu, Jiang, He, Chen, Liu, Gao and Han, ICLR 2020.
+    Defaults: learning rate, betas and epsilon are those of the authors' code; threshold and unrectified are the
+    paper's.
+
+    Start with: Adam's learning rate, from 1e-4 to 3e-3, without a warm-up, and a decay. The authors advise to begin
+    with all settings of Adam first; where its warm-up was tuned, tune again.
+
+    Pitfalls:
+
+    - The first four steps are SGD with momentum: eta times the gradient. A gradient of 1000 moves its weight by 1000
+      eta. Clip the gradients, or skip these steps with unrectified="skip".
+    - It is a long warm-up by itself: r_t is 0.03 in the 6th step, 0.22 in the 100th, 0.65 in the 1,000th and 0.98 in
+      the 5,000th, with beta_2 0.999. With a warm-up besides the start is slower still.
+    - With a beta_2 of 0.6 or less rho is at most 4, and no step is ever adapted.
+
+    Differs from:
+
+    - `torch.optim.RAdam`: the same numbers with `RAdam(threshold=5.0)`. Its weight decay is an L2 penalty, here
+      `weight_decay_mode="coupled"`, unless it has `decoupled_weight_decay=True`.
+    - The authors' code: `RAdam(threshold=5.0, unrectified="skip")`, but it does not decay in the skipped steps.
+    - `optax.radam`: has a threshold of 5, and adds epsilon to the root of the corrected v.
+    - `Adam`: has no r_t; a warm-up of its learning rate has much the same effect.
+
+    Source: Liu, Jiang, He, Chen, Liu, Gao and Han, ICLR 2020, arXiv:1908.03265.
 
     Example:
 

@@ -21,14 +21,38 @@ class RMSprop(AdaptiveOptimizer):
         b_t = momentum b_{t-1} + u_t                                          b_0 = 0
         theta_t = theta_{t-1} - eta_t b_t
 
-    Without momentum, b_t is u_t. The averages are not corrected for their start at zero: the first step is eta / sqrt(1
-    - rho). Momentum is torch's form, with eta outside of the velocity. Keras has it inside, which is the same only
-    while eta is constant. torch's numbers: `RMSprop(epsilon=0.0, epsilon_outside=1e-8)` with its rho of 0.99. The
-    positive part guards a difference that rounding can make negative.
+    Without momentum, b_t is u_t. The averages are not corrected for their start at zero. The positive part guards a
+    difference that rounding can make negative.
 
     Slots: v; m if centered; b with momentum; each of the variable's shape.
 
-    Source: Tieleman and Hinton, Coursera lecture 6.5, 2012; centered: Graves, arXiv 1308.0850, 2013; epsilon inside of
+    Defaults: the learning rate, rho, momentum and centered are the lecture's. epsilon inside of the root is Yang You's
+    lecture's and Keras's form; its value, the square of torch's 1e-8, is chosen here, and so is epsilon_outside = 0.
+
+    Start with: a learning rate from 1e-4 to 1e-2, with a warm-up and a decay. For large image networks EfficientNetV2
+    (2021) had rho and momentum 0.9, a batch of 4096, and a warm-up to 0.256, then a decay by 0.97 every 2.4 epochs;
+    TensorFlow's code of it has epsilon=1e-3.
+
+    Pitfalls:
+
+    - The first step of a coordinate is eta / sqrt(1 - rho), which is 3.2 eta, and 10 eta with torch's rho of 0.99. A
+      warm-up softens it.
+    - epsilon is in units of the squared gradient. For an epsilon of torch's code use epsilon_outside.
+    - If centered, a coordinate whose gradient stays the same has no variance, so its steps grow: with a gradient of 1
+      to 200 eta after 100 updates, and 1e8 eta in the end. With Graves's `epsilon=1e-4` the end is 100 eta.
+    - With momentum, steps are 1 / (1 - momentum) times as long. Lower the learning rate with it.
+
+    Differs from:
+
+    - `keras.optimizers.RMSprop`: the same numbers with `RMSprop(epsilon=1e-7)`. Its momentum has eta inside of the
+      velocity, which is the same only while eta is constant.
+    - `torch.optim.RMSprop`: the same numbers with `RMSprop(0.01, rho=0.99, epsilon=0.0, epsilon_outside=1e-8)`. Its
+      weight decay is an L2 penalty, here `weight_decay_mode="coupled"`.
+    - `optax.rmsprop`: the same numbers with `eps=1e-16` there.
+    - `Adam`: averages the gradients too, and corrects both averages for their start. `Adagrad`: a sum of the squares
+      instead of their average.
+
+    Source: Tieleman and Hinton, Coursera lecture 6.5, 2012; centered: Graves, 2013, arXiv:1308.0850; epsilon inside of
     the root: Yang You's lecture.
 
     Example:

@@ -25,17 +25,41 @@ class ScheduleFreeAdamW(ScheduleFree):
         theta_t = theta_{t-1} - (theta_{t-1} - y_t), which is y_t
 
     The gradient is taken at y, which the model holds during training. Evaluate and use the model at x:
-    `ScheduleFreeSGD` says how and when the weights are set to x, and how training goes on from there.
-
-    Keras's ScheduleFreeAdamW is another algorithm: it averages with weights 1/t whatever eta is, decays y outside of
-    the rule, and cannot return x. A learning rate of 1 to 10 times that of AdamW is usual, constant and with a warm-up.
-    For very long runs take beta_1 = 0.98. The weight decay lambda is part of the rule and acts at y.
+    `ScheduleFreeSGD` says how and when the weights are set to x, and how training goes on from there. The weight decay
+    lambda is part of the rule and acts at y.
 
     Slots: z, x and v of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
     Together they take 12 bytes per parameter. The paper stores 8 and computes x from y and z, which loses x where y is
     bfloat16.
 
-    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
+    Defaults: all are those of the authors' code.
+
+    Start with: a learning rate 1 to 10 times that of AdamW (the authors' README), so 1e-3 to 1e-2, constant after a
+    warm-up of about 2 % of the updates. The authors' five settings for AlgoPerf have 1e-3 to 5e-3, a weight_decay of
+    0.08 and mostly a beta_2 of 0.9955. Small models take more.
+
+    Pitfalls:
+
+    - Validation, files and predictions need x: give `fit` the callback `EvaluationWeights`.
+    - Batch normalization collects its moving statistics at y. Before an evaluation set the weights to x and run some 50
+      batches with `training=True` (the authors' README).
+    - It needs no decay of eta, but a warm-up is advised: warmup_steps. Learning rate and weight decay must still be
+      tuned.
+    - It is more sensitive to beta_1 than AdamW: for very long runs the authors advise 0.95 or 0.98. In long runs a
+      beta_2 of 0.9999 was best in Semenov et al. (2025).
+
+    Differs from:
+
+    - `keras.optimizers.ScheduleFreeAdamW`: another algorithm. It averages with weights 1 / t whatever eta is, decays y
+      outside of the rule, and cannot return x. On TensorFlow and torch its numbers differ even without warm-up and
+      decay.
+    - `schedulefree.AdamWScheduleFree`: the same numbers, with `optimizer.train()` and `optimizer.eval()` to change
+      between y and x.
+    - `optax.contrib.schedule_free_adamw`: the same numbers without a warm-up. With one its first learning rate is 0.
+    - `AdamW`: has momentum and needs a schedule. `ScheduleFreeSGD`: g_t in place of d_t.
+
+    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024,
+    arXiv:2405.15682.
 
     Example:
 

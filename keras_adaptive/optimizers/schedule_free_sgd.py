@@ -28,18 +28,36 @@ class ScheduleFreeSGD(ScheduleFree):
       `optimizer.finalize_variable_values(model.trainable_variables)`.
 
     Training may go on from there. z and x are stored apart from the weights, so the next update brings y back, and only
-    its gradient is taken at x. With the callback even that gradient is taken at y. For the same reason, weights that
-    you assign during training last only until the next update. Batch normalization collects its moving statistics at y.
-    To collect them at x, set the weights to x and run some batches with `training=True`.
-
-    Keras has no Schedule-Free SGD. A learning rate of 10 to 50 times that of SGD is usual, constant or with a warm-up.
-    The weight decay lambda is part of the rule and acts at y.
+    its gradient is taken at x. With the callback even that gradient is taken at y. The weight decay lambda is part of
+    the rule and acts at y.
 
     Slots: z and x of the variable's shape, x always in the dtype of the arithmetic; W and gamma_max, two numbers.
     Together they take 8 bytes per parameter. The paper stores 4 and computes x from y and z, which loses x where y is
     bfloat16.
 
-    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024.
+    Defaults: all are those of the authors' code.
+
+    Start with: a learning rate 10 to 50 times that of SGD with a schedule (the authors' README), such as 1 to 5 in
+    place of 0.1, constant after a warm-up.
+
+    Pitfalls:
+
+    - Validation, files and predictions need x, as above.
+    - Batch normalization collects its moving statistics at y. Before an evaluation set the weights to x and run some 50
+      batches with `training=True` (the authors' README).
+    - Weights that you assign during training last only until the next update, since z and x are stored apart from them.
+    - It is more sensitive to beta than SGD to momentum: for very long runs the authors advise 0.95 or 0.98.
+
+    Differs from:
+
+    - Keras and torch have no Schedule-Free SGD.
+    - `schedulefree.SGDScheduleFree`: the same numbers, with `optimizer.train()` and `optimizer.eval()` to change
+      between y and x.
+    - `optax.contrib.schedule_free_sgd`: the same numbers without a warm-up. With one its first learning rate is 0.
+    - `SGD`: has momentum and needs a schedule. `ScheduleFreeAdamW`: divides the gradient as Adam does.
+
+    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, The Road Less Scheduled, NeurIPS 2024,
+    arXiv:2405.15682.
 
     Example:
 

@@ -48,14 +48,38 @@ class Shampoo(AdaptiveOptimizer):
 
     The axes are those of a layer's matrix, as in `Soap`. If beta_2 is 1, nothing is divided by 1 - beta_2^t. The
     original algorithm is `Shampoo(beta_1=0.0, beta_2=1.0, epsilon=1e-4, frequency=1, graft=None)`, except for the
-    blocks. The factors of small axes are small, so by default no axes are merged. The distributed implementation and
-    the settings of `preset` merge them (merge_axes).
+    blocks. The factors of small axes are small, so by default no axes are merged.
 
     Slots: H and P, each the factors or roots of all axes and blocks in one vector; m if beta_1 is above 0; v with graft
     "adam"; b with momentum. m, v and b have the variable's shape.
 
-    Source: Gupta, Koren and Singer, ICML 2018; distributed: Anil et al., arXiv 2002.09018, 2020, and Shi et al., arXiv
-    2309.06497, 2023.
+    Defaults: learning rate, betas, epsilon, frequency, graft and graft_epsilon are what the distributed
+    implementation's README puts in the place of Adam. beta_3, start, block_size, nesterov, momentum and root are the
+    defaults of that code. merge_axes is chosen here.
+
+    Start with: Adam's learning rate and schedule, since graft "adam" makes the steps as long as Adam's: 1e-4 to 3e-3,
+    with a warm-up and a decay. `Shampoo.preset(1, steps)` to `preset(5, steps)` are the settings that won AlgoPerf's
+    external tuning, with 1.2e-3 to 1.75e-3 except for the third, which has the graft "sgd". Small models take more.
+
+    Pitfalls:
+
+    - Before the update `start`, by default the 100th, the steps are Adam's. For short runs take a lower frequency,
+      which costs time.
+    - A vector has a factor too, and a table one of block_size x block_size for each block of its rows. Give embeddings
+      and long vectors a `Group` with a small block_size.
+    - Without graft the steps have other lengths, and Adam's learning rate means nothing.
+    - It stores 24 bytes per parameter of a (1024, 1024) matrix.
+
+    Differs from:
+
+    - facebookresearch/optimizers: merges axes by default, as merge_axes does. There beta_2 is 1, frequency 1 and no
+      graft unless given.
+    - `pytorch_optimizer.Shampoo`: the original, the same numbers with
+      `preconditioning_compute_steps=1, matrix_eps=1e-4` there.
+    - `Soap`: Adam in the basis of the eigenvectors, without roots and graft. `Muon`: no factors, by orthogonal steps.
+
+    Source: Gupta, Koren and Singer, ICML 2018, arXiv:1802.09568; distributed: Anil et al., 2020, arXiv:2002.09018, and
+    Shi et al., 2023, arXiv:2309.06497.
 
     Example:
 

@@ -29,7 +29,27 @@ class SM3(AdaptiveOptimizer):
     Slots: A, one vector that holds the vectors of all axes one after the other; m if momentum is above 0, of the
     variable's shape.
 
-    Source: Anil, Gupta, Koren and Singer, NeurIPS 2019.
+    Defaults: the authors' code has none. The learning rate is pytorch_optimizer's, momentum is optax's.
+
+    Start with: the default learning rate of 0.1, with a quadratic warm-up over 5 % of the updates and no decay: the
+    growing sums lower the steps. Instead of a decay the authors' README advises an average of the weights
+    (`use_ema=True`) or a fall to 0 in the last 10 %.
+
+    Pitfalls:
+
+    - Each element's first direction has the length 1, however small its gradient is. Without the warm-up a learning
+      rate of 0.1 moves every weight by 0.01 at once.
+    - The sums only grow, so the steps shrink like 1 / sqrt(t). A schedule that decays too makes them vanish.
+    - One very large gradient raises the bounds of its row and its column for good. Clip the gradients.
+    - With momentum most of the saving is gone: m has 4 bytes per parameter.
+
+    Differs from:
+
+    - `optax.sm3`: adds 1e-8 under the root, which matters for gradients below 1e-4.
+    - `pytorch_optimizer.SM3`: the same numbers with `momentum=0.9` there, but for 1e-30 under the root.
+    - `Adagrad`: one sum for each element. `Adafactor`: averages for rows and columns, which forget.
+
+    Source: Anil, Gupta, Koren and Singer, NeurIPS 2019, arXiv:1901.11150.
 
     Example:
 

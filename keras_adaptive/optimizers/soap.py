@@ -41,7 +41,29 @@ class Soap(AdaptiveOptimizer):
     Slots: m and v, of the variable's shape; L and Q, each the factors or bases of all axes that have a basis, in one
     vector.
 
-    Source: Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", ICLR 2025.
+    Defaults: all are those of the authors' code.
+
+    Start with: a learning rate of 3e-3 with weight_decay 0.01 (the authors' README), a warm-up and a decay. For
+    language models Wen et al. (2025) tuned 4e-3 to 8e-3 with beta_2 0.99 and shampoo_beta 0.9 or 0.95.
+
+    Pitfalls:
+
+    - An axis of n stores two n x n matrices: an embedding of 10,000 words 800 MB. Give tables no basis, by a `Group`
+      with max_size=1.
+    - The first update takes no step; weight decay alone moves the weights. A test with a single update sees nothing.
+    - The betas of 0.95 average over 20 updates only. Where gradients are noisy, take a beta_2 of 0.99, as Wen et al.
+      did.
+    - A larger frequency saves time but leaves the basis behind; 10 is the authors' choice.
+
+    Differs from:
+
+    - `pytorch_optimizer.SOAP`: the same numbers for matrices whose factors have full rank; elsewhere rounding decides
+      on some eigenvectors.
+    - The authors' code: decays after the step, not before it, and not in the first update.
+    - `Shampoo`: multiplies by roots of the same factors, and grafts. `Muon`: no factors, by orthogonal steps. `Adam`:
+      no change of basis.
+
+    Source: Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", ICLR 2025, arXiv:2409.11321.
 
     Example:
 

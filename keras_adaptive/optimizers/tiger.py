@@ -21,11 +21,30 @@ class Tiger(AdaptiveOptimizer):
     - An embedding has the root mean square of each row (over the last axis).
     - A variable of at most one axis, a bias, or a norm's scale or offset has eta'_t = eta_t / 2 and no decay.
 
-    A matrix that begins at zero has the root mean square 0 and never moves, unless parameter_scale is off for its
-    group. The author's code lets weights shrink in an update with a NaN; here `skip_nonfinite` leaves out such an
-    update.
-
     Slots: m, of the variable's shape.
+
+    Defaults: all are those of the author's code.
+
+    Start with: a learning rate of 1e-3, which moves a matrix by 0.1 % of its root mean square in each update, with a
+    warm-up and a decay. The author's README has 1.76e-3, a warm-up of 10,000 updates and a decay in straight lines.
+
+    Pitfalls:
+
+    - A matrix that begins at zero has the root mean square 0 and never moves, unless parameter_scale is off for its
+      group.
+    - The rate is relative for matrices and absolute for vectors, which move by eta / 2. With parameter_scale=False take
+      the rates of `Lion`.
+    - Each element moves by eta'_t, however small the gradients are, and a small batch gives a noisy sign. Use a decay
+      of the learning rate and large batches.
+
+    Differs from:
+
+    - The author's code: finds biases, norms and embeddings by their names, and lets weights shrink in an update with a
+      NaN; here `skip_nonfinite` leaves out such an update. It accumulates gradients in m; here
+      `gradient_accumulation_steps` has a buffer of its own.
+    - `pytorch_optimizer.Tiger`: the same numbers with `Tiger(parameter_scale=False)`.
+    - `Lion`: a second beta that looks ahead, and the same step for all variables. `Lamb`: scales each variable too, by
+      norms.
 
     Source: Su, "Tiger: a tight-fisted optimizer", 2023.
 

@@ -18,9 +18,32 @@ class Yogi(AdaptiveOptimizer):
         with use_bias_correction the step has m_t / (1 - beta_1^t) and v_t / (1 - beta_2^t) for m_t and v_t
 
     So a coordinate's rate rises more slowly than Adam's after large gradients. The paper corrects neither average for
-    its start. optax's numbers: `Yogi(initial_momentum_value=1e-6, use_bias_correction=True)`.
+    its start.
 
     Slots: m and v, of the variable's shape.
+
+    Defaults: learning rate, betas and epsilon are the paper's. initial_accumulator_value is that of TensorFlow Addons
+    and optax. m_0 = 0 and no correction are the paper's.
+
+    Start with: a learning rate of 0.01, the paper's, about 10 times Adam's learning rate, because epsilon is large,
+    with a warm-up and a decay.
+
+    Pitfalls:
+
+    - epsilon is 1e-3. A coordinate with gradients well below that takes steps in proportion to them, as in SGD: with
+      gradients of 1e-4, a twentieth of eta. For small gradients lower epsilon and the learning rate together.
+    - v is not corrected and begins at 1e-6. With equal gradients of 1 the steps rise to 6.5 eta in the 12th update and
+      come down to eta after 1,000. Use a warm-up or `use_bias_correction=True`.
+    - v falls by only 0.001 g_t g_t in an update. After gradients of 100 those of 1 take steps of 0.01 eta for millions
+      of updates; Adam's v has forgotten them after some thousands. Clip the gradients.
+
+    Differs from:
+
+    - `optax.yogi` and `pytorch_optimizer.Yogi`: the same numbers with
+      `Yogi(initial_momentum_value=1e-6, use_bias_correction=True)`.
+    - TensorFlow Addons' `Yogi`: corrects both averages, and adds epsilon to the root of v before that.
+    - `Adam`: v moves by a share of the difference to the squared gradient, so it falls faster after large gradients.
+      `Amsgrad`: its v never falls.
 
     Source: Zaheer, Reddi, Sachan, Kale and Kumar, NeurIPS 2018.
 

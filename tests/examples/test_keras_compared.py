@@ -7,7 +7,7 @@ import pytest
 from scripts import ROOT, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
-README = ROOT / "README.md"
+PAGE = ROOT / "examples" / "keras_compared.md"
 VERDICTS = "keras_adaptive ahead", "Keras ahead", "no difference seen"
 
 
@@ -52,15 +52,15 @@ def test_a_comparison_that_needs_tensorflow_runs_there(run):
     assert re.search("^unfrozen: jax, seeds 2", done.stdout, re.MULTILINE)
 
 
-def test_the_readme_has_the_table_of_a_full_run():
-    text = README.read_text("utf-8")
+def test_the_page_has_the_table_of_a_full_run():
+    text = PAGE.read_text("utf-8")
     found = verdicts(text)
     assert {number for number, _ in found} == set("123456789")
     assert {verdict for _, verdict in found} <= set(VERDICTS)
     seeds = re.search(r"± standard deviation over (\d+) seeds", block(text))
     assert int(seeds[1]) >= 5
     assert "quick try" not in text
-    assert "](examples/pictures/keras_compared.png)" in text
+    assert "](pictures/keras_compared.png)" in text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scripts import ROOT, is_picture, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
-README = ROOT / "README.md"
+PAGE = ROOT / "examples" / "lecture.md"
 
 
 def block(text):
@@ -62,8 +62,8 @@ def test_some_claims_on_each_strategy(run, tmp_path, backend, arguments, claims,
     assert is_picture(tmp_path / "lecture.png")
 
 
-def test_the_readme_has_the_table_of_a_full_run():
-    text = block(README.read_text("utf-8"))
+def test_the_page_has_the_table_of_a_full_run():
+    text = block(PAGE.read_text("utf-8"))
     assert [line[2] for line in text.splitlines() if line.endswith("** |")] == list("123456")
     seeds = re.search(r"± standard deviation over (\d+) seeds", text)
     assert int(seeds[1]) >= 3
