@@ -18,6 +18,7 @@ from keras_adaptive.__main__ import main
 from keras_adaptive.bench import clock, environment, first_step, measure, peers, specification
 from keras_adaptive.bench.backends import process
 from keras_adaptive.bench.backends import running as backend
+from keras_adaptive.bench.progress import progress
 from keras_adaptive.bench.workloads import WORKLOADS, Workload
 from keras_adaptive.core.backends import running as backends
 
@@ -38,7 +39,7 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     optimizers = ["SGD", "Adam"]
     asked = ["--optimizers", ",".join(optimizers), "--workloads", "large,embedding"]
     assert run(*asked, "--output", str(written), "--picture", str(drawn)) == 0
-    printed, progress = capsys.readouterr()
+    printed, said = capsys.readouterr()
     content = json.loads(written.read_text(encoding="utf-8"))
     assert drawn.read_bytes().startswith(PNG)
     assert content["machine"]["backend"] == keras.backend.backend()
@@ -47,9 +48,10 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     assert not content["interrupted"]
     table = printed[printed.index("workload ") :].splitlines()[1:]
     assert len(table) == len(content["results"])
-    total = measure.steps(specification.parse("SGD,Adam", {}), ["large", "embedding"], 2)
-    assert f"{total}/{total}" in progress
-    assert progress.endswith("Adam, embedding\n")
+    assert "ratios in each round" in printed
+    # Not on a terminal.
+    assert said.splitlines()[-1] == "100 %"
+    assert "━" not in said
     ours = [row for row in content["results"] if row["by"] == measure.OURS]
     assert [(row["workload"], row["optimizer"]) for row in ours] == [
         (workload, name) for workload in ("large", "embedding") for name in optimizers
@@ -65,6 +67,23 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     keras_has = {f"Keras {form}" for form in backend.FORMS} if len(backend.FORMS) > 1 else {"Keras"}
     others = {backend.other_library(name) for name in optimizers} - {None}
     assert {row["by"] for row in content["results"]} == {measure.OURS, *keras_has, *others}
+
+
+def test_a_terminal_has_a_progress_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(3) as tick:
+        tick("Adam, large")
+        tick("Adam, small", 2)
+    said = capsys.readouterr().err
+    assert "3/3" in said
+    assert said.endswith("Adam, small\n")
+
+
+def test_a_log_file_has_a_line_for_each_tenth(capsys):
+    with progress(40) as tick:
+        for _ in range(3):
+            tick("Adam, large", 9)
+    assert capsys.readouterr() == ("", "22 %\n45 %\n67 %\n")
 
 
 def test_options_apply_to_all_and_variants_are_compared_with_the_first(tmp_path):

@@ -61,6 +61,10 @@ def _chosen(known, given):
     return [known[name](given.size) for name in names]
 
 
+# Of the columns whose numbers do not follow from each other.
+RATIOS = 'Both "x floor" and "ours / it" are medians of the ratios in each round, not ratios of the medians in "ms".'
+
+
 def _measure(optimizers, chosen, given):
     from keras_adaptive.bench import measure
     from keras_adaptive.bench.backends import running as backend
@@ -69,6 +73,7 @@ def _measure(optimizers, chosen, given):
     _say(about, chosen, dense=keras.backend.backend() != "tensorflow")
     with progress(measure.steps(optimizers, chosen, given.repeats)) as tick:
         rows, interrupted = _until_interrupted(measure.measured(optimizers, chosen, given.repeats, tick))
+    print(RATIOS)
     table = report.table(report.HEAD, [report.line(row) for row in rows], given.markdown)
     about["interrupted"] = interrupted
     return _report(about, rows, table, ("milliseconds", "milliseconds per update"), given)

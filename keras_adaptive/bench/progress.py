@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from typing import Any
 
 import keras
 
@@ -10,10 +11,12 @@ import keras
 def progress(total: int):
     """A function to call after each step with the name of what was done, and how much of the total it was.
 
+    There is a bar on a terminal only. Elsewhere, as in a log file, there is a line for every tenth of the total.
+
     Args:
         total: the number of steps. After fewer steps the bar ends early; more are not shown.
     """
-    bar = keras.utils.Progbar(total)
+    bar: Any = keras.utils.Progbar(total) if sys.stderr.isatty() else _Lines(total)
     done = 0
 
     def tick(what: str, amount: int = 1) -> None:
@@ -33,3 +36,19 @@ def progress(total: int):
         if done < total:
             with contextlib.redirect_stdout(sys.stderr):
                 bar.update(done, finalize=True)
+
+
+class _Lines:
+    """Prints a line for every tenth, in place of Keras's bar."""
+
+    def __init__(self, total):
+        self._total, self._done = total, 0
+
+    def add(self, amount):
+        before = 10 * self._done // self._total
+        self._done += amount
+        if 10 * self._done // self._total > before:
+            print(f"{100 * self._done // self._total} %", flush=True)
+
+    def update(self, done, finalize):
+        """The bar's method for an early end, after which there is nothing to print."""

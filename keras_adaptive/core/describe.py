@@ -11,7 +11,7 @@ from keras_adaptive.core import checks, tables
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.step import scheduled
 
-WIDTH = 120
+WIDTH = 100
 # Columns by the fields of a Row. A column whose entries are all the same becomes a line below the table.
 COLUMNS = {
     "path": "path",
