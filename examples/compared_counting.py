@@ -12,8 +12,8 @@ class Bfloat16Weights(Comparison):
     title = "Adam on weights in bfloat16"
     unit = "test accuracy"
     measured = (
-        "Digits, dense layers 64-64-10 with the dtype policy bfloat16 (not mixed_bfloat16, whose weights are "
-        "float32), 10 epochs in batches of 32"
+        "Digits, dense layers 64-64-10, 10 epochs in batches of 32. The dtype policy is bfloat16, so weights are "
+        "bfloat16; with mixed_bfloat16 they would be float32"
     )
     rates = (1e-4, 3e-4, 1e-3, 3e-3)
     runs = {
@@ -59,8 +59,8 @@ class Accumulation(Comparison):
     title = "A schedule, with gradient_accumulation_steps=4"
     unit = "test accuracy"
     measured = (
-        "Digits, dense layers 64-64-10, Adam with a cosine decay from 0.01 to 0 at the end of 10 epochs, "
-        "micro-batches of 32"
+        "Digits, dense layers 64-64-10, micro-batches of 32, Adam. The learning rate has a cosine decay from 0.01 "
+        "to 0 at the end of 10 epochs"
     )
 
     def measure(self, lab):

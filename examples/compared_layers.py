@@ -15,9 +15,9 @@ class MuonOnAttention(Comparison):
     title = "Muon on attention, by learning rate"
     unit = "test accuracy"
     measured = (
-        "Digits as 8 rows of 8 pixels, two blocks of attention with 4 heads, 5 epochs in batches of 64, no decay; "
-        'ours with `scale="moonlight"`, which is Keras\'s scale; the best rate is that of the highest '
-        "mean test accuracy"
+        "Digits as 8 rows of 8 pixels, two blocks of attention with 4 heads, 5 epochs in batches of 64, no decay. "
+        'Ours has `scale="moonlight"`, which is Keras\'s scale. The best rate is that of the highest mean test '
+        "accuracy"
     )
 
     def measure(self, lab):
@@ -51,8 +51,9 @@ class RepeatedWords(Comparison):
     title = "Words that occur often in a batch"
     unit = "loss in nats"
     measured = (
-        "The first letter of the next word of Python's help, from an embedding of each of 2000 words, Adam, "
-        "mean of the last 50 of 300 batches of 512, on TensorFlow, where gradients of an embedding are rows"
+        "Python's help texts: the first letter of the next word is predicted from an embedding of each of 2000 "
+        "words. Adam, on TensorFlow, where gradients of an embedding are rows. The loss is the mean of the last "
+        "50 of 300 batches of 512"
     )
     higher_is_better, least, drawn = False, 0.005, False
 

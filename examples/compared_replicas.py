@@ -17,9 +17,9 @@ class ClippingOnReplicas(Difference):
     title = "Clipping on 2 replicas: the numbers of one device?"
     unit = "difference from one device"
     measured = (
-        "Digits, dense layers 64-64-10, SGD at 0.1 with momentum 0.9 and `global_clipnorm=0.5`, 60 steps of 64 on a "
-        "MirroredStrategy of 2 logical CPUs and on one device: norm of the difference of all weights, as a share "
-        "of how far one device moved them"
+        "Digits, dense layers 64-64-10, SGD at 0.1 with momentum 0.9 and `global_clipnorm=0.5`. 60 steps of 64 "
+        "run on a MirroredStrategy of 2 logical CPUs, and on one device. The number is the norm of the difference "
+        "of all weights, divided by how far one device moved them"
     )
 
     def measure(self, lab):
@@ -52,9 +52,9 @@ class InfinityOnOneReplica(Comparison):
     title = "An infinity on one of 2 replicas, in float16"
     unit = "test accuracy"
     measured = (
-        "Digits, dense layers 64-64-10 with the policy mixed_float16, Adam at 0.001 in Keras's LossScaleOptimizer, "
-        'ours with `loss_scale_factor="dynamic"`, 8 epochs of batches of 64 on 2 logical CPUs; in the first batch '
-        "of epoch 4 one pixel is 100000, which float16 cannot hold"
+        "Digits, dense layers 64-64-10 with the policy mixed_float16, 8 epochs in batches of 64 on 2 logical "
+        'CPUs. Adam at 0.001 in Keras\'s LossScaleOptimizer, ours with `loss_scale_factor="dynamic"`. In the first '
+        "batch of epoch 4 one pixel is 100000, which float16 cannot hold"
     )
 
     def measure(self, lab):

@@ -32,10 +32,11 @@ class ResumedAfterUnfreezing(Difference):
     title = "Resumed from a file after a layer was unfrozen"
     unit = "difference from a run never stopped"
     measured = (
-        "Digits, dense layers 64-64-64-10 with the first one frozen, SGD with momentum 0.9 and a rate that falls "
-        "from 0.1 to 0; saved after 88 of 176 steps of 64, loaded (with a warning by Keras) where no layer is "
-        "frozen, and trained on. In the run never stopped no gradient reaches the first layer until then. Norm of "
-        "the difference of all weights at the end, as a share of how far that run moved them after the file"
+        "Digits, dense layers 64-64-64-10, SGD with momentum 0.9 and a rate that falls from 0.1 to 0. The first "
+        "layer is frozen for 88 of 176 steps of 64. Then the model is saved, loaded where no layer is frozen "
+        "(with a warning by Keras), and trained to the end. In the run that never stops, the first layer has no "
+        "gradient for the first 88 steps. The number is the norm of the difference of all weights at the end, "
+        "divided by how far that run moved them in the last 88 steps"
     )
 
     def measure(self, lab):
@@ -97,8 +98,8 @@ class ScheduleFree(Comparison):
     unit = "validation accuracy"
     measured = (
         "Digits, dense layers 64-64-10, ScheduleFreeAdamW at 0.03, 15 epochs of `fit` with `validation_data` in "
-        "batches of 64, ours with the callback EvaluationWeights: mean over the epochs, and at the end. Keras "
-        "has only the weights that are trained, and on TensorFlow and torch its update is not the paper's"
+        "batches of 64. Ours has the callback EvaluationWeights. The rows are the mean over the epochs, and the "
+        "end. Keras has only the weights that are trained; on TensorFlow and torch its update is not the paper's"
     )
 
     def measure(self, lab):

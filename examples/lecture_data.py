@@ -17,11 +17,12 @@ class RareWords(Claim):
     """Predicts the first letter of the next word from an embedding of this word; a row moves when its word occurs."""
 
     says = "Rare features get larger updates and move faster with AdaGrad and RMSprop"
-    measured = "the embeddings of words, in a text with its own frequencies: how far the rows of words that occur once "
-    measured += "move, as a share of those that occur 1000 times or more, and the loss after them; each optimizer at "
-    measured += "its best learning rate"
-    criterion = "AdaGrad, RMSprop and Adam: a larger share and a smaller loss after words that occur once than SGD, in "
-    criterion += "every seed"
+    measured = (
+        "the embeddings of words in a text, each optimizer at its best learning rate. Two numbers: how far the "
+        "rows of words that occur once move, divided by how far those move that occur 1000 times or more; and the "
+        "loss after words that occur once"
+    )
+    criterion = "AdaGrad, RMSprop and Adam have a larger share and a smaller loss than SGD, in every seed"
     grids = {"SGD": (0, 1.5), "Adagrad": (-1.5, 0), "RMSprop": (-2.5, -1), "Adam": (-2.5, -1)}
     edges = (1, 2, 4, 10, 30, 100, 300, 1000)  # a word belongs to the last edge that its count reaches
 

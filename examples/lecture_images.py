@@ -17,15 +17,17 @@ class Images(Claim):
     """All optimizers have equally many trials; the best by validation error is repeated with other seeds."""
 
     says = "Adam misses the accuracy that images should reach; in large batches Lars and Lamb reach it"
-    measured = "test error of a residual network with batch normalization on MNIST-1D, images of one axis "
-    measured += f"({TRAINING} to train with, {VALIDATION} to tune with, {TEST} to test with), after {EPOCHS} epochs in "
-    measured += f"batches of {SMALL} ({EPOCHS * TRAINING // SMALL} steps) and of {LARGE} ({EPOCHS * TRAINING // LARGE} "
-    measured += "steps), with a linear warm-up in a tenth of the steps and a cosine decay to 0; SGD has momentum 0.9; "
-    measured += "each optimizer at the best of 12 settings (three η, four weight decays λ), by the validation error "
-    measured += "with another seed"
-    criterion = f"in batches of {SMALL} Adam's error is above SGD's; in batches of {LARGE} Adam's error is above the "
-    criterion += f"target, SGD's error in batches of {SMALL} plus one point, and that of Lars or of Lamb is not; in "
-    criterion += "every seed"
+    measured = (
+        f"test error of a residual network with batch normalization on MNIST-1D: {TRAINING} images to train, "
+        f"{VALIDATION} to tune, {TEST} to test. {EPOCHS} epochs in batches of {SMALL} "
+        f"({EPOCHS * TRAINING // SMALL} steps) and of {LARGE} ({EPOCHS * TRAINING // LARGE} steps), with a linear "
+        "warm-up in a tenth of the steps and a cosine decay to 0. SGD has momentum 0.9. Each optimizer has the "
+        "best of 12 settings (three η, four weight decays λ) by the validation error of another seed"
+    )
+    criterion = (
+        f"the target is SGD's error in batches of {SMALL} plus one point. In batches of {SMALL} Adam's error is "
+        f"above SGD's. In batches of {LARGE} Adam misses the target, and Lars or Lamb reaches it. In every seed"
+    )
     optimizers = {
         "SGD": (SGD, {"momentum": 0.9, "groups": [no_decay_on_vectors()]}),
         "Adam": (Adam, {"groups": [no_decay_on_vectors()]}),

@@ -73,10 +73,15 @@ class VanishingSteps(Claim):
     """The classes of the digits are renumbered every 300 steps, so that there is always something to learn."""
 
     says = "AdaGrad's sum makes its steps shrink towards zero until nothing more is learnt; RMSprop mends that"
-    measured = "digits whose classes are renumbered every 300 steps, at the default learning rates: the power of t "
-    measured += "with which the size of a step changes, and the losses at the end of the first and of the last period"
-    criterion = "AdaGrad: a power below -0.25 and a last loss above twice the first; RMSprop: a power above -0.25 "
-    criterion += "and a last loss below half of AdaGrad's; in every seed"
+    measured = (
+        "digits whose classes are renumbered every 300 steps, at the default learning rates. Two numbers: the "
+        "power of t by which the size of a step changes; and the losses at the end of the first and of the last "
+        "period"
+    )
+    criterion = (
+        "AdaGrad's power is below -0.25 and its last loss above twice the first; RMSprop's power is above -0.25 "
+        "and its last loss below half of AdaGrad's; in every seed"
+    )
     optimizers = (keras_adaptive.Adagrad, keras_adaptive.RMSprop)
     every = 10  # steps between two measurements
 
@@ -146,8 +151,11 @@ class Smoothness(Claim):
     """Gradient descent on all digits in one batch; L is estimated from the gradients at both ends of every step."""
 
     says = "The loss of a network is L-smooth: a step of less than 2 / L descends"
-    measured = "L = |change of the gradient| / |change of the weights| for every step of gradient descent on a network "
-    measured += "of tanh units, and f(θ') ≤ f(θ) + <∇f(θ), θ' - θ> + L/2 |θ' - θ|² with the largest L of the path"
+    measured = (
+        "L = |change of the gradient| / |change of the weights| for every step of gradient descent on a network "
+        "of tanh units. The bound is f(θ') ≤ f(θ) + <∇f(θ), θ' - θ> + L/2 |θ' - θ|² with the largest L of the "
+        "path"
+    )
     criterion = "the bound holds in 99 of 100 steps; the loss never rises where η L ≤ 1 all along, and "
     criterion += "rises where η is above 4 / L of the first step at the smallest η; in every seed"
 
