@@ -57,6 +57,18 @@ def test_every_argument_is_described_with_its_default(item):
 
 @each_class
 @pytest.mark.quick
+def test_the_docstring_helps_to_choose_and_to_start(cls):
+    """Where the defaults are from, a learning rate to start with, what goes wrong, and what a relative does otherwise."""
+    found = sections(cls)
+    assert {"Defaults", "Start with", "Pitfalls", "Differs from"} <= set(found)
+    assert re.search(r"\d", found["Start with"])
+    assert found["Pitfalls"].strip().startswith("- ")
+    others = set(re.findall(r"`(\w+)`", found["Differs from"])) - {cls.__name__}
+    assert others & {each.__name__ for each in ALGORITHMS}
+
+
+@each_class
+@pytest.mark.quick
 def test_the_source_and_the_slots_are_named(cls):
     assert re.search(r"\b(19|20)\d\d\b", sections(cls)["Source"])
     assert all(re.search(rf"\b{slot.name}\b", sections(cls)["Slots"]) for slot in cls.slots)
