@@ -58,7 +58,7 @@ def test_every_argument_is_described_with_its_default(item):
 @each_class
 @pytest.mark.quick
 def test_the_docstring_helps_to_choose_and_to_start(cls):
-    """Where the defaults are from, a learning rate to start with, what goes wrong, and what a relative does otherwise."""
+    """The origin of the defaults, a learning rate, what goes wrong, and what a relative does otherwise."""
     found = sections(cls)
     assert {"Defaults", "Start with", "Pitfalls", "Differs from"} <= set(found)
     assert re.search(r"\d", found["Start with"])

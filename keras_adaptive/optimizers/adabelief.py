@@ -18,12 +18,32 @@ class AdaBelief(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(s_hat_t) + epsilon)
 
     The epsilon that every step adds to the state accumulates to epsilon / (1 - beta_2). Where all gradients are equal,
-    nothing else is left of s. The authors take 1e-8 for convolutional networks. Their code turns RAdam's rectification
-    on by default; this class is the paper's algorithm, without it.
+    nothing else is left of s.
 
     Slots: m and s, of the variable's shape.
 
-    Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris and Duncan, NeurIPS 2020.
+    Defaults: the learning rate and the betas are the paper's. epsilon is the authors' code's since its version 0.1, and
+    optax's; before that it was 1e-8.
+
+    Start with: a learning rate of 1e-3 and an epsilon of 1e-8 for image classification, 5e-4 and 1e-16 for
+    transformers, 2e-4 and 1e-12 with a beta_1 of 0.5 for GANs (the authors' repository). Use a warm-up for
+    transformers.
+
+    Pitfalls:
+
+    - A gradient that hardly changes makes huge steps: after 1,000 equal gradients a step is 20 eta, after 5,000 it is
+      186 eta. The only bound is eta |g| sqrt((1 - beta_2) / epsilon), which a larger epsilon lowers.
+    - epsilon is not Adam's: it is added to a square. Where an epsilon of 1e-8 is right for Adam, 1e-16 is right here.
+    - The larger epsilon is, the more the steps are those of SGD. The authors take 1e-8 where SGD is better than Adam.
+
+    Differs from:
+
+    - The authors' code: it turns RAdam's rectification and decoupled weight decay on by default. This class is the
+      paper's algorithm, without rectification.
+    - `optax.adabelief`: the same numbers.
+    - `Adam`: divides by the root of the average square of the gradient, not of its deviation from m.
+
+    Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris and Duncan, NeurIPS 2020, arXiv:2010.07468.
 
     Example:
 

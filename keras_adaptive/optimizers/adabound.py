@@ -25,7 +25,29 @@ class AdaBound(AdaptiveOptimizer):
 
     Slots: m and v, of the variable's shape.
 
-    Source: Luo, Xiong, Liu and Sun, ICLR 2019.
+    Defaults: all are the authors' code's; the betas and epsilon are also Adam's. A base_learning_rate of None stands
+    for the learning rate, as in that code.
+
+    Start with: the defaults, a learning rate of 1e-3 and a final_learning_rate of 0.1 (the authors' repository), with a
+    decay.
+
+    Pitfalls:
+
+    - It ends as SGD: with the default gamma the bounds are within 10 % of final_learning_rate after 10,000 updates.
+      Where only Adam trains well, take a smaller gamma.
+    - m is an average, so the end is SGD with momentum beta_1 and a rate of final_learning_rate (1 - beta_1): 0.01, not
+      0.1.
+    - final_learning_rate is multiplied by eta_t / base_learning_rate. With a schedule, give its peak as
+      base_learning_rate: during a warm-up and a decay the bounds move with eta.
+
+    Differs from:
+
+    - The authors' code: its weight decay is an L2 penalty, here `weight_decay_mode="coupled"`. Its option amsbound is
+      not here.
+    - `pytorch_optimizer.AdaBound`: the same numbers, but for 1e-15 that it adds under the root.
+    - `Adam`: has no bounds. `SGD` with momentum is what this class becomes.
+
+    Source: Luo, Xiong, Liu and Sun, ICLR 2019, arXiv:1902.09843.
 
     Example:
 

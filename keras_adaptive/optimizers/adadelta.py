@@ -18,11 +18,31 @@ class Adadelta(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t x_t
 
     The paper has no eta, which is the same as an eta of 1. d is an average of the steps before they are multiplied by
-    eta. Keras's class has a learning rate of 0.001 and an epsilon of 1e-7.
+    eta.
 
     Slots: a and d, of the variable's shape.
 
-    Source: Zeiler, arXiv 1212.5701, 2012.
+    Defaults: rho and epsilon are the paper's. The learning rate of 1 is torch's; the paper has none.
+
+    Start with: the defaults, a learning rate of 1.0 without a warm-up. If the loss hardly falls at first, raise
+    epsilon.
+
+    Pitfalls:
+
+    - It starts slowly. The first step of a weight is at most sqrt(epsilon / (1 - rho)), 0.0045 with the defaults, and
+      steps grow only as d does.
+    - A learning rate of 0.001, copied from Keras or from Adam, makes every step 1000 times shorter than the paper's.
+    - d does not see eta: a schedule scales the steps, but not the estimate of their units.
+
+    Differs from:
+
+    - `keras.optimizers.Adadelta`: the same numbers with the same arguments. Its learning rate is 0.001 and its epsilon
+      1e-7 by default.
+    - `torch.optim.Adadelta`: the same numbers with `Adadelta(rho=0.9)`, which is its default. Its weight decay is an L2
+      penalty, here `weight_decay_mode="coupled"`.
+    - `RMSprop`: has the same divisor, and a learning rate in the place of sqrt(d).
+
+    Source: Zeiler, 2012, arXiv:1212.5701.
 
     Example:
 

@@ -31,15 +31,39 @@ class Adafactor(AdaptiveOptimizer):
 
         v_t = beta_2_t v_{t-1} + (1 - beta_2_t) S_t,  V_t = v_t               v_0 = 0
 
-    beta_2_t is 0 in the first update, so the averages need no correction for their start at zero. Keras's class also
-    stores an average as large as the matrix, and its relative_step=False changes nothing. torch's adds nothing to the
-    square. weight_decay is subtracted here as eta_t lambda theta, as in torch. The factored state is float32, whatever
-    `slot_dtype` is.
+    beta_2_t is 0 in the first update, so the averages need no correction for their start at zero. weight_decay is
+    subtracted as eta_t lambda theta. The factored state is float32, whatever `slot_dtype` is.
 
     Slots: for a factored variable R, one number for each row, and C, one for each column; for any other v, of the
     variable's shape; with beta_1 also m, of the variable's shape.
 
-    Source: Shazeer and Stern, ICML 2018.
+    Defaults: all are the paper's. So is min_size_to_factor, since the paper factors every matrix; optax and T5X have
+    128.
+
+    Start with: the defaults, which take 0.01 for 10,000 updates and 1 / sqrt(t) after them, as T5's pretraining did
+    (Raffel et al., 2020). For fine-tuning 1e-3 with `relative_step=False, scale_parameter=False`, as for T5 in Hugging
+    Face's documentation. With a schedule of your own `relative_step=False`.
+
+    Pitfalls:
+
+    - With relative_step, eta is cut off at 1 / sqrt(t): after 10,000 updates a constant 0.01, or a decay above that
+      curve, has no effect.
+    - With scale_parameter, eta is relative: 0.01 moves a matrix by 1 % of its root mean square. A bias that starts at 0
+      moves by epsilon_2 eta, 1e-5 a step.
+    - Only the two trailing axes are factored. A kernel of attention with axes (inputs, heads, size) stores inputs *
+      (heads + size) numbers.
+
+    Differs from:
+
+    - `keras.optimizers.Adafactor`: also stores an average as large as the matrix, and its relative_step=False changes
+      nothing. Its beta_2_decay is -0.8, its learning rate 0.001; with 0.001 here, the numbers are the same.
+    - `torch.optim.Adafactor`: the same numbers with `eps=(1e-30, 1e-3)` there. By default it adds nothing to the
+      square, and 1.2e-7 is a lower bound of its divisors.
+    - `optax.adafactor`: factors the two largest axes, and does not limit its rate to 1 / sqrt(t).
+    - `Came`: weakens steps that differ from their average, and has no relative steps. `SM3`: stores maxima of rows and
+      columns.
+
+    Source: Shazeer and Stern, ICML 2018, arXiv:1804.04235.
 
     Example:
 

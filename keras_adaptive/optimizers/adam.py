@@ -20,13 +20,35 @@ class Adam(AdaptiveOptimizer):
 
     Without an epsilon this is the lecture's form, with an epsilon_root of 1e-16 inside of the root. It matters where
     the gradient is about 1e-8, the square root of 1e-16, which is the paper's epsilon outside of the root.
-    `Adam(epsilon=1e-8)` is the paper's own form, with torch's numbers. Keras's class has a third form: it adds its
-    epsilon of 1e-7 to the root of v_t before the correction. So its epsilon counts about 30 times more in the first
-    step than later.
 
     Slots: m and v, of the variable's shape.
 
-    Source: Kingma and Ba, ICLR 2015; epsilon inside of the root: Yang You's lecture.
+    Defaults: the learning rate and the betas are the paper's. epsilon is 0. epsilon_root, 1e-16, stands where the
+    lecture has it, and is the square of the paper's epsilon. amsgrad is Keras's argument.
+
+    Start with: a learning rate from 1e-4 to 3e-3, with a warm-up and a decay. Language models usually have a beta_2 of
+    0.95.
+
+    Pitfalls:
+
+    - epsilon_root is in units of the squared gradient: `epsilon_root=1e-8` makes the steps of gradients below 1e-4
+      those of SGD. For an epsilon from other code use `epsilon`.
+    - v remembers 1 / (1 - beta_2) updates, 1,000 by default. Where gradients suddenly grow, steps are several eta long
+      and the loss jumps: clip them, or take a smaller beta_2.
+    - Rows of an embedding that are not looked up go on moving by their momentum. `sparse="lazy"` leaves them alone.
+
+    Differs from:
+
+    - `keras.optimizers.Adam`: adds its epsilon of 1e-7 to the root of v_t before the correction. So its epsilon counts
+      about 30 times more in the first step than later. Its steps are wrong for embedding rows that occur twice in a
+      batch (TensorFlow), and 0 for bfloat16 weights.
+    - `torch.optim.Adam`: the same numbers with `Adam(epsilon=1e-8)`, the paper's form. Its weight decay is an L2
+      penalty, here `weight_decay_mode="coupled"`.
+    - `optax.adam`: the same numbers with `eps=0.0, eps_root=1e-16` there.
+    - `AdamW`: has epsilon outside of the root, and a weight decay by default. `Amsgrad`: what `amsgrad=True` is
+      elsewhere.
+
+    Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980; epsilon inside of the root: Yang You's lecture.
 
     Example:
 

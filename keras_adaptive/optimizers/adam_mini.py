@@ -33,12 +33,33 @@ class AdamMini(AdaptiveOptimizer):
         other kernels, also of output layers                      an output neuron: all inputs
         variables of unknown layers                               all axes but the last
 
-    Without a known layer, the name tells a bias, the scale or offset of a norm, and an embedding. The authors do not
-    decay biases and norms: `groups=[no_decay_on_vectors()]`.
+    Without a known layer, the name tells a bias, the scale or offset of a norm, and an embedding.
 
     Slots: m, of the variable's shape; v, of the same shape but with length 1 along the axes of a block.
 
-    Source: Zhang, Chen, Li, Ding, Wu, Kingma, Ye, Luo and Sun, ICLR 2025.
+    Defaults: the learning rate, the betas and epsilon are the authors' code's, and Adam's. `block="auto"` is the
+    paper's partition.
+
+    Start with: the learning rate, betas and weight decay that `AdamW` has for the model (the authors' repository), so
+    from 1e-4 to 3e-3, with a warm-up and a decay.
+
+    Pitfalls:
+
+    - Blocks that are too large make training unstable: `block="tensor"` is not for matrices. The authors' version 1.0
+      had one v for each MLP matrix, which they corrected.
+    - A variable whose layer is not known is split along its last axis, unless its name tells more. Look at the roles in
+      `describe()`, and give `Group(..., block=...)` where one is wrong.
+    - Biases and norms are decayed unless a group says otherwise. The authors decay neither:
+      `groups=[no_decay_on_vectors()]`.
+
+    Differs from:
+
+    - The authors' code: goes by names, which must be those of its list, and needs the numbers of heads.
+    - `pytorch_optimizer.AdamMini`: has one v for each MLP matrix, the rule of version 1.0.
+    - `Adam(epsilon=1e-8)`: the same numbers as `block="element"`. `Novograd`: one second moment for each variable, and
+      momentum after the division.
+
+    Source: Zhang, Chen, Li, Ding, Wu, Kingma, Ye, Luo and Sun, ICLR 2025, arXiv:2406.16793.
 
     Example:
 

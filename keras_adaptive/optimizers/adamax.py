@@ -17,11 +17,26 @@ class Adamax(AdaptiveOptimizer):
         u_t = max(beta_2 u_{t-1}, |g_t| + epsilon)                            u_0 = 0
         theta_t = theta_{t-1} - eta_t / (1 - beta_1^t) m_t / u_t
 
-    The paper has no epsilon; this one is torch's. Keras adds it to u_t at the division instead.
-
     Slots: m and u, of the variable's shape.
 
-    Source: Kingma and Ba, ICLR 2015, section 7.1.
+    Defaults: the learning rate and the betas are the paper's. epsilon is torch's; the paper has none.
+
+    Start with: the default, 0.002 (the paper), with a warm-up and a decay. Rates are about twice Adam's, since u is
+    mostly larger than the root of v.
+
+    Pitfalls:
+
+    - One large gradient lowers the rate of its weight for a long time: u halves in 693 updates with the default beta_2.
+      Clip gradients, or take a smaller beta_2.
+
+    Differs from:
+
+    - `keras.optimizers.Adamax`: adds its epsilon of 1e-7 to u_t at the division, not in the maximum. Its learning rate
+      is 0.001 by default.
+    - `torch.optim.Adamax`: the same numbers. Its weight decay is an L2 penalty, here `weight_decay_mode="coupled"`.
+    - `Adam`: divides by the root of an average of squares. `Amsgrad`: has a maximum that never decays.
+
+    Source: Kingma and Ba, ICLR 2015, section 7.1, arXiv:1412.6980.
 
     Example:
 

@@ -17,13 +17,33 @@ class AdamW(AdaptiveOptimizer):
         m_hat_t = m_t / (1 - beta_1^t),  v_hat_t = v_t / (1 - beta_2^t)
         theta_t = theta_{t-1} - eta_t (m_hat_t / (sqrt(v_hat_t) + epsilon) + weight_decay theta_{t-1})
 
-    These are torch's numbers. The decay is multiplied by the scheduled learning rate, as in torch and Keras. The paper
-    multiplies it by the schedule alone: use `weight_decay_mode="independent"`, with a schedule for `weight_decay`.
-    Keras's class adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
-
     Slots: m and v, of the variable's shape.
 
-    Source: Loshchilov and Hutter, ICLR 2019.
+    Defaults: all are torch's. The learning rate, the betas and epsilon are also the Adam paper's. amsgrad is Keras's
+    argument.
+
+    Start with: a learning rate from 1e-4 to 3e-3 and a weight decay from 0.01 to 0.1, with a warm-up and a decay.
+    Language models of 0.1 to 1.2 billion parameters trained best with 4e-3 to 8e-3, a beta_2 of 0.98, a weight decay of
+    0.1, 1,000 to 2,000 updates of warm-up and gradients clipped to 1 or 2 (Wen et al., 2025).
+
+    Pitfalls:
+
+    - All variables are decayed, biases and norms too, unless `groups=[no_decay_on_vectors()]`.
+    - A weight shrinks by the factor e in 1 / (eta weight_decay) updates: 100,000 by default. In a short training that
+      has hardly an effect; take 0.1 or more.
+    - The decay follows the learning rate and its schedule: half the rate is half the decay. The paper multiplies it by
+      the schedule alone: `weight_decay_mode="independent"`, with a schedule for `weight_decay`.
+    - Where gradients suddenly grow, steps are several eta long: clip them, or take a beta_2 of 0.95.
+
+    Differs from:
+
+    - `keras.optimizers.AdamW`: adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
+    - `torch.optim.AdamW`: the same numbers.
+    - `optax.adamw`: the same numbers with the same weight decay, which is 1e-4 there by default.
+    - `Adam`: has epsilon inside of the root, and no decay by default. `Lamb`: makes this step as long as the variable.
+      `ScheduleFreeAdamW`: needs no decay of the learning rate.
+
+    Source: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101.
 
     Example:
 

@@ -21,11 +21,30 @@ class Adan(AdaptiveOptimizer):
         proximal:  theta_t = (theta_{t-1} - step_t) / (1 + eta_t weight_decay)
         otherwise: theta_t = theta_{t-1} - step_t - eta_t weight_decay theta_{t-1}
 
-    The betas are those of the authors' code. The paper's betas are one minus these.
-
     Slots: p (the last gradient), m, v and n, each of the variable's shape.
 
-    Source: Xie, Zhou, Li, Lin and Yan, IEEE TPAMI 2024 (arXiv 2208.06677).
+    Defaults: the learning rate, the betas and epsilon are the authors' code's. The weight decay and proximal are those
+    of all the paper's experiments.
+
+    Start with: 5 to 10 times the learning rate of `AdamW`, so 5e-3 to 1e-2 where that has 1e-3, with a warm-up, a decay
+    and the default weight decay (the authors' repository).
+
+    Pitfalls:
+
+    - The default learning rate is lower than what the authors recommend.
+    - The betas are one minus the paper's: 0.02 there is 0.98 here.
+    - It stores 16 bytes for each float32 weight, twice as much as Adam.
+    - In vision it prefers large batches, 2,048 in the paper (the authors' repository).
+
+    Differs from:
+
+    - `optax.adan`: multiplies the difference by 1 - b2 = 0.08 in the place of 0.92, which is another algorithm.
+    - `pytorch_optimizer.Adan`: the same numbers with `weight_decay=0.02` there; its `weight_decouple=True` is
+      `proximal=False`.
+    - `Nadam`: has Nesterov's momentum from one average of gradients. `Mars`: puts the difference into the gradient that
+      AdamW gets.
+
+    Source: Xie, Zhou, Li, Lin and Yan, IEEE TPAMI 2024, arXiv:2208.06677.
 
     Example:
 

@@ -21,13 +21,34 @@ class AdEMAMix(AdaptiveOptimizer):
         alpha_t = alpha min(t / alpha_steps, 1)
         1 / log beta_3_t = (1 - s) / log beta_1 + s / log beta_3,  s = min(t / beta_3_steps, 1)
 
-    Without alpha_steps alpha_t is alpha, and without beta_3_steps beta_3_t is beta_3. The paper takes the number of all
-    training steps for both. It raises the half-life of the slow average linearly, as here, and does not correct that
-    average for its start at zero. The authors' code has log(beta + 1e-8) in the half-life, and an alpha of 2.
+    Without alpha_steps alpha_t is alpha, and without beta_3_steps beta_3_t is beta_3. The half-life of the slow average
+    rises linearly, and the average is not corrected for its start at zero, both as in the paper.
 
     Slots: m (if beta_1 is above 0), n and v, each of the variable's shape.
 
-    Source: Pagliardini, Ablin and Grangier, ICLR 2025.
+    Defaults: the learning rate, the betas and epsilon are the authors' code's. alpha is the paper's and optax's; the
+    authors' code has 2.0, and 8.0 in its examples. alpha_steps and beta_3_steps are None there too.
+
+    Start with: a learning rate of 1e-3, an alpha of 8 and a weight decay of 0.1, with alpha_steps and beta_3_steps
+    equal to the number of updates of the full training (the authors' repository), a warm-up and a decay. Semenov et al.
+    (2025) trained 720 million parameters with the same alpha and a beta_3 of 0.999.
+
+    Pitfalls:
+
+    - Without the two numbers of steps, the slow average has its full weight from the start: where gradients agree, a
+      step grows to 1 + alpha times Adam's. The paper raises both over the full training.
+    - The slow average halves in 6,931 updates by default. In a training of a few thousand it has hardly begun: take a
+      smaller beta_3, or `AdamW`.
+    - After a change of the data or a restart of the schedule, old gradients go on pushing for as long.
+
+    Differs from:
+
+    - The authors' code: has log(beta + 1e-8) in the half-life, a difference of about 5e-7.
+    - `optax.contrib.ademamix`: the same numbers without the two numbers of steps.
+    - `AdamW`: the same numbers with `alpha=0.0` and the same decay. `Adan`: a second average of differences of
+      gradients.
+
+    Source: Pagliardini, Ablin and Grangier, ICLR 2025, arXiv:2409.03137.
 
     Example:
 

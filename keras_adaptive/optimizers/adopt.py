@@ -24,7 +24,29 @@ class Adopt(AdaptiveOptimizer):
 
     Slots: m and v, of the variable's shape.
 
-    Source: Taniguchi, Harada, Minegishi, Oshima, Jeong, Nagahara, Iiyama, Suzuki, Iwasawa and Matsuo, NeurIPS 2024.
+    Defaults: all are the paper's and the authors' code's.
+
+    Start with: the learning rate of `Adam` or `AdamW` for the model, with nothing else changed (the authors'
+    repository): a rate from 1e-4 to 3e-3, with a warm-up and a decay.
+
+    Pitfalls:
+
+    - v begins at the square of the first gradient alone. Where that is near 0, the next steps are as long as the clip
+      allows, so use a warm-up.
+    - The clip limits rare, large gradients too. On the paper's own example of such gradients, with a beta_2 of up to
+      0.9, it then goes to the wrong end as Adam does; with `clip_exponent=None` it does not.
+    - v remembers 10,000 updates by default. It is slow to follow gradients that shrink: the steps stay small meanwhile.
+
+    Differs from:
+
+    - The authors' code: its weight decay is an L2 penalty unless decoupled is True.
+    - `optax.contrib.adopt`: the same numbers; `use_clipping=False` there is `clip_exponent=None`.
+    - `pytorch_optimizer.ADOPT`: its clip is t^0.25, not (t - 1)^0.25.
+    - `Adam`: divides the average of the gradient by a v that contains the current gradient. `Amsgrad`: the other remedy
+      for Adam's failures to converge.
+
+    Source: Taniguchi, Harada, Minegishi, Oshima, Jeong, Nagahara, Iiyama, Suzuki, Iwasawa and Matsuo, NeurIPS 2024,
+    arXiv:2411.02853.
 
     Example:
 

@@ -26,13 +26,31 @@ class Amsgrad(AdaptiveOptimizer):
             x_t = max(x_{t-1}, v_hat_t)                                       x_0 = 0
             theta_t = theta_{t-1} - eta_t m_hat_t / (sqrt(x_t) + epsilon)
 
-    "raw" is what torch's and Keras's Adam do with `amsgrad=True`. Its rate can rise while 1 - beta_2^t rises, which the
-    paper's proof does not cover. "hat" is optax's form; it keeps the first v_hat, which is the noisiest. The paper has
-    no epsilon.
-
     Slots: m, v and x, of the variable's shape.
 
-    Source: Reddi, Kale and Kumar, ICLR 2018.
+    Defaults: the learning rate, the betas and epsilon are Adam's; the paper has no epsilon. The variant is the paper's.
+
+    Start with: a learning rate from 1e-4 to 3e-3, with a warm-up and a decay, as for `Adam`.
+
+    Pitfalls:
+
+    - In the variant "paper" nothing is corrected: the first step is 3.2 eta, and where gradients agree, steps rise to
+      6.6 eta until update 12. Use a warm-up.
+    - The maximum never falls: one large gradient lowers the rate of its weight for the rest of the training. Clip
+      gradients.
+    - In the variant "raw" the rate can rise while 1 - beta_2^t rises, which the paper's proof does not cover. "hat"
+      keeps the first v_hat, which is the noisiest.
+
+    Differs from:
+
+    - `keras.optimizers.Adam(amsgrad=True)`: the variant "raw", with an epsilon of 1e-7 that is added before the
+      correction.
+    - `torch.optim.Adam(amsgrad=True)`: the same numbers with `Amsgrad(variant="raw")`.
+    - `optax.amsgrad`: the same numbers with `Amsgrad(variant="hat")`. With
+      `bias_correction_mu=False, bias_correction_nu=False` there, those of the default.
+    - `Adam`: divides by the average itself. `Adamax`: has a maximum of the gradient, which decays.
+
+    Source: Reddi, Kale and Kumar, ICLR 2018, arXiv:1904.09237.
 
     Example:
 

@@ -30,12 +30,33 @@ class Came(AdaptiveOptimizer):
         theta_t = theta_{t-1} - eta_t m_t
 
     The averages are not corrected for their start at zero. So the first u_t is 1 / sqrt(1 - beta_2) times too large,
-    which the clip removes. The authors recommend 0.5 to 0.9 times the learning rate of AdamW.
+    which the clip removes.
 
     Slots: m, of the variable's shape; for a matrix R and r, one number for each row, and C and c, one for each column;
     for any other variable v, of the variable's shape.
 
-    Source: Luo, Ren, Zheng, Jiang, Jiang and You, ACL 2023.
+    Defaults: all are the authors' code's; the learning rate is that of its example.
+
+    Start with: 0.5 to 0.9 times the learning rate of `AdamW`, with the same beta_1 and beta_2, a larger beta_3, from
+    0.9995 to 0.99995 if beta_2 is 0.999, and a weight decay of 0.01 (the authors' repository). Their example has 2e-4.
+    Use a warm-up and a decay.
+
+    Pitfalls:
+
+    - The first steps of a matrix are long, since r and c begin at zero: 11 eta with the defaults, and up to 50 eta
+      within 1,000 updates where gradients agree. Use a warm-up.
+    - Do not raise clip_threshold: nothing else removes the factor of the first u_t, 32 by default.
+    - m is stored in full, so the state is half of Adam's, not almost nothing as `Adafactor`'s.
+    - Only the two trailing axes are factored. A kernel of attention with axes (inputs, heads, size) stores 2 inputs *
+      (heads + size) numbers besides m.
+
+    Differs from:
+
+    - `pytorch_optimizer.CAME`: the same numbers.
+    - `Adafactor`: has no confidence, steps relative to the variable's size, and a beta_2 that grows. `AdamW`: stores
+      all squares, and corrects its averages.
+
+    Source: Luo, Ren, Zheng, Jiang, Jiang and You, ACL 2023, arXiv:2307.02047.
 
     Example:
 

@@ -29,13 +29,35 @@ class DAdaptAdam(AdaptiveOptimizer):
 
     Sums are over all variables, and d is one number for all of them, which never falls. An update whose eta is 0 leaves
     d unchanged. As long as all gradients have been 0, denominator_t is 0 and nothing moves: weights do not even decay,
-    as in the authors' code. The maximum of the learning rate eta should be 1, with any schedule. A group's multiplier
-    of eta counts in d as it does in the step. The weight decay lambda is part of the rule.
+    as in the authors' code. A group's multiplier of eta counts in d as it does in the step. The weight decay lambda is
+    part of the rule.
 
     Slots: m, v and s, of the variable's shape. For all variables together the numbers d, d_next (which is d_{t+1}),
     numerator and denominator.
 
-    Source: Defazio and Mishchenko, Learning-Rate-Free Learning by D-Adaptation, ICML 2023.
+    Defaults: all are the authors' code's. The betas and epsilon are also Adam's.
+
+    Start with: a learning rate of 1.0, with the warm-up and the decay that `Adam` would have (the authors' repository).
+    The maximum of the schedule should be 1.
+
+    Pitfalls:
+
+    - If the loss does not fall, set `use_bias_correction=True`: a small attention model trained only with it.
+    - d never falls: one overestimate stays for the rest of the training. If the training diverges early,
+      `growth_rate=1.02` has the effect of a warm-up (the authors' repository), and d_0 must be smaller than any
+      plausible d.
+    - Its rates are larger than those that people choose. If the model overfits, the authors advise 2 to 4 times the
+      weight decay.
+    - Look at d, `optimizer.common["d"]`: while it is near 1e-6, hardly anything is learnt.
+
+    Differs from:
+
+    - The authors' code: its weight decay is an L2 penalty unless decouple is True.
+    - `optax.contrib.dadapt_adamw`: the same numbers with `DAdaptAdam(use_bias_correction=True)`.
+    - `pytorch_optimizer.DAdaptAdam`: the same numbers, with `weight_decouple=True` there.
+    - `Prodigy`: its estimate grows faster. `DoG`: estimates the rate of SGD.
+
+    Source: Defazio and Mishchenko, Learning-Rate-Free Learning by D-Adaptation, ICML 2023, arXiv:2301.07733.
 
     Example:
 

@@ -33,15 +33,32 @@ class DoG(AdaptiveOptimizer):
     Norms are over all variables; the step size is one number for all of them. The weight decay lambda is an L2 penalty,
     part of the rule.
 
-    Evaluate and use the model at the average a. `fit` sets the weights to a after its last epoch. The callback
-    `EvaluationWeights` does so for every validation, and for what is saved at the end of an epoch. After a loop of your
-    own, call `optimizer.finalize_variable_values(model.trainable_variables)`. If training goes on after that, it starts
-    from the average, with x_0, r and G unchanged.
-
     Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic. For all variables together the
     numbers r and G.
 
-    Source: Ivgi, Hinder and Carmon, DoG is SGD's Best Friend, ICML 2023.
+    Defaults: all are the authors' code's, which has the average in a class of its own.
+
+    Start with: a learning rate of 1.0 without a schedule, and a reps_rel of 1e-6, or 1e-4 with batch normalization (the
+    authors' repository).
+
+    Pitfalls:
+
+    - Evaluate and use the model at the average a. `fit` sets the weights to a after its last epoch. The callback
+      `EvaluationWeights` does so for every validation, and for what is saved at the end of an epoch. After a loop of
+      your own, call `optimizer.finalize_variable_values(model.trainable_variables)`. If training goes on after that, it
+      starts from the average, with x_0, r and G unchanged.
+    - If the loss diverges early, divide reps_rel by 100. If r, `optimizer.common["r"]`, does not rise within a few
+      hundred updates, multiply it by 100 (the authors' repository).
+    - It is SGD without momentum, and with one step size for all layers. Where Adam is needed, take `Prodigy`.
+
+    Differs from:
+
+    - `optax.contrib.dog`: the same steps, without the average.
+    - The authors' code: also has a form with a step size for each layer, LDoG, which is not here.
+    - `DoWG`: weights the squared gradients by the distance at their time. `DAdaptAdam` and `Prodigy`: estimate Adam's
+      learning rate.
+
+    Source: Ivgi, Hinder and Carmon, DoG is SGD's Best Friend, ICML 2023, arXiv:2302.12022.
 
     Example:
 

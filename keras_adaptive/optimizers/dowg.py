@@ -22,14 +22,33 @@ class DoWG(AdaptiveOptimizer):
         w_t = (1 + average_power) / (t + average_power)
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
 
-    Norms are over all variables. R is the squared distance. Without an initial_distance it begins at epsilon, as in the
-    authors' code. The paper leaves out eta, which is 1. Evaluate and use the model at the average a; `DoG` says how to
-    set the weights to a, and how training goes on. The weight decay lambda is an L2 penalty, part of the rule.
+    Norms are over all variables. R is the squared distance. Without an initial_distance it begins at epsilon. The
+    weight decay lambda is an L2 penalty, part of the rule.
 
     Slots: x_0 and a, of the variable's shape and always in the dtype of the arithmetic. For all variables together the
     numbers R and V.
 
-    Source: Khaled, Mishchenko and Jin, DoWG Unleashed, NeurIPS 2023.
+    Defaults: epsilon is the authors' code's, and so is a first squared distance of epsilon, 0.01^2. The learning rate
+    is 1 since the paper has none. The average and its power are those of `DoG`.
+
+    Start with: a learning rate of 1.0 without a schedule, and the default distance, the authors' code's.
+
+    Pitfalls:
+
+    - Evaluate and use the model at the average a; `DoG` says how to set the weights to a, and how training goes on.
+    - The first step has a length of about initial_distance, 0.01 over all weights, whatever their size. Too small a
+      distance only delays; too large a one can ruin trained weights, so for fine-tuning take a smaller one.
+    - epsilon stands beside sqrt(V). While the norm of all gradients together is below about 0.01, it shortens the first
+      steps.
+    - It is SGD without momentum, and with one step size for all layers.
+
+    Differs from:
+
+    - The authors' code: has neither the average nor a weight decay; the steps are the same.
+    - `optax.contrib.dowg`: the same steps, without the average; its init_estim_sq_dist is initial_distance^2.
+    - `DoG`: sums the squared gradients without weights, and begins at a distance relative to the weights' norm.
+
+    Source: Khaled, Mishchenko and Jin, DoWG Unleashed, NeurIPS 2023, arXiv:2305.16284.
 
     Example:
 

@@ -20,7 +20,25 @@ class Grams(AdaptiveOptimizer):
 
     Slots: m and v, of the variable's shape.
 
-    Source: Cao, Li and Song, arXiv 2412.17107, 2024.
+    Defaults: all are the authors' code's. The learning rate and the betas are also Adam's.
+
+    Start with: the learning rate of `Adam` or `AdamW` for the model, with nothing else changed (the authors'
+    repository): a rate from 1e-4 to 3e-3, with a warm-up and a decay.
+
+    Pitfalls:
+
+    - Momentum does not steady the direction, only the length: with small, noisy batches the signs of single gradients
+      move the weights.
+    - A weight whose gradient is exactly 0 does not move, however large its momentum is. So rows of an embedding wait
+      until they are looked up.
+
+    Differs from:
+
+    - `pytorch_optimizer.Grams`: the same numbers.
+    - `AdamW(cautious=True)`: leaves out the coordinates where step and gradient disagree; this class turns them round.
+    - `Lion`: takes the sign of a momentum, and steps of one length.
+
+    Source: Cao, Li and Song, 2024, arXiv:2412.17107.
 
     Example:
 

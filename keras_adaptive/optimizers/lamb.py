@@ -33,13 +33,38 @@ class Lamb(AdaptiveOptimizer):
 
     Norms are over the full variable. Where one of them is 0, their ratio is 1. Vectors are variables of at most one
     axis, and all biases, scales and offsets of norms: the layer that owns a variable decides, since biases of attention
-    and of a GRU have two axes. A matrix without weight decay still has a trust ratio. A matrix with weight decay and a
-    gradient of 0 has u_t = weight_decay theta_{t-1}. So it shrinks at the rate eta_t, whatever weight_decay is. Keras's
-    class subtracts the decay from the weights outside of the rule, so its u_t does not contain it.
+    and of a GRU have two axes. A matrix without weight decay still has a trust ratio.
 
     Slots: m and v, of the variable's shape.
 
-    Source: You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer and Hsieh, ICLR 2020.
+    Defaults: the betas, epsilon and weight decay are those of the paper's BERT. The learning rate is Keras's. The bias
+    correction is the paper's; exclude_vectors and the unbounded phi are those of the authors' code.
+
+    Start with: for BERT from 3.5e-4 at a batch of 256 to 3.5e-3 at 4,608, with a linear decay, from a checkpoint and
+    without a warm-up (`recipe("bert-lamb-mlperf", batch)`); for ALBERT from scratch 1.76e-3 at 4,096, with 3,125
+    updates of warm-up (`recipe("albert-lamb", 4096)`). For another batch `scale_learning_rate(..., rule="sqrt")`, with
+    the warm-up of `legw`.
+
+    Pitfalls:
+
+    - eta is relative: a matrix moves by eta times its norm in every update, however small its gradient is. So eta must
+      end near 0.
+    - A matrix with weight decay and a gradient of 0 has u_t = weight_decay theta_{t-1}. It shrinks at the rate eta_t,
+      whatever weight_decay is. Give variables that may have no gradient a `Group` with `weight_decay=0.0`.
+    - A matrix that begins at 0 takes one step of Adam, and from then on steps in proportion to its tiny norm.
+    - It is for batches of thousands, and a tuned AdamW reaches the same there (Nado et al., 2021).
+
+    Differs from:
+
+    - `keras.optimizers.Lamb`: the same numbers with `Lamb(epsilon=1e-7, weight_decay=0.0, exclude_vectors=False)`. Its
+      weight decay is outside of the rule, so its u_t does not contain it.
+    - `optax.lamb`: the same numbers with `exclude_vectors=False`; its weight decay is 0 by default.
+    - `pytorch_optimizer.Lamb`: bounds the norm of the weights by 10, decays outside of the ratio, and does not correct
+      v.
+    - `AdamW`: has no trust ratio. `Lars`: has one for momentum SGD. `Merit`: has one for each element, of largest
+      elements.
+
+    Source: You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer and Hsieh, ICLR 2020, arXiv:1904.00962.
 
     Example:
 
