@@ -3,9 +3,12 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import keras
@@ -81,6 +84,58 @@ def test_all_version_numbers_agree():
     assert project["version"] == keras_adaptive.__version__
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest[1] == keras_adaptive.__version__
+
+
+# What is published
+
+# What earlier runs leave in a checkout.
+LEFT = ("build/lib/keras_adaptive/old.py", "tests/__pycache__/old.cpython-311.pyc", "examples/old.png", "dist/old.whl")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The names of all files in the repository, in the sdist, and in the wheel that is built from the sdist."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("only a checkout can say which files an sdist must have")
+    folder = tmp_path_factory.mktemp("published")
+    tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+    for name in (*tracked, *LEFT):
+        (folder / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name if name in tracked else ROOT / "LICENSE", folder / "checkout" / name)
+
+    def built(what, source):
+        code = f"from setuptools import build_meta; build_meta.build_{what}({str(folder)!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, timeout=300)
+
+    built("sdist", folder / "checkout")
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        sdist.extractall(folder / "sdist", filter="data")
+    (source,) = (folder / "sdist").iterdir()
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    built("wheel", source)
+    (archive,) = folder.glob("*.whl")
+    with zipfile.ZipFile(archive) as wheel:
+        return tracked, files, set(wheel.namelist())
+
+
+@pytest.mark.on("tensorflow")
+def test_the_sdist_has_every_file_of_the_repository(published):
+    tracked, sdist, _ = published
+    written = {name for name in sdist if name.startswith("keras_adaptive.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    assert sdist - written == tracked
+
+
+@pytest.mark.on("tensorflow")
+def test_the_wheel_has_the_package_alone(published):
+    """With its types and what `compare` reads."""
+    tracked, _, wheel = published
+    endings = ("py", "pyi", "json", "xz", "typed")
+    expected = {name for name in tracked if name.startswith("keras_adaptive/") and name.split(".")[-1] in endings}
+    assert {name for name in wheel if ".dist-info/" not in name} == expected
+    assert {"keras_adaptive/py.typed", "keras_adaptive/__init__.pyi", "keras_adaptive/compare/points.json"} < wheel
+    assert any(name.startswith("keras_adaptive/compare/results/") for name in wheel)
 
 
 # Where a backend may be imported, and what a rule may hold
