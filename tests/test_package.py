@@ -84,6 +84,8 @@ def test_all_version_numbers_agree():
     assert project["version"] == keras_adaptive.__version__
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest[1] == keras_adaptive.__version__
+    cited = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited[1] == keras_adaptive.__version__
 
 
 # What is published
@@ -136,6 +138,35 @@ def test_the_wheel_has_the_package_alone(published):
     assert {name for name in wheel if ".dist-info/" not in name} == expected
     assert {"keras_adaptive/py.typed", "keras_adaptive/__init__.pyi", "keras_adaptive/compare/points.json"} < wheel
     assert any(name.startswith("keras_adaptive/compare/results/") for name in wheel)
+
+
+@pytest.mark.on("tensorflow")
+@pytest.mark.parametrize("name", ["bug", "algorithm", "question"])
+def test_a_form_for_issues_is_one(name):
+    """The rules that a form must follow to be shown at all."""
+    import yaml
+
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text(encoding="utf-8"))
+    assert form.keys() == {"name", "description", "labels", "body"}
+    ids = [field["id"] for field in form["body"]]
+    assert len(ids) == len(set(ids))
+    for field in form["body"]:
+        assert field.keys() <= {"type", "id", "attributes", "validations"}
+        assert field["type"] in ("input", "textarea", "dropdown", "checkboxes")
+        assert field["attributes"]["label"]
+        assert ("options" in field["attributes"]) == (field["type"] in ("dropdown", "checkboxes"))
+
+
+@pytest.mark.on("tensorflow")
+def test_the_other_files_for_people_are_valid():
+    import yaml
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= cited.keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["license"], cited["keywords"]) == (project["license"], project["keywords"][: len(cited["keywords"])])
+    config = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml").read_text(encoding="utf-8"))
+    assert config == {"blank_issues_enabled": True}
 
 
 # Where a backend may be imported, and what a rule may hold
