@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import keras_adaptive
+from keras_adaptive.bench.specification import CLASSES
+from keras_adaptive.catalogue.entries import page_of
 
 ROOT = Path(__file__).parents[1]
 each_name = pytest.mark.parametrize("name", keras_adaptive.__all__)
@@ -70,13 +72,17 @@ class Texts(html.parser.HTMLParser):
             self.found[self.inside][-1] += text
 
 
+def address(name):
+    """Where the site has the page of a public name."""
+    item = getattr(keras_adaptive, name)
+    return f"keras_adaptive/optimizers/{Path(page_of(item)).stem}.html" if name in CLASSES else f"reference/{name}.html"
+
+
 @each_name
 def test_every_public_name_has_a_page(site, name):
-    """With all its arguments, and with equations and examples that are not set as text."""
-    page = Texts((site / "reference" / f"{name}.html").read_text(encoding="utf-8"))
-    item, code = getattr(keras_adaptive, name), "".join(page.found["pre"])
-    assert f"keras_adaptive.{name}(" in code
-    assert {term.strip("*") for term in page.found["dt"]} >= set(inspect.signature(item).parameters)
+    """With its equations and its example as code, as they are in the docstring."""
+    item = getattr(keras_adaptive, name)
+    code = "".join(Texts((site / address(name)).read_text(encoding="utf-8")).found["pre"])
     before_lists = re.split(r"^(?:Args|Raises):", inspect.getdoc(item), flags=re.MULTILINE)[0]
     lines = re.findall(r"^    (.+)$", before_lists, re.MULTILINE)
     lines += re.findall(r"^>>> .+$", inspect.getdoc(item), re.MULTILINE)
@@ -84,10 +90,18 @@ def test_every_public_name_has_a_page(site, name):
     assert [line for line in lines if line not in code] == []
 
 
+@pytest.mark.parametrize("name", [name for name in keras_adaptive.__all__ if name not in CLASSES])
+def test_the_reference_has_every_argument(site, name):
+    page = Texts((site / "reference" / f"{name}.html").read_text(encoding="utf-8"))
+    assert f"keras_adaptive.{name}(" in "".join(page.found["pre"])
+    parameters = set(inspect.signature(getattr(keras_adaptive, name)).parameters)
+    assert {term.strip("*") for term in page.found["dt"]} >= parameters
+
+
 def test_the_search_finds_every_public_name(site):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     found = {entry["location"]: entry["title"] for entry in index["docs"]}
-    assert {f"reference/{name}.html": name for name in keras_adaptive.__all__}.items() <= found.items()
+    assert {address(name): name for name in keras_adaptive.__all__}.items() <= found.items()
 
 
 def test_nothing_is_loaded_from_elsewhere(site):
