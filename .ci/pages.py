@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
+# The backend of the extra `docs`.
+os.environ["KERAS_BACKEND"] = "jax"
 
 import keras_adaptive
 from keras_adaptive.bench.specification import CLASSES
