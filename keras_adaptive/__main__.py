@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -17,6 +18,8 @@ COMMANDS = {
     "bench": ("bench.command", "Measure how fast updates are on this device.", of_bench.add_arguments),
     "compare": ("compare.command", "Compare how optimizers train on small problems.", of_compare.add_arguments),
 }
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,10 +41,21 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     given.arguments = arguments
     if not hasattr(keras_adaptive, "Adam"):
-        # See keras_adaptive/__init__.py.
-        importlib.reload(keras_adaptive)
+        _import_classes(parser)
     command = importlib.import_module(f"keras_adaptive.{COMMANDS[given.command][0]}")
     return command.run(parsers[given.command], given)
+
+
+def _import_classes(parser):
+    """What keras_adaptive/__init__.py leaves out when the package is run as a command."""
+    try:
+        importlib.reload(keras_adaptive)
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        others = [name for name in BACKENDS if importlib.util.find_spec(name) and name != error.name]
+        remedy = f"set KERAS_BACKEND={others[0]}" if others else "install it, or jax or torch with KERAS_BACKEND set"
+        parser.error(f"Keras's backend {error.name} is not installed: {remedy}")
 
 
 def until_nobody_reads():

@@ -84,6 +84,18 @@ def test_another_command_has_all_classes_from_the_start(tmp_path):
     assert done.stdout == "Adam\n", done.stderr
 
 
+def test_a_backend_that_is_missing_is_named_with_the_remedy(tmp_path):
+    """Keras chooses TensorFlow by default, also where only JAX is installed."""
+    (tmp_path / "tensorflow.py").write_text(
+        "raise ModuleNotFoundError('No module named tensorflow', name='tensorflow')"
+    )
+    done = command("-m", "keras_adaptive", "list", folder=tmp_path, KERAS_BACKEND="tensorflow")
+    assert done.returncode == 2
+    said = "python -m keras_adaptive: Keras's backend tensorflow is not installed: set KERAS_BACKEND=jax\n"
+    assert done.stderr.splitlines()[-1] == said.strip()
+    assert "Traceback" not in done.stderr
+
+
 # list
 
 
