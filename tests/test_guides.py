@@ -120,3 +120,13 @@ def test_the_rows_are_all_recipes():
         assert published == {
             number for row in RECIPES if row[0] == f"`{name}`" for number in re.findall(r"\d+", row[1])
         }
+
+
+# choose_and_tune.md: the start values
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("row", rows("choose_and_tune.md", "\\[`"), ids=lambda row: row[0])
+def test_the_start_values_are_the_defaults(row):
+    names = re.findall(r"`(\w+)`", row[0])
+    assert {getattr(keras_adaptive, name).fields["learning_rate"].default for name in names} == {float(row[1])}
