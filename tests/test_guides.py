@@ -130,3 +130,17 @@ def test_the_rows_are_all_recipes():
 def test_the_start_values_are_the_defaults(row):
     names = re.findall(r"`(\w+)`", row[0])
     assert {getattr(keras_adaptive, name).fields["learning_rate"].default for name in names} == {float(row[1])}
+
+
+# low_precision.md: bytes of state per parameter
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("row", rows("low_precision.md", "`[A-Z]"), ids=lambda row: row[0])
+def test_the_bytes_are_those_of_a_large_matrix(row):
+    for name in re.findall(r"`(\w+)`", row[0]):
+        for slot_dtype, written in zip(("float32", "bfloat16", "int8"), row[1:], strict=True):
+            optimizer = getattr(keras_adaptive, name)(slot_dtype=slot_dtype)
+            optimizer.build([keras.Variable(np.zeros((1024, 1024), "float32"), name="kernel")])
+            digits = len(written.partition(".")[2])
+            assert f"{optimizer.describe().state_bytes / 2**20:.{digits}f}" == written, (name, slot_dtype)
