@@ -144,3 +144,26 @@ def test_the_bytes_are_those_of_a_large_matrix(row):
             optimizer.build([keras.Variable(np.zeros((1024, 1024), "float32"), name="kernel")])
             digits = len(written.partition(".")[2])
             assert f"{optimizer.describe().state_bytes / 2**20:.{digits}f}" == written, (name, slot_dtype)
+
+
+# Blocks that need one backend: the other blocks run on each backend in test_pages.py
+
+
+@pytest.fixture
+def no_distribution():
+    yield
+    keras.distribution.set_distribution(None)
+
+
+@pytest.mark.full
+@pytest.mark.on("jax")
+@pytest.mark.parametrize("page", ["choose_and_tune.md", "many_devices.md"])
+def test_the_blocks_that_need_jax_run(page, tmp_path, monkeypatch, no_distribution):
+    monkeypatch.chdir(tmp_path)
+    text = (GUIDES / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:<!-- not run: (.*) -->\n)?```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert "needs JAX" in [reason for reason, _ in blocks]
+    namespace = {"__name__": "guide"}
+    for reason, block in blocks:
+        if reason in ("", "needs JAX"):
+            exec(compile(block, page, "exec"), namespace)
