@@ -161,7 +161,7 @@ def no_distribution():
 def test_the_blocks_that_need_jax_run(page, tmp_path, monkeypatch, no_distribution):
     monkeypatch.chdir(tmp_path)
     text = (GUIDES / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"(?:<!-- not run: (.*) -->\n)?```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"(?:<!-- not run: ([^\n]*) -->\n)?```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert "needs JAX" in [reason for reason, _ in blocks]
     namespace = {"__name__": "guide"}
     for reason, block in blocks:
