@@ -1,6 +1,7 @@
 """The pages of the documentation: their code runs, their links lead somewhere, their tables are those of today."""
 
 import functools
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -25,10 +26,18 @@ def text_of(path):
     return (ROOT / path).read_text(encoding="utf-8")
 
 
+# Why a block is not run everywhere, and whether it runs here. The guides' blocks for JAX are run by test_guides.py.
+NEEDS = {
+    "needs TensorFlow": lambda: keras.backend.backend() == "tensorflow",
+    "needs the package keras-hub": lambda: importlib.util.find_spec("keras_hub") is not None,
+}
+
+
 def blocks(path):
-    """The blocks of Python of a page, but for those that say above why they are not run."""
+    """The blocks of Python of a page, but for those that say above why they are not run here."""
     for above, code in BLOCK.findall(text_of(path)):
-        if not re.fullmatch(r"<!-- not run: .{10,} -->", above):
+        reason = re.fullmatch(r"<!-- not run: (.{5,}) -->", above)
+        if not reason or NEEDS.get(reason[1], bool)():
             yield code
 
 
