@@ -15,6 +15,8 @@ from keras_adaptive.core.optimizer import AdaptiveOptimizer
 # In a terminal: the width of the last column of a table, which is wrapped.
 WIDTH = 52
 OPTIONS = "options.md"
+# The sections of a docstring that help to choose and to start.
+GUIDANCE = ("Defaults", "Start with", "Pitfalls", "Differs from")
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,8 @@ def sections(item: Any) -> dict[str, list[Part]]:
         facts = entry(item)
         page["Equations"] = [Code(docstrings.equations(item), "text"), docstrings.remarks(item)]
         page["Arguments"] = _arguments(item)
-        page["State"] = [_capital(found["Slots"]), _state(facts)]
-        page |= {
-            name: [found[name]] for name in ("Defaults", "Start with", "Pitfalls", "Differs from") if name in found
-        }
+        page["State"] = [f"Slots: {found['Slots']}", _state(facts)]
+        page |= {name: [_capital(found[name])] for name in GUIDANCE if name in found}
         page |= {"In `compare`": evidence.parts(item.__name__, Table)}
     else:
         page["Description"] = [found[""].partition("\n\n")[2]]
@@ -63,7 +63,9 @@ def sections(item: Any) -> dict[str, list[Part]]:
 
 
 def _capital(text):
-    return text[:1].upper() + text[1:]
+    """The text with a capital at its start, unless it starts with a name such as beta_1."""
+    is_name = "_" in text.split(" ")[0].rstrip(",:")
+    return text if is_name else text[:1].upper() + text[1:]
 
 
 def _arguments(cls) -> list[Part]:
