@@ -96,7 +96,7 @@ LEFT = ("build/lib/keras_adaptive/old.py", "tests/__pycache__/old.cpython-311.py
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """The names of all files in the repository, in the sdist, and in the wheel that is built from the sdist."""
+    """The names of all files in the repository, in the sdist, and in the wheel built from the sdist; and the wheel."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("only a checkout can say which files an sdist must have")
@@ -119,12 +119,12 @@ def published(tmp_path_factory):
     built("wheel", source)
     (archive,) = folder.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:
-        return tracked, files, set(wheel.namelist())
+        return tracked, files, set(wheel.namelist()), archive
 
 
 @pytest.mark.on("tensorflow")
 def test_the_sdist_has_every_file_of_the_repository(published):
-    tracked, sdist, _ = published
+    tracked, sdist, *_ = published
     written = {name for name in sdist if name.startswith("keras_adaptive.egg-info/")} | {"PKG-INFO", "setup.cfg"}
     assert sdist - written == tracked
 
@@ -132,7 +132,7 @@ def test_the_sdist_has_every_file_of_the_repository(published):
 @pytest.mark.on("tensorflow")
 def test_the_wheel_has_the_package_alone(published):
     """With its types and what `compare` reads."""
-    tracked, _, wheel = published
+    tracked, _, wheel, _ = published
     endings = ("py", "pyi", "json", "xz", "typed")
     expected = {name for name in tracked if name.startswith("keras_adaptive/") and name.split(".")[-1] in endings}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
@@ -167,6 +167,29 @@ def test_the_other_files_for_people_are_valid():
     assert (cited["license"], cited["keywords"]) == (project["license"], project["keywords"][: len(cited["keywords"])])
     config = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml").read_text(encoding="utf-8"))
     assert config == {"blank_issues_enabled": True}
+
+
+# What somebody runs who has the wheel alone: a wheel can be imported without being unpacked.
+OF_A_USER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import keras, keras_adaptive
+assert keras_adaptive.__file__.startswith(sys.argv[1])
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+model.compile(optimizer=keras_adaptive.Adam(0.01), loss="mse")
+losses = model.fit(keras.ops.ones((8, 4)), keras.ops.ones((8, 3)), epochs=3, verbose=0).history["loss"]
+assert losses[2] < losses[0]
+"""
+
+
+@pytest.mark.full
+@pytest.mark.on("torch")
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_the_wheel_trains_on_each_backend(published, tmp_path, backend):
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    code = [sys.executable, "-c", OF_A_USER, str(published[-1])]
+    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 # Where a backend may be imported, and what a rule may hold
