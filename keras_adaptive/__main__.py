@@ -29,8 +29,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def main(arguments=None):
-    arguments = sys.argv[1:] if arguments is None else arguments
+def make_parsers():
+    """The parser of the command line, and those of the commands by their names."""
     parser = Parser(prog="python -m keras_adaptive", description="Optimizers for Keras 3.")
     parser.add_argument("--version", action="version", version=f"keras_adaptive {keras_adaptive.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
@@ -38,6 +38,12 @@ def main(arguments=None):
     for name, (_, what, add_arguments) in COMMANDS.items():
         parsers[name] = commands.add_parser(name, help=what, description=what)
         add_arguments(parsers[name])
+    return parser, parsers
+
+
+def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser, parsers = make_parsers()
     given = parser.parse_args(arguments)
     given.arguments = arguments
     if not hasattr(keras_adaptive, "Adam"):

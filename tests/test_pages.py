@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import pages
 import pytest
 
 import keras_adaptive
+from keras_adaptive.__main__ import COMMANDS, make_parsers
 from keras_adaptive.bench.specification import CLASSES
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +86,18 @@ def test_the_code_of_a_guide_runs_in_order(path, tmp_path, monkeypatch):
 def test_all_code_of_the_other_pages_is_run_elsewhere():
     """Their blocks are examples of docstrings, which other tests run, or commands."""
     assert [path for path in FILES if path not in ("README.md", *GUIDES) and list(blocks(path))] == []
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", [path for path in FILES if path != "CHANGELOG.md"])
+def test_the_commands_of_a_page_are_understood(path, tmp_path, monkeypatch):
+    """Those of the package, in blocks and in code font; a name in capitals stands for a file or folder."""
+    monkeypatch.chdir(ROOT)
+    parser, _ = make_parsers()
+    for command in re.findall(r"python -m keras_adaptive((?: [^\s`&]+)+)", text_of(path)):
+        words = shlex.split(command)
+        if words[0] in COMMANDS and len(words) > 1:
+            parser.parse_args(words)
 
 
 # Links
