@@ -8,7 +8,7 @@ import numpy as np
 import text
 import train_cartpole
 import train_text
-from lecture_lab import COLOURS, Claim, band, batches, best, panels, rate_of, spread, train
+from lecture_lab import COLOURS, Claim, band, batches, best, legend, panels, rate_of, spread, train
 
 import keras_adaptive
 
@@ -80,7 +80,7 @@ class RareWords(Claim):
             axis.set(xscale="log", xlabel="occurrences of the word, at least")
         left.set(yscale="log", title="how far the row of a word moves")
         right.set_title("loss after the word")
-        right.legend(frameon=False)
+        legend(figure, right)
 
 
 class TextAndControl(Claim):
@@ -152,4 +152,4 @@ class TextAndControl(Claim):
         least = min(np.nanmin(numbers[f"{name} bits"]) for name in self.optimizers)
         left.set(xscale="log", xlabel="learning rate", title="text: bits per byte", ylim=(0.95 * least, 8))
         right.set(xscale="log", xlabel="learning rate", title="CartPole: mean return")
-        left.legend(frameon=False)
+        legend(figure, left)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 from keras import layers
-from lecture_lab import COLOURS, Claim, Lab, accuracy, batches, best, panels, rate_of, spread
+from lecture_lab import COLOURS, Claim, Lab, accuracy, batches, best, legend, panels, rate_of, spread
 from mnist1d.data import get_dataset_args, make_dataset
 
 from keras_adaptive import SGD, Adam, Lamb, Lars, no_decay_on_vectors
@@ -120,16 +120,15 @@ class Images(Claim):
             right.plot(np.full(len(test), position), test, linestyle="", alpha=0.5, **style)
             right.plot(position, test.mean(), color=COLOURS[name], marker="_", markersize=20)
         for axis, size in ((small, SMALL), (large, LARGE)):
-            title = f"batches of {size}: validation error in %"
-            axis.set(xscale="log", yscale="log", xlabel="learning rate, at the best weight decay", title=title)
+            axis.set(xscale="log", yscale="log", xlabel="learning rate, best weight decay", title=f"batches of {size}")
             for line, ticks in ((axis.xaxis, (1, 3)), (axis.yaxis, (1, 2, 3, 5))):
                 line.set(major_locator=LogLocator(subs=ticks), major_formatter="{x:g}", minor_locator=NullLocator())
-            axis.legend(frameon=False, fontsize="small")
+        small.set_ylabel("validation error in %")
         target = numbers[f"{SMALL} SGD test"].mean() + 1
-        right.axhline(target, color="black", linestyle="--", linewidth=1, label="target in large batches")
+        right.axhline(target, color="black", linestyle="--", linewidth=1, label="target")
         right.set_xticks(range(len(self.grids)), [f"{name}\n{size}" for size, name in self.grids], fontsize="small")
         right.set(title="test error in %, every seed", ylim=(0, None))
-        right.legend(frameon=False, fontsize="small")
+        legend(figure, large, right)
 
 
 def _data():

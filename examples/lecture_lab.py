@@ -144,3 +144,12 @@ def panels(figure, count, **how):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     return axes
+
+
+def legend(figure, *axes):
+    """The names of the curves of these panels, beside all panels."""
+    curves = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        curves |= dict(zip(labels, handles, strict=True))
+    figure.legend(curves.values(), curves, loc="outside right center", frameon=False, fontsize="small")

@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from lecture_lab import COLOURS, Claim, accuracy, band, batches, dense, dense_scores, panels, spread, train
+from lecture_lab import COLOURS, Claim, accuracy, band, batches, dense, dense_scores, legend, panels, spread, train
 from sklearn import datasets
 
 import keras_adaptive
@@ -66,7 +66,7 @@ class LearningRates(Claim):
                 band(axis, numbers["rates"], values, name, color=COLOURS[name])
             axis.set(xscale="log", xlabel="learning rate", title=task)
         axes[0].set_ylabel("training accuracy")
-        axes[0].legend(frameon=False)
+        legend(figure, axes[0])
 
 
 class VanishingSteps(Claim):
@@ -138,7 +138,7 @@ class VanishingSteps(Claim):
             band(right, periods, numbers["losses"][i], name, color=COLOURS[name], marker="o", markersize=3)
         left.set(xscale="log", yscale="log", xlabel="step", title="size of a step (RMS over the weights)")
         right.set(xlabel=f"period of {numbers['period']} steps", title="loss at the end of each period", ylim=(0, None))
-        left.legend(frameon=False)
+        legend(figure, left)
 
 
 def _size(before, after):
@@ -208,7 +208,7 @@ class Smoothness(Claim):
             band(right, steps, numbers["before"][i], f"η = {rate:.2g}", color=colour)
         left.set(xscale="log", xlabel="step", yscale="log", title="L, from the gradients at both ends of a step")
         right.set(xscale="log", xlabel="step", yscale="log", title="loss")
-        left.legend(frameon=False, fontsize="small", loc="lower left")
+        legend(figure, left)
 
 
 def _flat(variables):
