@@ -112,3 +112,12 @@ __all__ = [
     "recipe",
     "scale_learning_rate",
 ]
+
+
+def __getattr__(name):
+    """Says where Keras's other names are, for who replaces `keras.optimizers` by `keras_adaptive`."""
+    import keras
+
+    if not name.startswith("_") and hasattr(keras.optimizers, name):
+        raise AttributeError(f"keras_adaptive has no {name}; it is keras.optimizers.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

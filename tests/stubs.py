@@ -32,7 +32,7 @@ def is_algorithm(item) -> bool:
 def imports() -> list[str]:
     """The imports of `__init__.py` that are not of algorithms, so that type checkers see them as public."""
     lines = []
-    for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
+    for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names if not is_algorithm(getattr(keras_adaptive, alias.name))]
             lines += [f"from {node.module} import {name} as {name}" for name in names]

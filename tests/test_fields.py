@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import pickle
+import re
 
 import keras
 import numpy as np
@@ -333,3 +334,24 @@ def test_the_stub_is_current():
     import stubs
 
     assert stubs.TARGET.read_text(encoding="utf-8") == stubs.stub()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"decay": 1e-4}, "Keras 2 used it for the decay of the learning rate"),
+        ({"foreach": True}, "Leave it out"),
+        ({"gradient_clip": 1.0}, "it is called `global_clipnorm` here"),
+        ({"mask": None}, "it is called `groups` here"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_what_to_do(arguments, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        keras_adaptive.SGD(0.1, **arguments)
+
+
+@pytest.mark.quick
+def test_an_argument_with_one_value_says_what_to_do_instead():
+    with pytest.raises(ValueError, match=r"`amsgrad` must be False; for AMSGrad use the class `Amsgrad`"):
+        keras_adaptive.Adam(amsgrad=True)

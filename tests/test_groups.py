@@ -1,5 +1,6 @@
 """Groups: which variable is trained with what, decided once, shown, and saved."""
 
+import copy
 import itertools
 
 import keras
@@ -463,3 +464,16 @@ def model_of(name):
 def test_objects_that_are_not_models_are_refused(make):
     with pytest.raises(TypeError, match=r"`model` must be a Model. Received: model=None"):
         make()
+
+
+@pytest.mark.quick
+def test_a_group_cannot_be_changed():
+    """A built optimizer would go on as before, and save the change."""
+    group = Group("head", 10.0, beta_1=0.8)
+    before = repr(group)
+    for name, value in (("learning_rate_multiplier", 0.001), ("weight_decay", 0.7), ("beta_1", 0.5)):
+        with pytest.raises(AttributeError, match=f"`{name}` of a Group cannot be changed"):
+            setattr(group, name, value)
+    group.hyperparameters["beta_1"] = 0.5
+    assert repr(group) == before
+    assert copy.deepcopy(group) == group

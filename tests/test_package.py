@@ -316,3 +316,19 @@ def test_a_backend_that_cannot_train_is_refused():
     assert error.startswith("ImportError: ")
     assert "KERAS_BACKEND='numpy'" in error
     assert all(name in error for name in ("tensorflow", "jax", "torch"))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("module", "name", "said"),
+    [
+        (keras_adaptive, "Ftrl", "keras_adaptive has no Ftrl; it is keras.optimizers.Ftrl"),
+        (keras_adaptive.schedules, "CosineDecay", "keras.optimizers.schedules.CosineDecay"),
+        (keras_adaptive, "Adamm", "module 'keras_adaptive' has no attribute 'Adamm'"),
+        (keras_adaptive.schedules, "Cosine", "module 'keras_adaptive.schedules' has no attribute 'Cosine'"),
+    ],
+)
+def test_names_of_keras_alone_are_found_there(module, name, said):
+    """Where somebody replaces `keras.optimizers` by `keras_adaptive` everywhere."""
+    with pytest.raises(AttributeError, match=re.escape(said)):
+        getattr(module, name)

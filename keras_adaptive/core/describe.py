@@ -117,6 +117,9 @@ class Table:
     def __iter__(self):
         return iter(self.rows)
 
+    def __getitem__(self, place):
+        return self.rows[place]
+
     def __str__(self):
         shown = [name for name in COLUMNS if name in ALWAYS or len({getattr(row, name) for row in self.rows}) > 1]
         lines = [[COLUMNS[name] for name in shown]]
@@ -159,7 +162,8 @@ def _notes(optimizer, eta, now, rows):
         if optimizer.plan.scheduled[name].argument != "weight_decay":
             yield f"{name} has a schedule: {float(ops.convert_to_numpy(number)):.6g} in the next update"
     for index, group in enumerate(optimizer.groups or ()):
-        axes = "" if group.max_ndim is None else f", of at most {group.max_ndim} axes"
+        most = group.max_ndim
+        axes = "" if most is None else f", of at most {most} {'axis' if most == 1 else 'axes'}"
         yield f"group {index}: {group.pattern or 'any path'}{axes}"
     for one in optimizer.left_out:
         path, shape = one.place

@@ -28,7 +28,6 @@ from keras_adaptive.core.step.stage import Stage
 # Names of the arguments in other libraries.
 ALSO_CALLED = {
     "lr": "learning_rate",
-    "decay": "weight_decay",
     "wd": "weight_decay",
     "eps": "epsilon",
     "betas": "beta_1` and `beta_2",
@@ -38,6 +37,19 @@ ALSO_CALLED = {
     "clip_norm": "clipnorm",
     "max_grad_norm": "global_clipnorm",
     "grad_clip": "global_clipnorm",
+    "gradient_clip": "global_clipnorm",
+    "clip_grad_norm": "global_clipnorm",
+    "params": "groups",
+    "mask": "groups",
+}
+# Names of arguments that have another meaning elsewhere, and what to do.
+ELSEWHERE = {
+    "decay": "Keras 2 used it for the decay of the learning rate, and Keras 3 ignores it. Pass a schedule, such as "
+    "`keras.optimizers.schedules.InverseTimeDecay`, as `learning_rate`; the decay of weights is `weight_decay`.",
+    "dampening": "Its momentum is torch's with the default, 0: leave it out.",
+    "foreach": "Leave it out: updates are joined or compiled without an argument.",
+    "fused": "Leave it out: updates are joined or compiled without an argument.",
+    "capturable": "Leave it out: updates are joined or compiled without an argument.",
 }
 
 # In the docstring of every algorithm.
@@ -123,15 +135,22 @@ def one_of(names: tuple[str, ...], default: Any, help: str, **more: Any) -> Any:
     return kind(checks.one_of(*names))(default, help, **more)
 
 
-def only(value: Any, help: str) -> Any:
-    """A field that accepts only this value, for code that passes it because Keras has the argument."""
+def only(value: Any, instead: str) -> Any:
+    """A field that accepts only this value, for code that passes it because Keras has the argument.
+
+    Args:
+        value: the only one.
+        instead: what to do in the place of another value.
+    """
 
     def convert(given):
         if type(given) is not type(value):
             raise TypeError
         return given
 
-    return Field(Check(repr(value), convert, lambda given: given == value, Literal[value]), value, help)
+    accepted = f"{value!r}; {instead}"
+    check = Check(accepted, convert, lambda given: given == value, Literal[value])
+    return Field(check, value, "accepted for code that passes it")
 
 
 def taken_from(cls: type) -> dict[str, Field | Any]:
@@ -165,7 +184,7 @@ def bound(cls, args: tuple, given: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(
             f"{cls.__name__} takes {_and(positional)} by position, as Keras does, and all other arguments by name: "
             f"{names[len(positional)]}=... for the next one. Received: {len(args)} arguments by position, "
-            f"{', '.join(map(checks.shown, args[len(positional) :]))} too many"
+            f"of which {', '.join(map(checks.shown, args[len(positional) :]))} must be given by name"
         )
     for name in given:
         if name not in cls.fields:
@@ -180,6 +199,8 @@ def unknown(cls, name: str) -> str:
     """The error message for an argument that the class does not have."""
     if name in cls.renamed:
         return f"{cls.__name__} has no argument `{name}`: since version 0.2.0 it is `{cls.renamed[name]}`."
+    if name in ELSEWHERE:
+        return f"{cls.__name__} has no argument `{name}`. {ELSEWHERE[name]}"
     if ALSO_CALLED.get(name, "").split("`")[0] in cls.fields:
         return f"{cls.__name__} has no argument `{name}`: it is called `{ALSO_CALLED[name]}` here."
     near = difflib.get_close_matches(name, cls.fields, 1)

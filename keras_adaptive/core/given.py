@@ -6,7 +6,10 @@ from keras import backend
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.state.states import path
 
-_WHAT_TO_DO = "Pass a list of them, such as `model.trainable_variables`, or wrap an array as `keras.Variable(array)`"
+_WHAT_TO_DO = (
+    "Pass a list of them, such as `model.trainable_variables`. Wrap an array as `keras.Variable(array)`, and a module "
+    "of torch in `keras.layers.TorchModuleWrapper`"
+)
 
 
 def variables(name, values) -> list:

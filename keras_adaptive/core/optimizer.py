@@ -231,7 +231,9 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         self.__dict__.update(_excluded={"paths": paths(var_list or []), "names": list(var_names or [])})
 
     def describe(self):
-        """A table of the trained variables, to read or to print: what was decided for each, and what is stored."""
+        """What was decided and is stored for each trained variable: a table to print, with a row for each. A row, such
+        as `describe()[0]`, has path, shape, dtype, role, learning_rate, weight_decay, slots and state_bytes.
+        """
         if not self.built:
             raise ValueError("`describe` needs an optimizer that is built: call `build(variables)` first.")
         return describe.Table.of(self)

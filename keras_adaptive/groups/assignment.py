@@ -126,9 +126,12 @@ def _refuse(group, variables):
         why = f"earlier groups give other values for all that it matches, {_some(taken)}; put this group before them"
     else:
         paths = nearest(group.pattern, [v["path"] for v in variables])
-        why = f"the nearest paths are {paths}; correct the pattern, or pass optional=True"
+        why = (
+            f"the nearest paths are {paths}. Correct the pattern, or pass optional=True; the variables of a frozen "
+            "layer are not trained"
+        )
     raise ValueError(
-        f"A group's `pattern` must be found in the path of a variable for which it has an effect; {why}. "
+        f"A group's `pattern` must match the path of a variable that is trained, and have an effect there: {why}. "
         f"Received: pattern={_short(group.pattern)!r}, max_ndim={group.max_ndim}"
     )
 

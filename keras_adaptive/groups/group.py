@@ -67,7 +67,7 @@ class Group:
     """
 
     # The name of the model that this group was made for. At least one group of a model must have a variable.
-    made_for = None
+    made_for: str | None = None
 
     def __init__(
         self,
@@ -99,7 +99,22 @@ class Group:
         self.inputs = checks.optional(checks.axes)("inputs", inputs)
         self.outputs = checks.optional(checks.axes)("outputs", outputs)
         self.batch = checks.optional(checks.axes)("batch", batch)
-        self.hyperparameters = hyperparameters
+        self._hyperparameters = hyperparameters
+        self._made = True
+
+    def __setattr__(self, name, value):
+        # A change would show in the config, and not in what a built optimizer does.
+        if name != "made_for" and getattr(self, "_made", False):
+            raise AttributeError(
+                f"`{name}` of a Group cannot be changed after it was made; make a new Group, and a new optimizer with "
+                f"it. Received: {name}={checks.shown(value)}"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The hyperparameters of the algorithm that it gives, by name."""
+        return dict(self._hyperparameters)
 
     @property
     def says(self) -> dict[str, Any]:

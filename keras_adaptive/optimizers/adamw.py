@@ -59,7 +59,7 @@ class AdamW(AdaptiveOptimizer):
     beta_1 = fraction(0.9, "decay rate of the moving average of the gradient")
     beta_2 = fraction(0.999, "decay rate of the moving average of the squared gradient")
     epsilon = sole_stabiliser(1e-08, "stabiliser outside of the root, in units of the gradient")
-    amsgrad = only(False, "accepted for code that passes it; the algorithm AMSGrad is the class Amsgrad")
+    amsgrad = only(False, 'for AMSGrad use the class `Amsgrad`, whose variant="raw" is that of Keras and torch')
     _ = KW_ONLY
     slots = ("m", Slot("v", nonnegative=True))
     elementwise = True
