@@ -46,7 +46,7 @@ def main(arguments=None):
     parser, parsers = make_parsers()
     given = parser.parse_args(arguments)
     given.arguments = arguments
-    if not hasattr(keras_adaptive, "Adam"):
+    if "Adam" not in vars(keras_adaptive):
         _import_classes(parser)
     command = importlib.import_module(f"keras_adaptive.{COMMANDS[given.command][0]}")
     return command.run(parsers[given.command], given)

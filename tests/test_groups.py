@@ -471,9 +471,9 @@ def test_a_group_cannot_be_changed():
     """A built optimizer would go on as before, and save the change."""
     group = Group("head", 10.0, beta_1=0.8)
     before = repr(group)
-    for name, value in (("learning_rate_multiplier", 0.001), ("weight_decay", 0.7), ("beta_1", 0.5)):
+    for name, number in (("learning_rate_multiplier", 0.001), ("weight_decay", 0.7), ("beta_1", 0.5)):
         with pytest.raises(AttributeError, match=f"`{name}` of a Group cannot be changed"):
-            setattr(group, name, value)
+            setattr(group, name, number)
     group.hyperparameters["beta_1"] = 0.5
     assert repr(group) == before
     assert copy.deepcopy(group) == group

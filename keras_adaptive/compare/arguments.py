@@ -8,8 +8,8 @@ from keras_adaptive.core import argument_types
 
 DESCRIPTION = """
 Tunes each optimizer on six small problems with the same number of trials, trains with the chosen settings from fresh
-seeds, and says who reaches the target first. Results are lines of JSON in a folder. A comparison that was stopped
-continues where it was.
+seeds, on two more problems too, and says who reaches the target first. It trains on JAX. Results are lines of JSON in a
+folder. A comparison that was stopped continues where it was.
 """
 # Those of workloads.py, which a test compares.
 WORKLOADS = ("digits", "mnist1d", "text", "diamonds", "words", "picture", "digits-large-batch", "text-wide")

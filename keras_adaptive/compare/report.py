@@ -14,6 +14,8 @@ REFERENCE = "AdamW"
 OF_BYTES = "text"
 # A loss counts as at most so many times that of AdamW: a run that diverged has no number.
 MOST = 10.0
+# Those that the README shows: the best known ones, whatever their score.
+WELL_KNOWN = ("Shampoo", "Soap", "ScheduleFreeAdamW", "Muon", "AdamW", "Adam", "Lion", "SGD, momentum")
 # With fewer seeds the permutation test cannot tell any difference from chance.
 SEEDS_FOR_SIGNS = 6
 
@@ -190,22 +192,23 @@ def notes(results: Results) -> list[str]:
     seeds, studies = results.how.fresh, results.how.studies
     times_over = f", {studies} times over" if studies > 1 else ""
     signs = (
-        f" - is smaller than {REFERENCE} in the same column, + is larger, = is a tie (permutation test of paired "
-        "seeds, with Holm's correction; luck in tuning is not in it)."
+        f" - is smaller than {REFERENCE}'s in the same column, + is larger, = is a tie, by a permutation test of "
+        "paired seeds with Holm's correction. The test covers seeds, not luck in tuning."
         if seeds >= SEEDS_FOR_SIGNS
         else ""
     )
+    timed_columns = f"Step time: {REFERENCE}'s is 1. " if clocks else ""
     timed = f" Step times were measured on {' and '.join(clocks)}, one core." if clocks else ""
     return [
         f"From {len(runs):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).{timed}",
-        f"Score: settings are the best of {results.how.points} trials{times_over}; they train from {seeds} fresh "
-        "seeds. An optimizer that is the first at the target on every workload has 1. One that takes 4 times as long "
-        "as the first, or misses the target, has 0. In parentheses, and for ranks: 95 % intervals by bootstrap over "
-        "seeds and studies, for these workloads. Optimizers whose ranks overlap are tied.",
-        f"Loss: on the test data, over all workloads, relative to {REFERENCE} after all trials, with the settings that "
-        f"were chosen for speed; smaller is better.{signs}",
-        f"Good rates: decades of learning rates within 5 % of the smallest loss. Step time: {REFERENCE}'s is 1. Bytes: "
-        f"of state per parameter, on {OF_BYTES if OF_BYTES in results.workloads else results.workloads[0]}.",
+        f"Score: each optimizer has {results.how.points} trials{times_over}; the best setting trains again from "
+        f"{seeds} fresh seeds. 1 is the fastest to the target loss on every problem; 0 is 4 times slower than the fastest, or "
+        "never. In parentheses, and for ranks: 95 % intervals by bootstrap over seeds and studies, for these problems. "
+        "Optimizers whose ranks overlap are tied.",
+        f"Loss: on the test data, over all problems, divided by that of {REFERENCE} after all trials; smaller is "
+        f"better. The settings are those that reached the target fastest.{signs}",
+        f"Good rates: decades of learning rates within 5 % of the smallest loss. {timed_columns}Bytes: of state per "
+        f"parameter, on {OF_BYTES if OF_BYTES in results.workloads else results.workloads[0]}.",
     ]
 
 
@@ -223,15 +226,18 @@ def text(results: Results, markdown: bool = False) -> str:
 
 
 def short(results: Results) -> str:
-    """The table of scores as the README has it: fewer columns and one note."""
+    """The table of scores as the README has it: the well-known optimizers, fewer columns and one note."""
     head, lines = main(results)
     places = [0, 1, *(place for place, name in enumerate(head) if name.startswith(("loss", "step time", "bytes")))]
-    table = [head[place] for place in places], [[line[place] for place in places] for line in lines]
+    chosen = [line for line in lines if line[0] in WELL_KNOWN]
+    table = [head[place] for place in places], [[line[place] for place in places] for line in chosen]
     runs = sum(line["track"] != "time" for line in _shown(results))
     how = (
-        f"From {runs:,} runs. Score: 1 is the first at the target on all problems; 0 is four times as long, or never; "
-        "in parentheses a 95 % interval. Loss: on the test data, AdamW's after 15 trials is 1, and smaller is better; "
-        "- is smaller than AdamW's in the same column, + is larger, = is a tie. Bytes: of state per parameter."
+        f"From {runs:,} runs. Score: the best of {results.how.points} trials trains again from {results.how.fresh} new "
+        "seeds; 1 is the fastest to the target loss on every problem, 0 is four times slower or never; in parentheses "
+        f"a 95 % interval. Loss: on the test data, divided by {REFERENCE}'s after all trials, so smaller is better; - is "
+        f"smaller than {REFERENCE}'s in the same column, + is larger, = differs by no more than chance. Bytes: of "
+        "state per parameter."
     )
     return f"{_printed(table, markdown=True)}\n\n{how}"
 
