@@ -54,6 +54,8 @@ def main(arguments=None):
 
 def _import_classes(parser):
     """What keras_adaptive/__init__.py leaves out when the package is run as a command."""
+    # TensorFlow reports every GPU that it does not find.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         importlib.reload(keras_adaptive)
     except ModuleNotFoundError as error:

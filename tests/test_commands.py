@@ -107,7 +107,7 @@ def catalogue():
 def test_the_list_fits_a_terminal(catalogue):
     lines = entries.plain(catalogue).splitlines()
     assert max(map(len, lines)) <= COLUMNS
-    named = [line.split(" ")[0] for line in lines[1:] if not line.startswith(" ")]
+    named = [line.split(" ")[0] for line in lines[1 : lines.index("")] if not line.startswith(" ")]
     assert named == sorted(CLASSES, key=str.lower)
 
 
@@ -144,6 +144,20 @@ def test_a_page_has_the_arguments_and_the_equations():
     assert "```text\nm_t = beta_1 m_{t-1} + (1 - beta_1) g_t " in text
     assert "8 bytes per parameter" in text
     assert re.search(r"^\| digits \| [\d.]+ \|", text, re.MULTILINE)
+
+
+@pytest.mark.quick
+def test_an_option_is_described(capsys):
+    assert commands.main(["show", "clipnorm"]) == 0
+    assert capsys.readouterr().out.startswith("clipnorm: Maximum norm of each variable's gradient")
+
+
+@pytest.mark.quick
+def test_a_terminal_is_told_where_a_link_leads(capsys):
+    assert commands.main(["show", "Adam"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "these options (`python -m keras_adaptive show AdaptiveOptimizer`)" in said
+    assert "(`keras_adaptive/compare/README.md`)" in said
 
 
 @pytest.mark.quick

@@ -5,12 +5,16 @@ import difflib
 
 import keras_adaptive
 from keras_adaptive.catalogue import entries, page
+from keras_adaptive.core.options import OPTIONS
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     """Runs one of the commands. Exit status: 0, or 2 for a name that does not exist."""
     if given.command == "list":
         print((entries.markdown if given.markdown else entries.plain)(entries.catalogue()))
+        return 0
+    if given.name in OPTIONS:
+        print(OPTIONS[given.name].described(given.name))
         return 0
     by_lower = {name.lower(): name for name in keras_adaptive.__all__}
     if given.name.lower() not in by_lower:

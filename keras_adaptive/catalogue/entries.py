@@ -12,6 +12,12 @@ from keras_adaptive.core import tables
 # So large that what is stored per row or column is negligible.
 MATRIX = (1024, 1024)
 HEAD = ("class", "what it is", "year", "bytes", "sparse", "wants")
+LEGEND = (
+    "bytes: of state per parameter, of a large float32 matrix, measured.",
+    'sparse: whether an update costs only the rows of a table that were looked up; "if lazy": sparse="lazy".',
+    "wants: a schedule that decays the learning rate; the callback EvaluationWeights; companions, which is",
+    "    AdamW for variables that are not hidden matrices.",
+)
 # The column that is wrapped in a terminal, and its width. The table then has at most 100 columns.
 WRAPPED, WIDTH = 1, 36
 
@@ -108,4 +114,4 @@ def markdown(entries) -> str:
 def plain(entries) -> str:
     """The table for a terminal."""
     lines = [HEAD, *(one.cells() for one in entries)]
-    return "\n".join(tables.columns(tables.wrapped(lines, WRAPPED, WIDTH)))
+    return "\n".join([*tables.columns(tables.wrapped(lines, WRAPPED, WIDTH)), "", *LEGEND])

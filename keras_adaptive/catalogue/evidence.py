@@ -12,10 +12,12 @@ from keras_adaptive.compare.results import Results
 from keras_adaptive.compare.workloads import WORKLOADS
 
 HEAD = ("problem", "best rate of 7", "loss, defaults", "loss, 7 rates", "loss, 15 trials", f"{REFERENCE}'s losses")
+# From the page of a class.
+RULES = "../compare/README.md"
 NOTE = (
     "The best of seven learning rates half a decade apart, and the median loss on the test data: with the defaults, "
     "with the best of the seven rates, with the best of 15 trials. Smaller is better. "
-    "[The problems, the rules and all optimizers](../compare/README.md)."
+    f"[The problems, the rules and all optimizers]({RULES})."
 )
 
 

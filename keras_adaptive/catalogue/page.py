@@ -15,6 +15,11 @@ from keras_adaptive.core.optimizer import AdaptiveOptimizer
 # In a terminal: the width of the last column of a table, which is wrapped.
 WIDTH = 52
 OPTIONS = "options.md"
+# In a terminal: where that is which a page links to.
+IN_A_TERMINAL = {
+    OPTIONS: "`python -m keras_adaptive show AdaptiveOptimizer`",
+    evidence.RULES: "`keras_adaptive/compare/README.md`",
+}
 # The sections of a docstring that help to choose and to start.
 GUIDANCE = ("Defaults", "Start with", "Pitfalls", "Differs from")
 
@@ -130,5 +135,5 @@ def _plain(part: Part) -> str:
         return "\n".join(tables.columns(tables.wrapped(cells, len(part.head) - 1, WIDTH)))
     if isinstance(part, Code):
         return textwrap.indent(part.text, "    ")
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", part)
+    text = re.sub(r"\[([^]]*)\]\(([^)]*)\)", lambda link: f"{link[1]} ({IN_A_TERMINAL.get(link[2], link[2])})", part)
     return text if "\n" in text else textwrap.fill(text, 100)

@@ -74,6 +74,8 @@ def _known(given, folder):
     own = files.read(folder) if given.output or not given.score else []
     known: dict[tuple, dict] = {}
     stale: dict[tuple, str] = {}
+    if stored:
+        print("checking that the stored results still hold", file=sys.stderr, flush=True)
     for lines in (stored, own):
         valid, reasons = current(lines)
         known |= {files.key(line): line for line in valid}

@@ -202,9 +202,9 @@ def notes(results: Results) -> list[str]:
     return [
         f"From {len(runs):,} runs, {when}, on {' and '.join(devices)} ({'; '.join(versions)}).{timed}",
         f"Score: each optimizer has {results.how.points} trials{times_over}; the best setting trains again from "
-        f"{seeds} fresh seeds. 1 is the fastest to the target loss on every problem; 0 is 4 times slower than the fastest, or "
-        "never. In parentheses, and for ranks: 95 % intervals by bootstrap over seeds and studies, for these problems. "
-        "Optimizers whose ranks overlap are tied.",
+        f"{seeds} fresh seeds. 1 is the fastest to the target loss on every problem; 0 is 4 times slower than the "
+        "fastest, or never. In parentheses, and for ranks: 95 % intervals by bootstrap over seeds and studies, for "
+        "these problems. Optimizers whose ranks overlap are tied.",
         f"Loss: on the test data, over all problems, divided by that of {REFERENCE} after all trials; smaller is "
         f"better. The settings are those that reached the target fastest.{signs}",
         f"Good rates: decades of learning rates within 5 % of the smallest loss. {timed_columns}Bytes: of state per "
@@ -235,8 +235,8 @@ def short(results: Results) -> str:
     how = (
         f"From {runs:,} runs. Score: the best of {results.how.points} trials trains again from {results.how.fresh} new "
         "seeds; 1 is the fastest to the target loss on every problem, 0 is four times slower or never; in parentheses "
-        f"a 95 % interval. Loss: on the test data, divided by {REFERENCE}'s after all trials, so smaller is better; - is "
-        f"smaller than {REFERENCE}'s in the same column, + is larger, = differs by no more than chance. Bytes: of "
+        f"a 95 % interval. Loss: on the test data, divided by {REFERENCE}'s after all trials, so smaller is better; - "
+        f"is smaller than {REFERENCE}'s in the same column, + is larger, = differs by no more than chance. Bytes: of "
         "state per parameter."
     )
     return f"{_printed(table, markdown=True)}\n\n{how}"
