@@ -14,8 +14,8 @@ MATRIX = (1024, 1024)
 HEAD = ("class", "what it is", "year", "bytes", "sparse", "wants")
 LEGEND = (
     "bytes: of state per parameter, of a large float32 matrix, measured.",
-    'sparse: whether an update costs only the rows of a table that were looked up; "if lazy": sparse="lazy".',
-    "wants: a schedule that decays the learning rate; the callback EvaluationWeights; companions, which is",
+    'sparse: whether an update costs only the rows that were looked up; "if lazy": sparse="lazy".',
+    "wants: a schedule that decays the learning rate; the callback EvaluationWeights; companions:",
     "    AdamW for variables that are not hidden matrices.",
 )
 # The column that is wrapped in a terminal, and its width. The table then has at most 100 columns.
