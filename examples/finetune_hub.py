@@ -14,12 +14,13 @@ script shows progress bars, then one line of results and a picture of both runs.
 
 import importlib.util
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, picture_file, rate, refuse
 
 
 class Backbone(NamedTuple):
@@ -32,7 +33,7 @@ class Backbone(NamedTuple):
 
 
 def arguments_of_user():
-    parser = Parser(__doc__.split("\n")[0], "finetune_hub.png", tensorflow_datasets="examples")
+    parser = Parser(__doc__.split("\n")[0], tensorflow_datasets="examples")
     parser.training(batch_size=20, epochs=20, learning_rate=0.003)
     text = "a folder with a SavedModel, a .keras file or a handle of TF Hub (default: what the script saves first)"
     parser.option("--source", "WHAT", text)
@@ -82,8 +83,8 @@ def halves(images, per_class):
     return old, data.Images(part(images.train, second, per_class), part(images.test, second), len(second))
 
 
-def save_base(images, batch_size, seed):
-    """Trains a small network on these images, and saves it without its last layer; returns where."""
+def save_base(folder, images, batch_size, seed):
+    """Trains a small network on these images, and saves it there without its last layer; returns where."""
     import keras
     from keras import layers
 
@@ -97,19 +98,19 @@ def save_base(images, batch_size, seed):
     features = keras.Sequential([layers.Input(shape), *convolution(32), *convolution(64), *pooled])
     print(f"a network for the first {images.classes} classes:")
     fit(Backbone(features, shape), images, lambda model: keras_adaptive.Adam(), 3, batch_size, seed)
-    return save(features, "finetune_hub_base")
+    return save(features, f"{folder}/finetune_hub_base")
 
 
-def save(model, name):
-    """Saves the model as a SavedModel of that name with TensorFlow, else as a .keras file; returns where."""
+def save(model, path):
+    """Saves the model as a SavedModel at that path with TensorFlow, else as a .keras file; returns where."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it tells where it writes files
-        model.export(name, verbose=False)
-        return name
-    model.save(f"{name}.keras")
-    return f"{name}.keras"
+        model.export(path, verbose=False)
+        return path
+    model.save(f"{path}.keras")
+    return f"{path}.keras"
 
 
 def load(source, shape, image_size=None, preset=False):
@@ -223,14 +224,15 @@ def main():
 
     how = arguments.epochs, arguments.batch_size, arguments.seed
     source = arguments.preset or arguments.source
-    with devices.scope:
-        source = source or save_base(old, arguments.batch_size, arguments.seed)
-        backbone = load(source, new.train[0].shape[1:], arguments.image_size, preset=arguments.preset is not None)
+    with tempfile.TemporaryDirectory() as folder, devices.scope:
+        saved = source or save_base(folder, old, arguments.batch_size, arguments.seed)
+        name = source or Path(saved).name
+        backbone = load(saved, new.train[0].shape[1:], arguments.image_size, preset=arguments.preset is not None)
         trained = len(backbone.model.trainable_variables)
         if not trained:
-            refuse(f"--source must have trainable variables. Received: {source}, with none")
+            refuse(f"--source must have trainable variables. Received: {name}, with none")
         begin = time.perf_counter()
-        print(f"a new head for {new.classes} classes on {source}, frozen:")
+        print(f"a new head for {new.classes} classes on {name}, frozen:")
         backbone.model.trainable = False
         _, of_frozen = fit(backbone, new, frozen, *how)
         print(f"all of it, also the {trained} trainable variables that were saved:")
@@ -246,13 +248,14 @@ def main():
     title = "{}, layer decay {:g}, {} examples: frozen {:.1%}, fine-tuned {:.1%}".format(
         type(optimizer).__name__, arguments.layer_decay, len(new.train[0]), *accuracies
     )
-    report.draw_lines(arguments.output, lines, title)
-    print(f"learning curves: {arguments.output}")
+    picture = picture_file(arguments)
+    report.draw_lines(picture, lines, title)
+    print(f"learning curves: {picture}")
     report.print_result(
         optimizer,
         devices,
         seconds,
-        source=source,
+        source=name,
         frozen_accuracy=f"{accuracies[0]:.4f}",
         finetuned_accuracy=f"{accuracies[1]:.4f}",
     )

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import marked
 import strategies
-from options import Parser, refuse, seeds_of
+from options import Parser, picture_file, refuse, seeds_of
 
 # Where each comparison runs: a backend (None: any) and a number of replicas. A process has one of each.
 PLACES = {
@@ -138,7 +138,7 @@ def _legend(findings, quick):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "keras_compared.png", devices=False)
+    parser = Parser(__doc__.split("\n")[0], devices=False)
     text = f"comparisons: {', '.join(PLACES)} (default: all)"
     parser.option("--only", "NAME", text, nargs="+", choices=list(PLACES))
     parser.measured("keras_compared")
@@ -166,8 +166,9 @@ def main():
     print(block)
     if arguments.readme:
         marked.write(arguments.readme, "keras_compared", block)
-    draw(findings, arguments.quick).savefig(arguments.output, dpi=90)
-    print(f"the comparisons: {arguments.output}")
+    picture = picture_file(arguments)
+    draw(findings, arguments.quick).savefig(picture, dpi=90)
+    print(f"the comparisons: {picture}")
     verdicts = [verdict for each in findings for _, verdict in each.rows]
     counts = {"ahead": AHEAD, "behind": BEHIND, "no_difference": EQUAL}
     facts = {"comparisons": len(findings)} | {name: verdicts.count(word) for name, word in counts.items()}

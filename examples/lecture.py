@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import marked
 import strategies
-from options import Parser, refuse, seeds_of
+from options import Parser, picture_file, refuse, seeds_of
 
 
 class Finding(NamedTuple):
@@ -72,7 +72,7 @@ def draw(findings, quick=False):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "lecture.png", gymnasium="cartpole", mnist1d="examples")
+    parser = Parser(__doc__.split("\n")[0], gymnasium="cartpole", mnist1d="examples")
     text = "numbers of claims, 1 to 6 (default: all)"
     parser.option("--claims", "N", text, nargs="+", type=int, choices=range(1, 7))
     parser.measured("lecture")
@@ -106,8 +106,9 @@ def main():
     print(block)
     if arguments.readme:
         marked.write(arguments.readme, "lecture", block)
-    draw(findings, lab.quick).savefig(arguments.output, dpi=80)
-    print(f"the measurements: {arguments.output}")
+    picture = picture_file(arguments)
+    draw(findings, lab.quick).savefig(picture, dpi=80)
+    print(f"the measurements: {picture}")
     missed = ",".join(str(each.number) for each in findings if not each.reproduced) or "none"
     facts = {"claims": len(findings), "reproduced": sum(each.reproduced for each in findings)}
     facts |= {"not_reproduced": missed} | report.where(devices)

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,14 +30,15 @@ class Parser(argparse.ArgumentParser):
     `devices` the example chooses where to train by itself.
     """
 
-    def __init__(self, description, output, devices=True, **packages):
+    def __init__(self, description, devices=True, **packages):
         super().__init__(description=description, allow_abbrev=False)
         self.packages = PACKAGES | packages
         text = "seed of the initial weights, the order of the data and the rounding"
         self.option("--seed", "N", text, type=_seed, default=1)
         if devices:
             self._devices()
-        self.option("--output", "FILE.png", "the picture", type=Path, default=output)
+        text = "the picture (default: in a new folder for temporary files, which is printed)"
+        self.option("--output", "FILE.png", text, type=Path)
 
     def _devices(self):
         text = "auto: TPU, GPUs or CPU, in this order; cpu: one CPU; mirrored: all GPUs, or --replicas logical "
@@ -96,11 +98,19 @@ class Parser(argparse.ArgumentParser):
                 refuse(f'{package} is not installed. Run: pip install -e ".[{extra}]"{others}')
         if getattr(arguments, "batch_size", None):
             check_batch(arguments.batch_size, arguments.replicas or 1)
-        output = arguments.output.absolute()
-        folder = output.parent.is_dir() and os.access(output.parent, os.W_OK)
-        if output.suffix != ".png" or output.is_dir() or not folder:
-            refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
+        if arguments.output:
+            output = arguments.output.absolute()
+            folder = output.parent.is_dir() and os.access(output.parent, os.W_OK)
+            if output.suffix != ".png" or output.is_dir() or not folder:
+                refuse(f"--output must be a .png file in a folder that can be written. Received: {arguments.output}")
         return arguments
+
+
+def picture_file(arguments):
+    """Where the picture goes: --output, or a new folder for temporary files, so that nothing is left unasked."""
+    if arguments.output:
+        return arguments.output
+    return Path(tempfile.mkdtemp(prefix="keras_adaptive_")) / Path(sys.argv[0]).with_suffix(".png").name
 
 
 def check_batch(batch_size, replicas):

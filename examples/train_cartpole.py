@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, find_optimizer, new_optimizer
+from options import Parser, count, find_optimizer, new_optimizer, picture_file
 
 LONGEST = 500  # steps; a longer episode is cut off, and its return is the best possible
 DISCOUNT = 0.99
@@ -109,7 +109,7 @@ def mean_return(model, seed, episodes=64):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "train_cartpole.png", gymnasium="cartpole")
+    parser = Parser(__doc__.split("\n")[0], gymnasium="cartpole")
     text = "episodes per update, on all replicas together"
     parser.one_optimizer(16, text, own_rate="0.03 for Adam, else that of the class")
     parser.option("--updates", "N", "steps of the optimizer", type=count, default=60)
@@ -140,10 +140,11 @@ def main():
     mean = mean_return(step.model, arguments.seed)
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     title = f"{name}, learning rate {eta:.3g}, on CartPole: mean return {mean:.0f} of {LONGEST}"
-    with report.picture(arguments.output, title, size=(7, 4)) as (axis,):
+    picture = picture_file(arguments)
+    with report.picture(picture, title, size=(7, 4)) as (axis,):
         axis.plot(range(1, len(returns) + 1), returns, marker="o", markersize=3)
         axis.set(xlabel="update", ylabel=f"mean return of {arguments.batch_size} episodes", ylim=(0, 1.04 * LONGEST))
-    print(f"return by update: {arguments.output}")
+    print(f"return by update: {picture}")
     facts = {"mean_return": f"{mean:.1f}", "first_return": f"{returns[0]:.1f}"}
     report.print_result(optimizer, devices, seconds, **facts)
 

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, rate, refuse
+from options import Parser, count, picture_file, rate, refuse
 
 OPTIMIZERS = {"keras": "Keras's Adam", "exact": "Adam", "lazy": "Adam, lazy"}
 BETA_1, BETA_2 = 0.9, 0.999
@@ -154,7 +154,7 @@ def draw(path, times, errors, title):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "train_embeddings.png")
+    parser = Parser(__doc__.split("\n")[0])
     parser.text()
     parser.option("--rows", "N", "rows of each of the two tables", type=count, default=100_000)
     parser.option("--size", "N", "size of an embedding", type=count, default=64)
@@ -195,8 +195,9 @@ def main():
     if not devices.is_chief:
         return
     title = f"Adam on tables of {arguments.rows} rows, {keras.backend.backend()}"
-    draw(arguments.output, times, errors, title)
-    print(f"times and errors: {arguments.output}")
+    picture = picture_file(arguments)
+    draw(picture, times, errors, title)
+    print(f"times and errors: {picture}")
     facts = {f"{kind}_ms": f"{times[kind]:.1f}" for kind in OPTIMIZERS}
     facts |= {f"{kind}_error": f"{of_repeated(*errors[kind]):.1e}" for kind in OPTIMIZERS}
     report.print_result(optimizer, devices, seconds, **facts)

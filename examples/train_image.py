@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import strategies
-from options import Parser, evaluation, find_optimizer, new_optimizer, refuse
+from options import Parser, evaluation, find_optimizer, new_optimizer, picture_file, refuse
 
 
 def network(shape, classes):
@@ -35,7 +35,7 @@ def network(shape, classes):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "train_image.png", tensorflow_datasets="examples")
+    parser = Parser(__doc__.split("\n")[0], tensorflow_datasets="examples")
     parser.training(batch_size=32, epochs=20)
     parser.option("--dataset", "NAME", "images of tensorflow-datasets: digits, mnist, cifar10, ...", default="digits")
     parser.option("--data-dir", "FOLDER", "of tensorflow-datasets (default: its own)", type=Path)
@@ -79,8 +79,9 @@ def main():
     name, eta = type(optimizer).__name__, float(optimizer.learning_rate.numpy())
     accuracy = history["val_accuracy"][-1]
     title = f"{name}, learning rate {eta:.3g}, on {arguments.dataset}: test accuracy {accuracy:.1%}"
-    report.draw_curves(arguments.output, history, title)
-    print(f"learning curves: {arguments.output}")
+    picture = picture_file(arguments)
+    report.draw_curves(picture, history, title)
+    print(f"learning curves: {picture}")
     report.print_result(optimizer, devices, seconds, test_accuracy=f"{accuracy:.4f}")
 
 

@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, rate, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, picture_file, rate, refuse
 
 
 class Recipe(NamedTuple):
@@ -72,7 +72,7 @@ DECIDE = (
 
 
 def arguments_of_user():
-    parser = Parser(__doc__.split("\n")[0], "train_imagenet.png", tensorflow_datasets="examples", PIL="examples")
+    parser = Parser(__doc__.split("\n")[0], tensorflow_datasets="examples", PIL="examples")
     own_rate = "that of the recipe, or of the class"
     parser.training(batch_size=None, epochs=None, optimizer=None, precision=None, own_rate=own_rate)
     of_sizes = "{batch_size} images in a step and {epochs} epochs".format
@@ -221,8 +221,9 @@ def main():
     title = f"ResNet-{arguments.depth}, {type(optimizer).__name__}, batches of {batch_size}, on {on}: "
     title += f"test accuracy {accuracy:.1%}, {speed:.0f} images/s"
     names = ("loss", "accuracy", "top_5_accuracy", "images_per_second")
-    report.draw_curves(arguments.output, history, title, names)
-    print(f"learning curves: {arguments.output}")
+    picture = picture_file(arguments)
+    report.draw_curves(picture, history, title, names)
+    print(f"learning curves: {picture}")
     report.print_result(
         optimizer,
         devices,

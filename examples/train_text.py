@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, optimizer_arguments, refuse
+from options import Parser, count, evaluation, find_optimizer, new_optimizer, optimizer_arguments, picture_file, refuse
 
 PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "ScheduleFreeAdamW"}
 
@@ -63,7 +63,7 @@ def preset(name, model, steps, **given):
 
 
 def main():
-    parser = Parser(__doc__.split("\n")[0], "train_text.png")
+    parser = Parser(__doc__.split("\n")[0])
     what = "windows of text in a step, on all replicas together"
     parser.one_optimizer(32, what, optimizer=None, own_rate="that of the preset, or of the class")
     parser.precision()
@@ -130,14 +130,15 @@ def main():
         return
     bits, name = history["val_bits_per_byte"], type(optimizer).__name__
     steps = range(between, arguments.steps + 1, between)
-    with report.picture(arguments.output, f"{name}: {bits[-1]:.3f} bits per byte held out", size=(7, 4)) as (axis,):
+    picture = picture_file(arguments)
+    with report.picture(picture, f"{name}: {bits[-1]:.3f} bits per byte held out", size=(7, 4)) as (axis,):
         axis.plot(steps, history["bits_per_byte"], label="training", marker="o", markersize=3)
         axis.plot(steps, bits, label="held out", marker="o", markersize=3)
         for style, model_of_text, level in (("--", "single bytes", unigram), (":", "pairs of bytes", bigram)):
             axis.axhline(level, color="gray", linestyle=style, label=f"frequencies of {model_of_text}")
         axis.set(xlabel="step", ylabel="bits per byte", ylim=(0, None))
         axis.legend(frameon=False)
-    print(f"bits per byte by step: {arguments.output}")
+    print(f"bits per byte by step: {picture}")
     facts = {"bits_per_byte": f"{bits[-1]:.4f}", "unigram": f"{unigram:.4f}", "bigram": f"{bigram:.4f}"}
     report.print_result(optimizer, devices, seconds, **facts)
 

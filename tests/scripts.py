@@ -47,7 +47,9 @@ everywhere = pytest.mark.parametrize(
 
 def run_at_once(script, configurations, arguments, folder, backend="tensorflow"):
     """Runs a file of examples/ in that folder, in one process per configuration."""
-    environment = environment_of(backend)
+    temporary = folder.with_name(f"{folder.name}_temporary")
+    temporary.mkdir(exist_ok=True)
+    environment = environment_of(backend) | {"TMPDIR": str(temporary)}
     command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
 
     def one(configuration):
@@ -85,6 +87,11 @@ def result_of(done):
     """The facts of the last line."""
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return dict(pair.split("=") for pair in done.stdout.splitlines()[-1].split())
+
+
+def picture_of(done):
+    """The file that the line before the last one names."""
+    return Path(done.stdout.splitlines()[-2].rpartition(": ")[2])
 
 
 def is_picture(path):

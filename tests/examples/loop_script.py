@@ -10,7 +10,7 @@ import strategies
 from options import Parser
 
 # ruff: noqa: E402 (Keras takes its backend when it is imported)
-arguments = Parser("A test.", "unused.png").parse()
+arguments = Parser("A test.").parse()
 strategies.choose_backend(arguments.strategy, arguments.replicas)
 
 import keras

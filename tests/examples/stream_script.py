@@ -19,7 +19,7 @@ from options import Parser
 
 # ruff: noqa: E402 (Keras takes its backend when it is imported)
 CASES = sys.argv.pop(1).split(",")
-arguments = Parser("A test.", "unused.png").parse()
+arguments = Parser("A test.").parse()
 strategies.choose_backend(arguments.strategy, arguments.replicas)
 
 import crops

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from scripts import ROOT, is_picture, refused, result_of
+from scripts import ROOT, is_picture, picture_of, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 PAGE = ROOT / "examples" / "keras_compared.md"
@@ -41,7 +41,7 @@ def test_every_comparison_is_measured(run, tmp_path):
     lines = re.findall(r"^([\w-]+): tensorflow(, 2 replicas)?, seeds 2, [\d.]+ s$", done.stdout, re.MULTILINE)
     assert len(lines) == 9
     assert [name for name, replicas in lines if replicas] == ["clipping", "infinity"]
-    assert is_picture(tmp_path / "keras_compared.png")
+    assert is_picture(picture_of(done))
 
 
 @pytest.mark.variant
@@ -77,7 +77,7 @@ def test_the_page_has_the_table_of_a_full_run():
 def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, message):
     (tmp_path / "R.md").write_text("<!-- keras_compared -->\n<!-- /keras_compared -->\n")
     refused(run_here("keras_compared.py", *arguments), message)
-    assert not (tmp_path / "keras_compared.png").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["R.md"]
 
 
 # The verdicts

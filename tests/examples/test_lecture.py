@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scripts import ROOT, is_picture, refused, result_of
+from scripts import ROOT, is_picture, picture_of, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 PAGE = ROOT / "examples" / "lecture.md"
@@ -38,7 +38,7 @@ def test_every_claim_is_measured(run, tmp_path):
     assert [number for number, negated in verdicts if negated] == missed
     assert re.search(r"2 seeds, from 1 on.* Only a quick try", text)
     assert done.stdout.count("seeds 2, ") >= 20, "lines of progress"
-    assert is_picture(tmp_path / "lecture.png")
+    assert is_picture(picture_of(done))
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,12 @@ def test_some_claims_on_each_strategy(run, tmp_path, backend, arguments, claims,
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     chosen = ["--quick", "--seeds", 1, "--claims", *claims]
-    result = result_of(run("lecture.py", *chosen, *arguments, backend=backend))
+    done = run("lecture.py", *chosen, *arguments, backend=backend)
+    result = result_of(done)
     facts = {"claims": str(len(claims)), "backend": backend, "strategy": strategy, "replicas": replicas, "seeds": "1"}
     assert result.items() >= facts.items()
-    assert is_picture(tmp_path / "lecture.png")
+    assert is_picture(picture_of(done))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_page_has_the_table_of_a_full_run():
@@ -87,7 +89,7 @@ def test_the_page_has_the_table_of_a_full_run():
 def test_a_wrong_argument_is_refused_in_one_line(run_here, tmp_path, arguments, message):
     (tmp_path / "R.md").write_text("<!-- lecture -->\n<!-- /lecture -->\n")
     refused(run_here("lecture.py", *arguments), message)
-    assert not (tmp_path / "lecture.png").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["R.md"]
 
 
 # The criteria

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scripts import ROOT, everywhere, is_picture, refused, result_of
+from scripts import ROOT, everywhere, is_picture, picture_of, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 
@@ -18,7 +18,8 @@ def test_cartpole_learns_on_every_backend(run, tmp_path, backend, arguments, str
     facts = {"optimizer": "Adam", "backend": backend, "strategy": strategy, "replicas": replicas, "steps": "20"}
     assert result == facts
     assert "update 20: mean return " in done.stdout
-    assert is_picture(tmp_path / "train_cartpole.png")
+    assert is_picture(picture_of(done))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.full

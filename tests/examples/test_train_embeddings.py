@@ -1,7 +1,7 @@
 """Word embeddings by three Adams: their time, and their errors against float64."""
 
 import pytest
-from scripts import everywhere, is_picture, refused, result_of
+from scripts import everywhere, is_picture, picture_of, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 
@@ -21,7 +21,8 @@ def test_times_and_errors(run, tmp_path, backend, arguments, strategy, replicas)
     sparse = backend == "tensorflow"
     assert errors["keras"] > 0.5 if sparse else errors["keras"] < 1e-2
     assert ("hold the rows of a batch" if sparse else "are dense") in done.stdout
-    assert is_picture(tmp_path / "train_embeddings.png")
+    assert is_picture(picture_of(done))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.full

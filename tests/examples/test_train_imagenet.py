@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from cluster import configurations
-from scripts import ROOT, environment_of, is_picture, refused, result_of, run_at_once
+from scripts import ROOT, environment_of, is_picture, picture_of, refused, result_of, run_at_once
 
 from keras_adaptive.bench.specification import CLASSES
 
@@ -57,7 +57,8 @@ def test_twenty_steps(train, tmp_path, backend, arguments, strategy, replicas):
         "precision": "float32",
     }
     assert "as recalled from You et al., 2019" in done.stdout
-    assert is_picture(tmp_path / "train_imagenet.png")
+    assert is_picture(picture_of(done))
+    assert list(tmp_path.iterdir()) == []
 
 
 def weights_in(folder):

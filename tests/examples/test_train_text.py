@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scripts import ROOT, everywhere, is_picture, refused, result_of
+from scripts import ROOT, everywhere, is_picture, picture_of, refused, result_of
 
 pytestmark = pytest.mark.on("tensorflow")
 SHORT = ["--steps", 60, "--batch-size", 16, "--context", 32, "--evaluations", 2]
@@ -18,7 +18,8 @@ def test_it_trains_on_every_backend(run, tmp_path, backend, arguments, strategy,
     facts = {"optimizer": "AdamW", "backend": backend, "strategy": strategy, "replicas": replicas, "steps": "60"}
     assert result.items() >= facts.items()
     assert "━━━" in done.stdout, "Keras's progress bar"
-    assert is_picture(tmp_path / "train_text.png")
+    assert is_picture(picture_of(done))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
