@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, picture_file, rate, refuse
+from options import Parser, callbacks, count, find_optimizer, new_optimizer, picture_file, rate, refuse
 
 
 class Backbone(NamedTuple):
@@ -161,7 +161,7 @@ def load(source, shape, image_size=None, preset=False):
         refuse(f"--{'preset' if preset else 'source'} {source} cannot be fine-tuned: {error}")
 
 
-def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
+def fit(backbone, images, optimizer_of, epochs, batch_size, seed, option="--learning-rate"):
     """Trains a new head on the backbone, with the same initial weights for the same seed; the optimizer and history."""
     import data
     import keras
@@ -192,7 +192,7 @@ def fit(backbone, images, optimizer_of, epochs, batch_size, seed):
         epochs=epochs,
         validation_data=data.filled_up(*images.test, batch_size),
         validation_batch_size=batch_size,
-        callbacks=evaluation(optimizer),
+        callbacks=callbacks(optimizer, option),
         shuffle=False,  # `Batches` does it; Keras's own order differs with the number of replicas
     )
     return optimizer, done.history
@@ -234,7 +234,7 @@ def main():
         begin = time.perf_counter()
         print(f"a new head for {new.classes} classes on {name}, frozen:")
         backbone.model.trainable = False
-        _, of_frozen = fit(backbone, new, frozen, *how)
+        _, of_frozen = fit(backbone, new, frozen, *how, option="--frozen-rate")
         print(f"all of it, also the {trained} trainable variables that were saved:")
         backbone.model.trainable = True
         optimizer, of_all = fit(backbone, new, decayed, *how)

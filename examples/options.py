@@ -17,10 +17,15 @@ SLOT_DTYPES = ("float32", "bfloat16", "int8")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
-def refuse(message: str) -> NoReturn:
-    """Ends the program with exit code 2 and one line that says what was wrong."""
+def end(code: int, message: str) -> NoReturn:
+    """Ends the program with that exit code and one line."""
     print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends the program with exit code 2 and one line that says which argument was wrong."""
+    end(2, message)
 
 
 class Parser(argparse.ArgumentParser):
@@ -164,11 +169,16 @@ def new_optimizer(optimizer_class, arguments, **others):
         refuse(f"--optimizer {optimizer_class.__name__} cannot be made so: {error}")
 
 
-def evaluation(optimizer):
-    """The callbacks with which `fit` tests the evaluation weights of this optimizer."""
+def callbacks(optimizer, option="--learning-rate"):
+    """The callbacks of every `fit`: it ends if it diverges, and tests the evaluation weights of this optimizer.
+
+    `option` is the argument of the example that decides the learning rate.
+    """
+    from diverged import StopIfDiverged
+
     from keras_adaptive import EvaluationWeights
 
-    return [EvaluationWeights()] if optimizer.has_evaluation_weights else []
+    return [StopIfDiverged(option), *([EvaluationWeights()] if optimizer.has_evaluation_weights else [])]
 
 
 def _number(kind, accepted, holds):

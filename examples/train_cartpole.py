@@ -29,7 +29,8 @@ def network():
 def logits(weights, observations):
     """The same in NumPy: for one step of a few poles, the call of a device would take longer than the computation."""
     kernel, bias, output_kernel, output_bias = weights
-    return np.tanh(observations @ kernel + bias) @ output_kernel + output_bias
+    with np.errstate(all="ignore"):  # A training that diverges is ended for its loss.
+        return np.tanh(observations @ kernel + bias) @ output_kernel + output_bias
 
 
 def losses(outputs, actions, advantages):
@@ -87,17 +88,20 @@ def advantages(played, cut):
 
 
 def train(step, episodes, updates, seed, progress=None):
-    """Trains the model of a loop.Step; returns the mean return of each update, with which `progress` is called."""
+    """Trains the model of a loop.Step; returns the mean return of each update.
+
+    After each update `progress` is called with its number, its mean return and its loss.
+    """
     environments, random = poles(episodes), np.random.default_rng(seed)
     environments.reset(seed=seed)
     returns = []
     for update in range(1, updates + 1):
         seen, actions, played, cut = play(environments, step.model.get_weights(), random)
         better = advantages(played, cut)
-        step(seen.reshape(-1, 4), actions.reshape(-1), better.reshape(-1))
+        loss = step(seen.reshape(-1, 4), actions.reshape(-1), better.reshape(-1))
         returns.append(played.sum(axis=0).mean())
         if progress:
-            progress(update, returns[-1])
+            progress(update, returns[-1], float(loss))
     return np.array(returns)
 
 
@@ -116,6 +120,7 @@ def main():
     arguments = parser.parse()
     strategies.choose_backend(arguments.strategy, arguments.replicas)
 
+    import diverged
     import loop
     import report
 
@@ -127,7 +132,8 @@ def main():
         optimizer = new_optimizer(optimizer_class, arguments)
         step = loop.Step(network(), optimizer, losses, devices)
 
-    def progress(update, mean):
+    def progress(update, mean, loss):
+        diverged.check(loss, f"at update {update}", optimizer)
         if devices.is_chief and (update % 10 == 0 or update == 1):
             print(f"update {update}: mean return {mean:.1f}", flush=True)
 

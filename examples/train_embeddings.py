@@ -116,6 +116,7 @@ def by_powers_of_two(counts, off):
 
 def trained(kind, devices, words, vocabulary, arguments):
     """The optimizer, the milliseconds of a step, the errors by count, and the last loss."""
+    import diverged
     import keras
     import loop
 
@@ -127,15 +128,16 @@ def trained(kind, devices, words, vocabulary, arguments):
         step = loop.Step(model, optimizer, losses, devices)
     start = [table[:vocabulary] for table in model.get_weights()]
     checked = [next(data) for _ in range(CHECKED)]
-    for batch in checked:
-        step(batch)
+    for number, batch in enumerate(checked, start=1):
+        diverged.check(step(batch), f"at step {number} of {OPTIMIZERS[kind]}", optimizer)
     lazy = kind == "lazy" and keras.backend.backend() == "tensorflow"
     errors = errors_by_count(model, start, checked, arguments.learning_rate, lazy)
     seconds = []
-    for batch in data:
+    for number, batch in enumerate(data, start=CHECKED + 1):
         before = time.perf_counter()
         loss = float(step(batch))
         seconds.append(time.perf_counter() - before)
+        diverged.check(loss, f"at step {number} of {OPTIMIZERS[kind]}", optimizer)
     return optimizer, 1000 * np.median(seconds), errors, loss
 
 

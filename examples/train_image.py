@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import strategies
-from options import Parser, evaluation, find_optimizer, new_optimizer, picture_file, refuse
+from options import Parser, callbacks, find_optimizer, new_optimizer, picture_file, refuse
 
 
 def network(shape, classes):
@@ -69,7 +69,7 @@ def main():
         epochs=arguments.epochs,
         validation_data=data.filled_up(*images.test, arguments.batch_size),
         validation_batch_size=arguments.batch_size,
-        callbacks=evaluation(optimizer),
+        callbacks=callbacks(optimizer),
         verbose="auto" if devices.is_chief else 0,
     ).history
     seconds = time.perf_counter() - begin

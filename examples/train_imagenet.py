@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, picture_file, rate, refuse
+from options import Parser, callbacks, count, find_optimizer, new_optimizer, picture_file, rate, refuse
 
 
 class Recipe(NamedTuple):
@@ -196,18 +196,15 @@ def main():
             stream = crops.read_by_index(train, test, plan, first_epoch, arguments.epochs, steps)
         else:
             stream = crops.streams(labelled, plan, first_epoch, arguments.epochs, steps)
+    stop, *evaluation = callbacks(optimizer)
     begin = time.perf_counter()
     model.fit(
         **stream,
         epochs=arguments.epochs,
         initial_epoch=first_epoch,
         shuffle=False,  # the stream is already shuffled
-        callbacks=[
-            SameOnReplicas(),
-            Speed(batch_size, steps),
-            kept,
-            *evaluation(optimizer),
-        ],  # `kept` saves the training weights
+        # Before `kept`, so that no epoch that diverged is saved; after it, as it saves the training weights.
+        callbacks=[stop, SameOnReplicas(), Speed(batch_size, steps), kept, *evaluation],
         verbose="auto" if devices.is_chief else 0,
     )
     seconds = time.perf_counter() - begin

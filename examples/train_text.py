@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import strategies
-from options import Parser, count, evaluation, find_optimizer, new_optimizer, optimizer_arguments, picture_file, refuse
+from options import Parser, callbacks, count, find_optimizer, new_optimizer, optimizer_arguments, picture_file, refuse
 
 PRESETS = {"adamw": "AdamW", "muon": "Muon", "soap": "Soap", "schedule-free": "ScheduleFreeAdamW"}
 
@@ -121,7 +121,7 @@ def main():
         epochs=arguments.evaluations,
         validation_data=(inputs, targets, weights),
         validation_batch_size=arguments.batch_size,
-        callbacks=evaluation(optimizer),
+        callbacks=callbacks(optimizer),
         verbose="auto" if devices.is_chief else 0,
     ).history
     seconds = time.perf_counter() - begin

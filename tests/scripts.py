@@ -98,9 +98,9 @@ def is_picture(path):
     return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 
-def refused(done, message):
-    """Exit code 2, and nothing of ours but one line; TensorFlow's own lines come before it."""
-    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-4000:]
+def refused(done, message, code=2):
+    """That exit code, and nothing of ours but one line; TensorFlow's own lines come before it."""
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
     *others, last = done.stderr.splitlines()
     script = Path(done.args[1]).name
     assert last.startswith(f"{script}: ")
