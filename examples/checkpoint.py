@@ -105,3 +105,18 @@ class Speed(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["images_per_second"] = max(1, self.steps - 1) * self.batch_size / (self.last - self.first)
+
+
+class Clock(keras.callbacks.Callback):
+    """The seconds of each step, in `seconds`; the first one is compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.begin = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        float(logs["loss"])  # which waits for the device
+        self.seconds.append(time.perf_counter() - self.begin)

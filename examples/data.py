@@ -209,6 +209,21 @@ class Batches(keras.utils.PyDataset):
         self.order = self.random.permutation(len(self.inputs))
 
 
+class Steps(Batches):
+    """The same in epochs of `steps` batches, in which an example may occur again after all others did."""
+
+    def __init__(self, inputs, targets, batch_size, steps, seed):
+        self.steps = steps
+        super().__init__(inputs, targets, batch_size, seed)
+
+    def __len__(self):
+        return self.steps
+
+    def on_epoch_end(self):
+        passes = -(-self.steps * self.batch_size // len(self.inputs))
+        self.order = np.concatenate([self.random.permutation(len(self.inputs)) for _ in range(passes)])
+
+
 def filled_up(inputs, targets, batch_size):
     """Test data in full batches: inputs, targets and weights.
 

@@ -1,11 +1,16 @@
-"""Text without a download: the help on Python's language from the standard library, or a file."""
+"""Text without a download: the help on Python's language and the code of the standard library, or a file."""
 
+import collections
 import re
+import sysconfig
 from pathlib import Path
 
 import keras
 import numpy as np
 from options import refuse
+
+# Packages of the standard library, which can be told apart by their code.
+PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "xml")
 
 
 def load_text(path=None):
@@ -18,6 +23,39 @@ def load_text(path=None):
         return np.frombuffer(Path(path).read_bytes(), "uint8")
     except OSError as error:
         refuse(f"--text must be a file that can be read. Received: {path}: {error.strerror}")
+
+
+def load_modules(most=None):
+    """Those modules of the standard library that are one file each; the `most` longest, if it is given."""
+    return sorted(_code("*.py"), key=len, reverse=True)[:most]
+
+
+def load_packages():
+    """The files of each of PACKAGES."""
+    return [list(_code(f"{package}/**/*.py")) for package in PACKAGES]
+
+
+def _code(pattern):
+    """Those files of the standard library, without its own tests."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(folder.glob(pattern)):
+        if not {"test", "tests"} & {*path.relative_to(folder).parts}:
+            yield path.read_text("utf-8")
+
+
+class Vocabulary:
+    """The `size` - 1 most frequent words and signs of these texts, as ids from 1; all others are 0."""
+
+    def __init__(self, texts, size):
+        counts = collections.Counter(word for text in texts for word in self._words(text))
+        self.ids = {word: i for i, (word, _) in enumerate(counts.most_common(size - 1), start=1)}
+
+    def __call__(self, text):
+        """The ids of a text."""
+        return np.array([self.ids.get(word, 0) for word in self._words(text)], "int32")
+
+    def _words(self, text):
+        return re.findall(r"[A-Za-z]+|[^A-Za-z\s]", text)
 
 
 def unigram_bits(train, test):
