@@ -22,7 +22,7 @@ from keras_adaptive.catalogue import docstrings, entries
 
 ROOT = Path(__file__).parents[1]
 # The parts of the reference by the folder in which their names are defined.
-PARTS = {"core": "All optimizers", "groups": "Groups", "schedules": "Schedules", "training": "Training"}
+PARTS = {"core": "Base class and options", "groups": "Groups", "schedules": "Schedules", "training": "Training"}
 # What is not by itself a section of a page, in this order.
 SHORT = ("Slots", "Defaults", "Start with", "Pitfalls", "Differs from", "Source", "Returns", "Raises")
 LINK = re.compile(r"(!?)\[([^]\n]*)\]\(([^)\s]+)\)")

@@ -40,7 +40,7 @@ class AdamW(AdaptiveOptimizer):
     - `keras.optimizers.AdamW`: adds its epsilon of 1e-7 to the root of v_t before the correction, and decays by 0.004.
     - `torch.optim.AdamW`: the same numbers.
     - `optax.adamw`: the same numbers with the same weight decay, which is 1e-4 there by default.
-    - `Adam`: has epsilon inside of the root, and no decay by default. `Lamb`: makes this step as long as the variable.
+    - `Adam`: has, by default, epsilon inside of the root and no decay. `Lamb`: makes this step as long as the variable.
       `ScheduleFreeAdamW`: needs no decay of the learning rate.
 
     Source: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101.
