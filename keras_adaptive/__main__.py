@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import io
 import os
 import sys
 
@@ -61,13 +62,24 @@ def _import_classes(parser):
     except ModuleNotFoundError as error:
         if error.name not in BACKENDS:
             raise
-        others = [name for name in BACKENDS if importlib.util.find_spec(name) and name != error.name]
-        remedy = f"set KERAS_BACKEND={others[0]}" if others else "install it, or jax or torch with KERAS_BACKEND set"
+        others = [name for name in BACKENDS if name != error.name]
+        there = [name for name in others if importlib.util.find_spec(name)]
+        install = f"install it, or {' or '.join(others)} with KERAS_BACKEND set"
+        remedy = f"set KERAS_BACKEND={there[0]}" if there else install
         parser.error(f"Keras's backend {error.name} is not installed: {remedy}")
+    except (ImportError, ValueError) as error:
+        # Keras or this package does not know the backend.
+        parser.error(f"{error}")
 
 
 def until_nobody_reads():
     """`main`, which ends quietly if the reader of its lines, such as `head`, stops reading."""
+    if sys.stdout is None:
+        # There is nobody from the start, as after `>&-` in a shell.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    # A terminal that does not have a character shows a question mark.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = main()
         sys.stdout.flush()

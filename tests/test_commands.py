@@ -96,6 +96,19 @@ def test_a_backend_that_is_missing_is_named_with_the_remedy(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_an_unknown_backend_is_named_without_a_traceback():
+    for backend, said in (("numpy", "the Keras backends tensorflow, jax and torch"), ("foo", "foo")):
+        done = command("-m", "keras_adaptive", "list", KERAS_BACKEND=backend)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_terminal_without_a_character_shows_the_page_all_the_same():
+    done = command("-m", "keras_adaptive", "show", "WarmupStableDecay", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "H?gele" in done.stdout
+
+
 # list
 
 
@@ -120,6 +133,7 @@ def test_every_entry_has_all_facts(catalogue):
     assert facts["Lamb"].sparse == "no"
     assert facts["ScheduleFreeSGD"].wants == facts["DoG"].wants == "EvaluationWeights"
     assert facts["Muon"].wants == "schedule, companions"
+    assert facts["Adagrad"].wants == facts["SM3"].wants == ""
 
 
 # show
@@ -148,8 +162,20 @@ def test_a_page_has_the_arguments_and_the_equations():
 
 @pytest.mark.quick
 def test_an_option_is_described(capsys):
-    assert commands.main(["show", "clipnorm"]) == 0
-    assert capsys.readouterr().out.startswith("clipnorm: Maximum norm of each variable's gradient")
+    for name in ("clipnorm", "CLIPNORM"):
+        assert commands.main(["show", name]) == 0
+        assert capsys.readouterr().out.startswith("clipnorm: Maximum norm of each variable's gradient")
+    with pytest.raises(SystemExit):
+        commands.main(["show", "clipnrm"])
+    assert "the nearest are clipnorm" in capsys.readouterr().err
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_page_fits_a_terminal(name):
+    """But for equations and code, and for lists whose lines end where they were written."""
+    text = page.plain(CLASSES[name])
+    assert [line for line in text.splitlines() if len(line) > COLUMNS and not line.startswith("    ")] == []
 
 
 @pytest.mark.quick

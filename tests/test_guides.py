@@ -1,5 +1,6 @@
 """What the guides in examples/guides claim, row by row: recipes, and the same numbers as optax."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -149,6 +150,9 @@ def test_the_bytes_are_those_of_a_large_matrix(row):
 # Blocks that need one backend: the other blocks run on each backend in test_pages.py
 
 
+OF_JAX = [path.name for path in GUIDES.glob("*.md") if "needs JAX -->" in path.read_text("utf-8")]
+
+
 @pytest.fixture
 def no_distribution():
     yield
@@ -157,7 +161,9 @@ def no_distribution():
 
 @pytest.mark.full
 @pytest.mark.on("jax")
-@pytest.mark.parametrize("page", ["choose_and_tune.md", "many_devices.md"])
+@pytest.mark.parametrize(
+    "page", [path.name for path in GUIDES.glob("*.md") if "needs JAX -->" in path.read_text("utf-8")]
+)
 def test_the_blocks_that_need_jax_run(page, tmp_path, monkeypatch, no_distribution):
     monkeypatch.chdir(tmp_path)
     text = (GUIDES / page).read_text(encoding="utf-8")
@@ -167,3 +173,32 @@ def test_the_blocks_that_need_jax_run(page, tmp_path, monkeypatch, no_distributi
     for reason, block in blocks:
         if reason in ("", "needs JAX"):
             exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.quick
+def test_schedules_are_called_with_their_arguments():
+    """In the table of schedules of choose_and_tune.md."""
+    found = 0
+    for cell, *_ in rows("choose_and_tune.md", r"`[\w.]+\("):
+        name, arguments = re.match(r"`([\w.]+)\((.*)\)`", cell).groups()
+        owner = keras if name.startswith("keras.") else keras_adaptive
+        for part in name.removeprefix("keras.").split("."):
+            owner = getattr(owner, part)
+        parameters = inspect.signature(owner).parameters
+        for argument in arguments.split(", "):
+            given, _, default = argument.partition("=")
+            assert given in parameters, cell
+            assert not default or float(default) == parameters[given].default, cell
+        found += 1
+    assert found >= 6
+
+
+@pytest.mark.full
+@pytest.mark.on("torch")
+@pytest.mark.parametrize("row", rows("fine_tune.md", "`[A-Z]\\w+\\d`"), ids=lambda row: row[0])
+def test_the_levels_of_the_models_of_keras(row):
+    name, levels, smallest = row
+    model = getattr(keras.applications, name.strip("`"))(weights=None)
+    groups = keras_adaptive.layerwise_decay(model, 0.8)
+    assert len(groups) == int(levels)
+    assert f"{groups[0].learning_rate_multiplier:.2g}" == smallest

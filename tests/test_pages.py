@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import keras
@@ -14,6 +15,9 @@ import pytest
 import keras_adaptive
 from keras_adaptive.__main__ import COMMANDS, make_parsers
 from keras_adaptive.bench.specification import CLASSES
+from keras_adaptive.compare.contenders import CONTENDERS
+from keras_adaptive.compare.report import WELL_KNOWN
+from keras_adaptive.compare.workloads import TUNED
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("keras_adaptive", "examples", "tests", "colab")
@@ -94,10 +98,21 @@ def test_the_commands_of_a_page_are_understood(path, tmp_path, monkeypatch):
     """Those of the package, in blocks and in code font; a name in capitals stands for a file or folder."""
     monkeypatch.chdir(ROOT)
     parser, _ = make_parsers()
-    for command in re.findall(r"python -m keras_adaptive((?: [^\s`&]+)+)", text_of(path)):
+    for command in re.findall(r"python -m keras_adaptive((?: [^\s`&]+)*)", text_of(path)):
         words = shlex.split(command)
-        if words[0] in COMMANDS and len(words) > 1:
+        if words and words[0] != "--version":
+            assert words[0] in COMMANDS
+        # In prose the name alone stands for the command.
+        if len(words) > 1:
             parser.parse_args(words)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", FILES)
+def test_extras_that_a_page_names_exist(path):
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    for extras in re.findall(r"\.\[([\w, -]+)\]", text_of(path)):
+        assert set(re.split(r", ?", extras)) <= set(project["optional-dependencies"]), extras
 
 
 # Links
@@ -150,9 +165,39 @@ def test_the_numbers_of_the_readme_are_those_of_the_pages():
     assert len(verdicts) == ours + ties
     words = " ".join(readme.split())
     assert f"ahead in {ours} of {len(verdicts)} pairs, Keras's in none, and {ties} show no difference" in words
+    numbers = {6: "six", 8: "Eight"}
+    assert f"tunes {len(CONTENDERS)} optimizers on {numbers[len(TUNED)]} small problems" in words
+    assert f"{numbers[len(WELL_KNOWN)]} of them here" in words
+    low, high = re.search(r"Python (3\.\d+) to 3\.(\d+)", readme).groups()
+    assert f'requires-python = ">={low},<3.{int(high) + 1}"' in text_of("pyproject.toml")
     found = re.findall(r"\*\*(.*reproduced.*)\*\* \|$", text_of("examples/lecture.md"), re.MULTILINE)
     assert (len(found), found.count("reproduced")) == (6, 5)
     assert "five of six reproduced" in readme
+
+
+@pytest.mark.quick
+def test_the_speeds_of_the_readme_are_those_of_bench():
+    """Of Adam: on TensorFlow in `fit`, on JAX on a CPU and a GPU, on torch without and with loops."""
+    page = text_of("keras_adaptive/bench/README.md")
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+    mixed, *others = [row for row in rows if row[:2] == ["mixed", "Adam"]]
+    (large,) = [row for row in rows if row[:2] == ["large", "Adam"]]
+    on_jax, on_torch, _ = others
+    readme = text_of("README.md")
+    for text in (
+        f"{mixed[4]} in `fit` on a CPU",
+        f"{on_jax[3]} on a CPU, {large[3]} on an H200",
+        f"{float(on_torch[3]):.2f} on a CPU, {float(on_torch[6]):.2f} with `jit_update=True`",
+    ):
+        assert f"| {text} |" in readme
+
+
+@pytest.mark.quick
+def test_classes_that_the_readme_names_exist():
+    """In code font, with a capital: of this package, or of Keras and TensorFlow."""
+    of_others = {"MirroredStrategy", "SignMomentum"}
+    named = set(re.findall(r"`([A-Z]\w*[a-z]\w*)`", text_of("README.md")))
+    assert {name for name in named if not hasattr(keras_adaptive, name)} <= of_others
 
 
 # Pages that are written by commands

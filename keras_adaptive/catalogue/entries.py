@@ -34,7 +34,7 @@ class Entry:
         bytes_per_parameter: of state, of a large float32 matrix, measured.
         sparse: whether an update of some rows of a table costs only these rows: "yes", "if lazy" for sparse="lazy", or
             "no".
-        wants: what it needs for a good result: a schedule that decays, the callback EvaluationWeights, companions.
+        wants: what published results have besides: a schedule that decays, the callback EvaluationWeights, companions.
         page: the name of its page, a file beside that of its class.
     """
 
@@ -102,7 +102,7 @@ def _wants(cls):
     if cls.evaluation_slot:
         return "EvaluationWeights"
     has_companions = any(name.startswith("companion_") for name in cls.own_fields)
-    return "schedule, companions" if has_companions else "schedule"
+    return ", ".join([*([] if cls.shrinks else ["schedule"]), *(["companions"] if has_companions else [])])
 
 
 def markdown(entries) -> str:

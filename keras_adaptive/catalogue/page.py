@@ -12,8 +12,8 @@ from keras_adaptive.catalogue.entries import Entry, entry
 from keras_adaptive.core import tables
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 
-# In a terminal: the width of the last column of a table, which is wrapped.
-WIDTH = 52
+# Of a terminal, in columns; and of the last column of a table, which is wrapped, at least.
+WIDTH, NARROWEST = 100, 30
 OPTIONS = "options.md"
 # In a terminal: where that is which a page links to.
 IN_A_TERMINAL = {
@@ -90,10 +90,11 @@ def _table(fields) -> Table:
 
 def _state(facts: Entry) -> str:
     rows = {
-        "yes": "Sparse gradients of an embedding: an update reads and writes only the rows that were looked up.",
-        "if lazy": 'Sparse gradients of an embedding: with `sparse="lazy"` an update reads and writes only the rows '
-        "that were looked up. By default it gives the dense result and costs all rows.",
-        "no": "Sparse gradients of an embedding: an update reads and writes all rows.",
+        "yes": "Sparse gradients of an embedding (TensorFlow): without momentum and weight decay, an update reads and "
+        "writes only the rows that were looked up.",
+        "if lazy": 'Sparse gradients of an embedding (TensorFlow): with `sparse="lazy"` an update reads and writes '
+        "only the rows that were looked up. By default it gives the dense result and costs all rows.",
+        "no": "Sparse gradients of an embedding (TensorFlow): an update reads and writes all rows.",
     }
     return f"{facts.bytes_per_parameter} bytes per parameter of a large float32 matrix, measured. {rows[facts.sparse]}"
 
@@ -122,7 +123,7 @@ def _markdown(part: Part) -> str:
 
 def plain(item: Any) -> str:
     """The page for a terminal."""
-    lines = [f"{item.__name__}\n{'=' * len(item.__name__)}", f"{docstrings.title(item)}."]
+    lines = [f"{item.__name__}\n{'=' * len(item.__name__)}", _filled(f"{docstrings.title(item)}.")]
     for heading, parts in sections(item).items():
         heading = heading.replace("`", "")
         lines += [f"{heading}\n{'-' * len(heading)}", *map(_plain, parts)]
@@ -132,8 +133,19 @@ def plain(item: Any) -> str:
 def _plain(part: Part) -> str:
     if isinstance(part, Table):
         cells = [[cell.replace("`", "") for cell in line] for line in (part.head, *part.lines)]
-        return "\n".join(tables.columns(tables.wrapped(cells, len(part.head) - 1, WIDTH)))
+        others = sum(max(map(len, column)) + 2 for column in list(zip(*cells, strict=True))[:-1])
+        return "\n".join(tables.columns(tables.wrapped(cells, len(part.head) - 1, max(WIDTH - others, NARROWEST))))
     if isinstance(part, Code):
         return textwrap.indent(part.text, "    ")
     text = re.sub(r"\[([^]]*)\]\(([^)]*)\)", lambda link: f"{link[1]} ({IN_A_TERMINAL.get(link[2], link[2])})", part)
-    return text if "\n" in text else textwrap.fill(text, 100)
+    return "\n\n".join(map(_filled, text.split("\n\n")))
+
+
+def _filled(paragraph):
+    """A paragraph, or the items of a list, in lines of the terminal's width; an indented block stays as it is."""
+    if paragraph.startswith("    "):
+        return paragraph
+    items = re.split(r"\n(?=- )", paragraph)
+    return "\n".join(
+        textwrap.fill(" ".join(item.split()), WIDTH, subsequent_indent="  " * item.startswith("- ")) for item in items
+    )

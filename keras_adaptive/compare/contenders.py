@@ -160,6 +160,6 @@ def find(name: str) -> Contender:
         return CONTENDERS[name]
     if name in CLASSES:
         return _of(name, axes=("weight_decay",), constant=name.startswith("ScheduleFree"))
-    near = difflib.get_close_matches(name, [*CONTENDERS, *CLASSES], n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name, dict.fromkeys([*CONTENDERS, *CLASSES]), n=3, cutoff=0.4)
     nearest = f"; the nearest are {', '.join(map(repr, near))}" if near else ""
     raise ValueError(f"no optimizer has this name{nearest}. Received: {name!r}")

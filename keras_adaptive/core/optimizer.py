@@ -35,7 +35,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     - `decay = "rule"` says that the rule applies `h.weight_decay` itself;
     - `evaluation_slot` names the slot with the weights that a model is evaluated at;
     - `training_weights` computes the training weights from the slots, where that is possible;
-    - `first_average` is the update at which moving averages begin.
+    - `first_average` is the update at which moving averages begin;
+    - `shrinks = True` says that its steps become small without a schedule, for the list of optimizers.
 
     A change of an argument after the optimizer is built raises a ValueError, because compiled code holds the old value.
     The learning rate may change at any time. `build` raises a ValueError for `shard_state` on a backend other than JAX,
@@ -67,6 +68,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     elementwise: ClassVar[bool] = False
     decay: ClassVar[str] = "core"
     evaluation_slot: ClassVar[str | None] = None
+    shrinks: ClassVar[bool] = False
     first_average: ClassVar[int] = 1
     # Arguments of version 0.1.0 that have another name now, by their old names.
     renamed: ClassVar[Mapping[str, str]] = {}
@@ -231,9 +233,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         self.__dict__.update(_excluded={"paths": paths(var_list or []), "names": list(var_names or [])})
 
     def describe(self):
-        """What was decided and is stored for each trained variable: a table to print, with a row for each. A row, such
-        as `describe()[0]`, has path, shape, dtype, role, learning_rate, weight_decay, slots and state_bytes.
-        """
+        """A table to print; a row, `describe()[0]`, has path, role, learning_rate, weight_decay, slots, state_bytes."""
         if not self.built:
             raise ValueError("`describe` needs an optimizer that is built: call `build(variables)` first.")
         return describe.Table.of(self)

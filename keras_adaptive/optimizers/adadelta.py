@@ -55,7 +55,7 @@ class Adadelta(AdaptiveOptimizer):
 
     learning_rate = rate(1.0)
     rho = fraction(0.95, "decay rate of the moving averages")
-    epsilon = sole_stabiliser(1e-06, "stabiliser inside of both roots; its root is the size of the first steps")
+    epsilon = sole_stabiliser(1e-06, "stabiliser inside of both roots; the first step is sqrt(epsilon / (1 - rho))")
     _ = KW_ONLY
     slots = (Slot("a", nonnegative=True, idle="rho"), Slot("d", nonnegative=True, idle="rho"))
     elementwise = True

@@ -87,6 +87,7 @@ class Adafactor(AdaptiveOptimizer):
     warmup_init = flag(False, "use 1e-6 t in place of eta_t; needs relative_step")
     min_size_to_factor = count(1, "smallest number of rows, and of columns, of a factored variable; T5X has 128")
     slots = (*factors("R", "C", "v"), Slot("m", when="beta_1"))
+    shrinks = True
 
     def check_together(self, relative_step, warmup_init, **others):
         if warmup_init and not relative_step:

@@ -62,6 +62,7 @@ class Adagrad(AdaptiveOptimizer):
         "One of the two epsilons must be above 0",
     )
     slots = (Slot("v", initial="initial_accumulator_value", nonnegative=True, idle=1.0),)
+    shrinks = True
     elementwise = True
 
     def check_together(self, epsilon, epsilon_outside, **others):

@@ -24,8 +24,8 @@ class DoG(AdaptiveOptimizer):
     """DoG: SGD whose step is the largest distance from the start over the root of the sum of squared gradients.
 
         g_t = the gradient + lambda theta_{t-1}
-        r_t = max(r_{t-1}, ‖theta_{t-1} - x_0‖)                               r_0 = reps_rel (1 + ‖x_0‖), x_0 = theta_0
-        G_t = G_{t-1} + ‖g_t‖^2                                               G_0 = epsilon
+        r_t = max(r_{t-1}, ||theta_{t-1} - x_0||)                             r_0 = reps_rel (1 + ||x_0||)
+        G_t = G_{t-1} + ||g_t||^2                                             G_0 = epsilon, x_0 = theta_0
         theta_t = theta_{t-1} - eta_t r_t / sqrt(G_t) g_t
         w_t = (1 + average_power) / (t + average_power)
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0
@@ -72,7 +72,7 @@ class DoG(AdaptiveOptimizer):
     learning_rate = rate(1.0, "The paper calls it c")
     reps_rel = positive(
         1e-06,
-        "first distance, in units of 1 + ‖x_0‖; the paper takes 1e-4 for models with batch normalization",
+        "first distance, in units of 1 + ||x_0||; the paper takes 1e-4 for models with batch normalization",
     )
     epsilon = sole_stabiliser(1e-08, "initial value of the sum of squared gradients")
     average_power = nonnegative(8.0, "how strongly the average favours later weights; with 0 it is their mean")

@@ -16,8 +16,8 @@ class DoWG(AdaptiveOptimizer):
     """DoWG: as DoG, with every squared gradient weighted by the squared distance at its time.
 
         g_t = the gradient + lambda theta_{t-1}
-        R_t = max(R_{t-1}, ‖theta_{t-1} - x_0‖^2)                             R_0 = initial_distance^2 or epsilon
-        V_t = V_{t-1} + R_t ‖g_t‖^2                                           V_0 = 0, x_0 = theta_0
+        R_t = max(R_{t-1}, ||theta_{t-1} - x_0||^2)                           R_0 = initial_distance^2 or epsilon
+        V_t = V_{t-1} + R_t ||g_t||^2                                         V_0 = 0, x_0 = theta_0
         theta_t = theta_{t-1} - eta_t R_t / (sqrt(V_t) + epsilon) g_t
         w_t = (1 + average_power) / (t + average_power)
         a_t = (1 - w_t) a_{t-1} + w_t theta_t                                 a_0 = theta_0

@@ -50,7 +50,7 @@ class Mars(AdaptiveOptimizer):
 
     - `pytorch_optimizer.MARS`: the same numbers with its variant "lion". Its AdamW adds 1e-15 under the root, and
       decays other variables than matrices by 0.1.
-    - `AdamW`: neither the last change of the gradient nor a limit of its norm. `Adan`: averages the changes of the
+    - `AdamW`: uses neither the last change of the gradient nor a limit of its norm. `Adan`: averages the changes of the
       gradient separately, and stores one slot more.
 
     Source: Yuan, Liu, Wu, Zhou and Gu, ICML 2025, arXiv:2411.10438.

@@ -57,8 +57,8 @@ class Muon(WithCompanions):
       companion_learning_rate_multiplier too: in `compare`, whose models are small, Muon is bad with the defaults and
       good after tuning.
     - A kernel that holds query, key and value side by side is made orthogonal as one matrix. Use a layer for each.
-    - o_t is only nearly orthogonal: singular values end between 0.68 and 1.14, except tiny ones. If the norm of u_t is
-      near 1e-7, the step is shorter.
+    - o_t is only nearly orthogonal: singular values that are above 1 % of the norm end between 0.68 and 1.14. If the
+      norm of u_t is near 1e-7, the step is shorter.
 
     Differs from:
 

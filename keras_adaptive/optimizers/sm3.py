@@ -67,6 +67,7 @@ class SM3(AdaptiveOptimizer):
         Slot("A", shape=lambda shape, h: (sum(shape),) if shape else (), nonnegative=True),
         Slot("m", when="momentum"),
     )
+    shrinks = True
 
     def rule(self, h, theta, g, A, m):
         nu = least(A, g.shape) + g * g
