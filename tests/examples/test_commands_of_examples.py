@@ -72,9 +72,16 @@ def test_a_command_is_accepted(monkeypatch, tmp_path, script, arguments, environ
         run_here(script, arguments, tmp_path, {})
 
 
-# test_finetune_kerashub.py runs that script in the same short form.
-@pytest.mark.parametrize("script", [script for script in SHORT if script != "finetune_kerashub.py"])
+# Their own tests, or .ci/run, run these commands too.
+ELSEWHERE = ("finetune_kerashub.py", "keras_compared.py", "lecture.py", "train_cartpole.py", "train_image.py")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(script, marks=pytest.mark.variant) if script in ELSEWHERE else script for script in SHORT],
+)
 def test_the_first_command_runs_and_leaves_only_what_it_prints(run, tmp_path, script):
+    skip_if_not_installed(script)
     done = run(script, *SHORT[script])
     assert result_of(done)
     picture = picture_of(done)

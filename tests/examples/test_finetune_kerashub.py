@@ -21,7 +21,7 @@ needs_keras_hub = pytest.mark.skipif(
     ("backend", "arguments", "strategy", "replicas"),
     [
         ("tensorflow", [], "cpu", "1"),
-        ("jax", [], "cpu", "1"),
+        pytest.param("jax", [], "cpu", "1", marks=pytest.mark.variant),
         pytest.param("jax", ["--replicas", 2], "DataParallel", "2", marks=pytest.mark.variant),
         pytest.param("tensorflow", ["--replicas", 2], "MirroredStrategy", "2", marks=pytest.mark.variant),
     ],
