@@ -186,7 +186,9 @@ def notes(results: Results) -> list[str]:
     runs = [line for line in shown if line["track"] != "time"]
     dates = sorted({line["date"] for line in shown})
     devices = sorted({line["device"] for line in runs})
-    clocks = sorted({line["device"] for line in shown if line["track"] == "time"})
+    # Without a column of step times nothing is said about them.
+    has_times = not np.isnan(results.step_costs()).any(axis=1).all()
+    clocks = sorted({line["device"] for line in shown if line["track"] == "time"}) if has_times else []
     versions = sorted({", ".join(f"{name} {v}" for name, v in line["versions"].items()) for line in runs})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     seeds, studies = results.how.fresh, results.how.studies
