@@ -234,12 +234,13 @@ def short(results: Results) -> str:
     chosen = [line for line in lines if line[0] in WELL_KNOWN]
     table = [head[place] for place in places], [[line[place] for place in places] for line in chosen]
     runs = sum(line["track"] != "time" for line in _shown(results))
+    time = f"Step time: {REFERENCE}'s is 1. " if "step time" in head else ""
     how = (
         f"From {runs:,} runs. Score: the best of {results.how.points} trials trains again from {results.how.fresh} new "
         "seeds; 1 is the fastest to the target loss on every problem, 0 is four times slower or never; in parentheses "
         f"a 95 % interval. Loss: on the test data, divided by {REFERENCE}'s after all trials, so smaller is better; - "
-        f"is smaller than {REFERENCE}'s in the same column, + is larger, = differs by no more than chance. Bytes: of "
-        "state per parameter."
+        f"is smaller than {REFERENCE}'s in the same column, + is larger, = differs by no more than chance. "
+        f"{time}Bytes: of state per parameter."
     )
     return f"{_printed(table, markdown=True)}\n\n{how}"
 
