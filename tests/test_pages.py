@@ -193,6 +193,27 @@ def test_the_speeds_of_the_readme_are_those_of_bench():
 
 
 @pytest.mark.quick
+def test_what_the_readme_concludes_is_in_the_table_of_compare():
+    """Losses without tuning, who beats AdamW, and, in a guide, how narrow good learning rates are."""
+    page = text_of("keras_adaptive/compare/README.md").split("<!-- compare-all -->\n")[1].split("\n\n")[0]
+    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    rows = {line[0]: dict(zip(head, line, strict=True)) for line in lines}
+    words = " ".join(text_of("README.md").split())
+    untuned = {name: float(row["loss, defaults"].split()[0]) for name, row in rows.items()}
+    losses = [untuned[name] for name in ("Soap", "Mars", "Nadam", "Adopt", "Prodigy")]
+    assert f"is {min(losses):.2f} to {max(losses):.2f} times that of a tuned AdamW" in words
+    assert f"an untuned AdamW's is {untuned['AdamW']:.2f} times" in words
+    assert not [name for name, row in rows.items() if row["loss, 7 rates"].endswith("-")]
+    (better,) = [row for row in rows.values() if row["loss, 15 trials"].endswith("-")]
+    assert f"only `{better['optimizer']}` does ({better['loss, 15 trials'].split()[0]})" in words
+    assert list(rows)[1] == "ScheduleFreeAdamW"
+    assert "second in `compare`, by score" in words
+    widths = [float(row["good rates"]) for row in rows.values()]
+    span = f"span {min(widths)} to {max(widths)} decades, for each of {len(rows)} optimizers"
+    assert span in " ".join(text_of("examples/guides/choose_and_tune.md").split())
+
+
+@pytest.mark.quick
 def test_classes_that_the_readme_names_exist():
     """In code font, with a capital: of this package, or of Keras and TensorFlow."""
     of_others = {"MirroredStrategy", "SignMomentum"}

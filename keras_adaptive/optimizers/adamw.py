@@ -23,8 +23,8 @@ class AdamW(AdaptiveOptimizer):
     argument.
 
     Start with: a learning rate from 1e-4 to 3e-3 and a weight decay from 0.01 to 0.1, with a warm-up and a decay.
-    Language models of 0.1 to 1.2 billion parameters trained best with 4e-3 to 8e-3, a beta_2 of 0.98, a weight decay of
-    0.1, 1,000 to 2,000 updates of warm-up and gradients clipped to 1 or 2 (Wen et al., 2025).
+    Language models of 0.1 to 1.2 billion parameters trained best with 4e-3 to 8e-3, a beta_2 of 0.98 and a weight decay
+    of 0.1 (Wen et al., 2025). Their warm-up took 1,000 to 2,000 updates, and gradients were clipped to 1 or 2.
 
     Pitfalls:
 
