@@ -50,7 +50,7 @@ def test_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
     assert len(table) == len(content["results"])
     assert "ratios in each round" in printed
     # Not on a terminal.
-    assert said.splitlines()[-1] == "100 %"
+    assert said.splitlines()[-1].startswith("100 % - ")
     assert "━" not in said
     ours = [row for row in content["results"] if row["by"] == measure.OURS]
     assert [(row["workload"], row["optimizer"]) for row in ours] == [
@@ -83,7 +83,7 @@ def test_a_log_file_has_a_line_for_each_tenth(capsys):
     with progress(40) as tick:
         for _ in range(3):
             tick("Adam, large", 9)
-    assert capsys.readouterr() == ("", "22 %\n45 %\n67 %\n")
+    assert capsys.readouterr() == ("", "22 % - Adam, large\n45 % - Adam, large\n67 % - Adam, large\n")
 
 
 def test_options_apply_to_all_and_variants_are_compared_with_the_first(tmp_path):

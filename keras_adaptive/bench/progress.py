@@ -39,7 +39,9 @@ def progress(total: int):
 
 
 class _Lines:
-    """Prints a line for every tenth, in place of Keras's bar."""
+    """Prints a line for every tenth, in place of Keras's bar: "20 % - Adam, large"."""
+
+    unit_name = "step"
 
     def __init__(self, total):
         self._total, self._done = total, 0
@@ -48,7 +50,7 @@ class _Lines:
         before = 10 * self._done // self._total
         self._done += amount
         if 10 * self._done // self._total > before:
-            print(f"{100 * self._done // self._total} %", flush=True)
+            print(f"{100 * self._done // self._total} % {self.unit_name.removeprefix('step ')}", flush=True)
 
     def update(self, done, finalize):
         """The bar's method for an early end, after which there is nothing to print."""
