@@ -10,7 +10,8 @@ import keras_adaptive
 from keras_adaptive.bench.specification import CLASSES
 from keras_adaptive.catalogue import entries, page
 
-FOLDER = Path(keras_adaptive.__file__).parent / "optimizers"
+# That of the checkout: an installed package has no pages.
+FOLDER = Path(__file__).parents[1] / "keras_adaptive" / "optimizers"
 # In the page of the catalogue, around its table.
 BEGIN, END = "<!-- catalogue -->", "<!-- /catalogue -->"
 
