@@ -11,6 +11,7 @@ from support import compiled, difference, value, values
 from keras_adaptive import Adam, Muon, NorMuon, Shampoo, Soap
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _orthogonal as orthogonal
 
 # Where nothing has to be compiled first; tests/test_rules.py holds the other backends to the same numbers.
 pytestmark = pytest.mark.on("torch")
@@ -327,11 +328,11 @@ def test_a_matrix_of_any_size_is_divided_by_its_norm(size):
     x = np.random.default_rng(51).uniform(-1, 1, size=(30, 40)).astype("float32") * np.float32(size)
     exact = x.astype("float64")
     expected = exact / (np.linalg.norm(exact) + 1e-7)
-    ours = ops.convert_to_numpy(matrices.normalized(ops.convert_to_tensor(x)))
+    ours = ops.convert_to_numpy(orthogonal.normalized(ops.convert_to_tensor(x)))
     np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-37)
 
 
 def test_a_matrix_of_norm_zero_is_not_divided():
     for shape in ((3, 2), (0, 2)):
-        zeros = ops.convert_to_numpy(matrices.normalized(ops.zeros(shape)))
+        zeros = ops.convert_to_numpy(orthogonal.normalized(ops.zeros(shape)))
         np.testing.assert_array_equal(zeros, np.zeros(shape))

@@ -9,7 +9,7 @@ from keras import ops
 from support import MODES, in_mode
 
 from keras_adaptive.core.math import numerics
-from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _orthogonal as matrices
 
 SIZES = {
     "float32": [0.0, 1e-36, 1e-30, 1e-10, 1e-8, 1.0, 1e16, 1e20, 1e30, 1e38],

@@ -17,7 +17,8 @@ WORLDS = {
     "mirrored": {"KERAS_BACKEND": "tensorflow", "KERAS_ADAPTIVE_REPLICAS": "2"},
     "mirrored-4": {"KERAS_BACKEND": "tensorflow", "KERAS_ADAPTIVE_REPLICAS": "4"},
     "jax": {"KERAS_BACKEND": "jax"},
-    "jax-devices": {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+    # With fewer threads than devices, devices that wait for each other could wait for ever.
+    "jax-devices": {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"},
     "torch": {"KERAS_BACKEND": "torch"},
     "tpu-jax": {"KERAS_BACKEND": "jax", **_TPU["ENVIRONMENT"]},
     "tpu-tensorflow": {"KERAS_BACKEND": "tensorflow", **_TPU["ENVIRONMENT"]},

@@ -32,6 +32,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     - `common_hyperparameters` names the hyperparameters that no group can change;
     - `elementwise = True` says that the step of each element depends only on the gradients of that element. Then some
       rows of a table can be updated alone, and the elements of several variables as one row;
+    - `stacks = True` says that the rule accepts several variables of one shape, stacked along a first axis;
     - `decay = "rule"` says that the rule applies `h.weight_decay` itself;
     - `evaluation_slot` names the slot with the weights that a model is evaluated at;
     - `training_weights` computes the training weights from the slots, where that is possible;
@@ -66,6 +67,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     scalars: ClassVar[tuple[Scalar, ...]] = ()
     common_hyperparameters: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
+    stacks: ClassVar[bool] = False
     decay: ClassVar[str] = "core"
     evaluation_slot: ClassVar[str | None] = None
     shrinks: ClassVar[bool] = False
@@ -317,10 +319,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             TypeError: a hyperparameter that does not exist, or that no step can change.
         """
         if not self.built:
-            raise ValueError(
-                "`stateless_apply` needs an optimizer that is built: call "
-                "`optimizer.build(model.trainable_variables)` first."
-            )
+            raise ValueError("`stateless_apply` needs an optimizer that is built: call `build(variables)` first.")
         grads = gradients.listed(grads)
         stateless.check(self, optimizer_variables, grads, trainable_variables)
         variables = [*self._trainable_variables, *self.variables]

@@ -8,7 +8,8 @@ from keras_adaptive.core import checks
 from keras_adaptive.core.fields import fraction, kind, nonnegative, one_of, sole_stabiliser
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.groups.layers import EMBEDDING, OUTPUT
-from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _orthogonal as orthogonal
+from keras_adaptive.optimizers import _views as views
 
 # The default multiplier of a companion's learning rate. With "moonlight" the learning rate is already that of AdamW.
 MULTIPLIERS = {"original": 0.015, "moonlight": 1.0}
@@ -17,6 +18,7 @@ MULTIPLIERS = {"original": 0.015, "moonlight": 1.0}
 class WithCompanions(AdaptiveOptimizer):
     """Base of the optimizers of matrices, which leave all other variables to AdamW."""
 
+    stacks = True
     steps = kind(checks.count_to(100))(5, "number of times that the polynomial is applied")
     scale = one_of(
         ("original", "moonlight"),
@@ -48,12 +50,12 @@ class WithCompanions(AdaptiveOptimizer):
 
     def about(self, role, h):
         """Whether a variable is a companion. If not, its matrices and the scale `s` of their step."""
-        companion, view = h.companion, matrices.as_matrices(role, h.output_axes)
+        companion, view = h.companion, views.as_matrices(role, h.output_axes)
         if math.prod(role.shape) == 0 or companion is True or (companion == "auto" and _is_left(role, h)):
             multiplier = h.companion_learning_rate_multiplier
             multiplier = MULTIPLIERS[h.scale] if multiplier is None else multiplier
             return {"companion": True, "elementwise": True, "learning_rate_multiplier": multiplier}
-        return {"companion": False, "view": view, "s": matrices.step_scale(h.scale, *view.lengths)}
+        return {"companion": False, "view": view, "s": orthogonal.step_scale(h.scale, *view.lengths)}
 
 
 def _is_left(role, h):

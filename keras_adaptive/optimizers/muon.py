@@ -4,7 +4,7 @@ import keras
 
 from keras_adaptive.core.fields import flag, fraction, rate
 from keras_adaptive.core.state.slots import Slot
-from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _orthogonal as orthogonal
 from keras_adaptive.optimizers._companions import WithCompanions, adam
 
 
@@ -97,5 +97,5 @@ class Muon(WithCompanions):
             return adam(h, g, m, v)
         m = h.momentum * m + (1 - h.momentum) * g
         u = h.momentum * m + (1 - h.momentum) * g if h.nesterov else m
-        o = matrices.newton_schulz(h.variable.view.of(u), h.steps)
-        return h.eta * h.variable.s * h.variable.view.back(o), (m, v)
+        o = orthogonal.newton_schulz(h.variable.view.of(u), h.steps)
+        return h.eta * h.variable.s * h.variable.view.back(o, like=g), (m, v)

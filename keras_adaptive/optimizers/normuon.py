@@ -7,7 +7,7 @@ from keras.ops import sqrt
 from keras_adaptive.core.fields import flag, fraction, rate
 from keras_adaptive.core.math.numerics import norm
 from keras_adaptive.core.state.slots import Slot
-from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _orthogonal as orthogonal
 from keras_adaptive.optimizers._companions import WithCompanions, adam
 
 
@@ -85,8 +85,8 @@ class NorMuon(WithCompanions):
             return adam(h, g, m, v)
         m = h.momentum * m + (1 - h.momentum) * g
         u = h.momentum * m + (1 - h.momentum) * g if h.nesterov else m
-        o = matrices.newton_schulz(h.variable.view.of(u), h.steps)
+        o = orthogonal.newton_schulz(h.variable.view.of(u), h.steps)
         v = h.beta_2 * v + (1 - h.beta_2) * ops.sum(o * o, axis=-2) / o.shape[-2]
         H = o / (sqrt(v)[..., None, :] + 1e-8)
         H = H * (norm(o, (-2, -1)) / (norm(H, (-2, -1)) + 1e-8))
-        return h.eta * h.variable.s * h.variable.view.back(H), (m, v)
+        return h.eta * h.variable.s * h.variable.view.back(H, like=g), (m, v)

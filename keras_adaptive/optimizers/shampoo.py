@@ -12,6 +12,7 @@ from keras_adaptive.core.fields import count, flag, fraction, kind, one_of, rate
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _views as views
 
 # AlgoPerf's five settings: peak learning rate, 1 - beta_1, 1 - beta_2, weight decay, the fraction of the training that
 # is warm-up, and the other arguments.
@@ -117,6 +118,7 @@ class Shampoo(AdaptiveOptimizer):
         False,
         "leave out axes of length 1, and merge neighbouring axes that together are at most block_size long",
     )
+    stacks = True
     slots = (
         Slot("H", shape=_packed),
         Slot("P", shape=_packed),
@@ -165,7 +167,7 @@ class Shampoo(AdaptiveOptimizer):
             )
 
     def about(self, role, h):
-        view = matrices.by_axes(role)
+        view = views.by_axes(role)
         blocks = None
         if math.prod(role.shape):
             blocks = matrices.Blocks(view.lengths, h.block_size, h.merge_axes, view.count)
@@ -193,21 +195,21 @@ class Shampoo(AdaptiveOptimizer):
         U = p
         if h.variable.blocks is not None:
             U, H, P = self.preconditioned(h, g, M, p, H, P, gathered, unbiased)
-            # A variable that had no gradient when the roots were computed has none until they are computed again.
-            U = ops.where(ops.all(ops.equal(P, 0.0)), p, U)
         b = h.momentum * b + U
         return h.eta * b, (H, P, m, v, b)
 
     def preconditioned(self, h, g, M, p, H, P, gathered, unbiased):
         """U, and the new factors and roots."""
-        blocks = h.variable.blocks
+        view, blocks, packed = h.variable.view, h.variable.blocks, H
         H, P = (matrices.unpack(x, blocks.count, blocks.block) for x in (H, P))
-        G, U = blocks.split(h.variable.view.of(g)), blocks.split(h.variable.view.of(M))
+        G, U, p = (blocks.split(view.tensors(x)) for x in (g, M, p))
         H = [gathered(old, matrices.gram(G, axis)) for axis, old in enumerate(H)]
         roots = lambda: [matrices.inverse_root(unbiased(x), h.variable.root, h.epsilon) for x in H]  # noqa: E731
         P = h.every(h.frequency, roots, P, start=h.variable.start)
         for axis, root in enumerate(P):
             U = matrices.multiplied(U, axis, root)
         if h.graft is not None:
-            U = U * (matrices.norms(blocks.split(h.variable.view.of(p))) / (matrices.norms(U) + 1e-16))
-        return h.variable.view.back(blocks.join(U)), matrices.pack(H), matrices.pack(P)
+            U = U * (matrices.norms(p) / (matrices.norms(U) + 1e-16))
+        # A variable that had no gradient when the roots were computed has none until they are computed again.
+        U = ops.where(matrices.missing(P, U), p, U)
+        return view.back(blocks.join(U), like=g), matrices.pack(H, like=packed), matrices.pack(P, like=packed)

@@ -10,6 +10,7 @@ from keras_adaptive.core.fields import count, decay_rate, fraction, rate, sole_s
 from keras_adaptive.core.optimizer import AdaptiveOptimizer
 from keras_adaptive.core.state.slots import Slot
 from keras_adaptive.optimizers import _matrices as matrices
+from keras_adaptive.optimizers import _views as views
 
 
 def _of_axes(shape, h):
@@ -86,41 +87,49 @@ class Soap(AdaptiveOptimizer):
     weight_decay = decay_rate(0.01)
     # The first update only computes the bases.
     first_average = 2
+    stacks = True
     slots = ("m", Slot("v", nonnegative=True), Slot("L", shape=_of_axes), Slot("Q", shape=_of_axes))
 
     def about(self, role, h):
         """The variable as tensors, and which of their axes have a basis."""
-        view = matrices.by_axes(role)
+        view = views.by_axes(role)
         turned = len(view.lengths) > 1 and math.prod(role.shape) > 0
         axes = [axis for axis, n in enumerate(view.lengths) if turned and n <= h.max_size]
         return {"view": view, "axes": tuple(axes)}
 
     def rule(self, h, theta, g, m, v, L, Q):
-        count, lengths = h.variable.view.count, [h.variable.view.lengths[axis] for axis in h.variable.axes]
+        view, axes, packed = h.variable.view, h.variable.axes, L
+        L, Q = (matrices.unpack(x, view.count, [view.lengths[axis] for axis in axes]) for x in (L, Q))
+        G, m, v = (view.tensors(x) for x in (g, m, v))
         # A variable whose first gradient comes later has no basis before that.
-        first = ops.all(ops.equal(Q, 0.0)) if h.variable.axes else ops.equal(h.t, 1)
-        L, Q = matrices.unpack(L, count, lengths), matrices.unpack(Q, count, lengths)
+        first = matrices.missing(Q, G) if axes else ops.equal(h.t, 1)
 
         def turned(x, by):
             """x with its axes multiplied by these matrices."""
-            for axis, matrix in zip(h.variable.axes, by, strict=True):
+            for axis, matrix in zip(axes, by, strict=True):
                 x = matrices.multiplied(x, axis, matrix)
             return x
 
-        G, v = h.variable.view.tensors(g), h.variable.view.tensors(v)
         to_basis = [matrices.transposed(matrix) for matrix in Q]
-        m = ops.where(first, m, h.beta_1 * m + (1 - h.beta_1) * g)
+        m = ops.where(first, m, h.beta_1 * m + (1 - h.beta_1) * G)
         v = ops.where(first, v, h.beta_2 * v + (1 - h.beta_2) * turned(G, to_basis) ** 2)
-        d = h.variable.view.back(turned(turned(h.variable.view.tensors(m), to_basis) / (sqrt(v) + h.epsilon), Q))
+        d = view.back(turned(turned(m, to_basis) / (sqrt(v) + h.epsilon), Q), like=g)
         # The term 0 g makes a first gradient that is not finite visible, although nothing moves.
         delta = h.eta * (sqrt(h.debias(h.beta_2)) / h.debias(h.beta_1) * d + 0.0 * g)
 
         beta = h.beta_2 if h.shampoo_beta is None else h.shampoo_beta
-        L = [beta * old + (1 - beta) * matrices.gram(G, axis) for axis, old in zip(h.variable.axes, L, strict=True)]
-        if h.variable.axes:
-            made = lambda: (v, [matrices.eigenvectors(factor) for factor in L])  # noqa: E731
-            v, Q = ops.cond(first, made, lambda: h.every(h.frequency, lambda: self.renewed(h, v, L, Q), (v, Q)))
-        return delta, (m, h.variable.view.back(v), matrices.pack(L), matrices.pack(Q))
+        L = [beta * old + (1 - beta) * matrices.gram(G, axis) for axis, old in zip(axes, L, strict=True)]
+        if axes:
+            v, Q = h.every(h.frequency, lambda: self.renewed(h, v, L, Q), (v, Q))
+            Q = ops.cond(ops.any(first), lambda: self.begun(first, L, Q), lambda: Q)
+        m, v = view.back(m, like=g), view.back(v, like=g)
+        return delta, (m, v, matrices.pack(L, like=packed), matrices.pack(Q, like=packed))
+
+    def begun(self, first, L, Q):
+        """The bases, with the first one of every block that had none."""
+        first = ops.reshape(first, (-1, 1, 1))
+        pairs = zip(L, Q, strict=True)
+        return [ops.where(first, matrices.eigenvectors(factor), basis) for factor, basis in pairs]
 
     def renewed(self, h, v, L, Q):
         """The new bases of the factors, and v in the order of their columns."""

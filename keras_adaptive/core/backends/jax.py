@@ -5,6 +5,7 @@ import sys
 
 import jax
 import keras
+from jax.sharding import NamedSharding, PartitionSpec
 
 HAS_ROWS = False
 
@@ -70,6 +71,43 @@ def is_compiling():
 
 def is_accelerated():
     return jax.default_backend() != "cpu"
+
+
+def stacks():
+    return is_accelerated() or _data_parallel() is not None
+
+
+def divided(function, *tensors):
+    """Each device computes the places that are its share; then all devices have the result.
+
+    If the devices do not divide the places, the last one is computed several times.
+    """
+    found, count = _data_parallel(), tensors[0].shape[0]
+    if found is None or count < 2:
+        return function(*tensors)
+    mesh, axis = found
+    missing = -count % mesh.shape[axis]
+
+    def laid_out(x, first):
+        others = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(first, *others)))
+
+    def share(x):
+        repeated = [x, *([x[-1:]] * missing)]
+        # First for all devices: from stacked operands directly, the compiler makes one transfer for each of them.
+        return laid_out(laid_out(jax.numpy.concatenate(repeated) if missing else x, None), axis)
+
+    return jax.tree.map(lambda x: laid_out(x, None)[:count], function(*map(share, tensors)))
+
+
+def _data_parallel():
+    """The mesh and the name of its data-parallel axis; None if there is only one device along it."""
+    distribution = keras.distribution.distribution()
+    name = getattr(distribution, "batch_dim_name", None)
+    if name is None or name not in distribution.device_mesh.axis_names:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    return (mesh, name) if mesh.shape[name] > 1 else None
 
 
 def check_context(optimizer):
@@ -172,13 +210,13 @@ def transact(transaction, go, gradients, scalars):
         new = jax.lax.cond(go, compute, lambda: old)
     for of_one, values in zip(variables, new, strict=True):
         for role, variable in of_one.items():
-            variable.assign(_laid_out(transaction, variable, values[role]))
+            variable.assign(_in_its_layout(variable, values[role]))
 
 
-def _laid_out(transaction, variable, value):
-    """With `shard_state` the layout is set for each variable: the compiler would otherwise shard the weights too."""
+def _in_its_layout(variable, value):
+    """The compiler would otherwise choose one, for example shard the weights as their matrices are divided."""
     layout = getattr(variable, "_layout", None)
-    if layout is None or not transaction.shard_state:
+    if layout is None or _data_parallel() is None:
         return value
     return keras.distribution.distribute_tensor(value, layout)
 

@@ -94,6 +94,14 @@ class Backend(Protocol):
         more than the function, the function is always called.
         """
 
+    def stacks(self) -> bool:
+        """Whether a rule that multiplies matrices is called once for several variables: it pays on an accelerator."""
+
+    def divided(self, function: Callable, *tensors) -> Any:
+        """The function of tensors that have one matrix for each place of a first axis. On JAX the places are divided
+        among the data-parallel devices.
+        """
+
     def jitted(self, cache, key, function: Callable) -> Callable:
         """The function, compiled if calling it operation by operation would be slower."""
 

@@ -113,6 +113,14 @@ def is_compiling():
     return False
 
 
+def stacks():
+    return is_accelerated()
+
+
+def divided(function, *tensors):
+    return function(*tensors)
+
+
 def check_context(optimizer):
     strategy = tf.distribute.get_strategy()
     if strategy is not optimizer._distribution_strategy:

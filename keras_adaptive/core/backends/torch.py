@@ -86,6 +86,14 @@ def is_accelerated():
     return torch.cuda.is_available()
 
 
+def stacks():
+    return is_accelerated()
+
+
+def divided(function, *tensors):
+    return function(*tensors)
+
+
 def check_context(optimizer):
     """On torch the optimizer can be applied in every context."""
 
@@ -183,8 +191,7 @@ def transact(transaction, go, gradients, scalars):
             if piece.bucket in loops:
                 loops[piece.bucket](piece)
             else:
-                new = constrained.get(piece.state)
-                piece.assign(new or transaction.one(piece.state, clock, shared, piece.gradient, piece.values))
+                piece.assign(constrained.get(piece.state) or piece.updated(transaction, clock, shared))
     _assign(common, new_common)
 
 

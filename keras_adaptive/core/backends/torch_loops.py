@@ -48,6 +48,8 @@ def not_compiled(transaction):
             values = {role: v.value for role, v in transaction.variables(transaction.states[place]).items()}
             loop = transaction.cache["loops"].get((bucket, values["theta"].device))
             why = bucket.why_apart or torch_pieces.why_alone(values) or loop
+            if any(place in places for places in bucket.stacks):
+                why = "its matrices are multiplied together with those of variables of the same shape"
             if isinstance(why, str):
                 found[place] = why
     return found

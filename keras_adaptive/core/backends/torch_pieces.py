@@ -25,6 +25,10 @@ class Piece:
     def __init__(self, state, bucket, gradient, values):
         self.state, self.bucket, self.gradient, self.values = state, bucket, gradient, values
 
+    def updated(self, transaction, clock, shared):
+        """New values, by role."""
+        return transaction.one(self.state, clock, shared, self.gradient, self.values)
+
     def assign(self, new):
         """Writes new values, by role."""
         for role, value in self.values.items():
@@ -76,13 +80,42 @@ class Joined(Piece):
             torch._foreach_copy_(targets, _unflatten_dense_tensors(self.values[role], targets))
 
 
+class Stack:
+    """Several variables for which the rule is called once: its operands are stacked, and so are its results."""
+
+    state = bucket = None
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def updated(self, transaction, clock, shared):
+        each = [(piece.state, piece.gradient, piece.values) for piece in self.pieces]
+        states, gradients, values = zip(*each, strict=True)
+        return transaction.some(states, clock, shared, gradients, values)
+
+    def assign(self, new):
+        for piece, of_one in zip(self.pieces, new, strict=True):
+            piece.assign(of_one)
+
+
+def stacks(transaction, gradients):
+    """The places of the variables of each stack, all on one device."""
+    for places in transaction.stacks(gradients):
+        on_device: dict = {}
+        for place in places:
+            on_device.setdefault(gradients[place].device, []).append(place)
+        yield from (some for some in on_device.values() if len(some) > 1)
+
+
 def buckets(transaction, gradients, values):
-    """For each variable its `Bucket` and its device; None if it is updated alone in this step."""
+    """For each variable its `Bucket` and its device; None if it is stacked or updated alone in this step."""
     found: list[Any] = [None] * len(values)
+    stacked = {place for places in stacks(transaction, gradients) for place in places}
     for bucket in transaction.buckets:
         for place in bucket.places if bucket.kind is not None else ():
             gradient = gradients[place]
-            if gradient is not None and gradient.numel() and why_alone(values[place]) is None:
+            together = gradient is not None and gradient.numel() and place not in stacked
+            if together and why_alone(values[place]) is None:
                 found[place] = bucket, gradient.device
     return found
 
@@ -111,8 +144,13 @@ def pieces(transaction, buckets, gradients, values, most, whole):
         whole: buckets whose variables are not split, however large.
     """
     small: dict = {}
-    for state, bucket, gradient, of_one in zip(transaction.states, buckets, gradients, values, strict=True):
-        piece, size = Piece(state, bucket, gradient, of_one), math.prod(state.shape)
+    each = [Piece(*of_one) for of_one in zip(transaction.states, buckets, gradients, values, strict=True)]
+    stacked: set[int] = set()
+    for places in stacks(transaction, gradients):
+        yield Stack([each[place] for place in places])
+        stacked.update(places)
+    for piece in [piece for place, piece in enumerate(each) if place not in stacked]:
+        state, bucket, gradient, size = piece.state, piece.bucket, piece.gradient, math.prod(piece.state.shape)
         # Joining larger variables would cost more than the calls that it saves.
         if bucket is not None and bucket[0].joins and size <= most / 4:
             small.setdefault(bucket, []).append(piece)

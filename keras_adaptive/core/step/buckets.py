@@ -1,6 +1,7 @@
 """Buckets of variables that have the same update function; found once, when the optimizer is built.
 
-A backend may run a bucket variable by variable, or all elements of several small variables as one row.
+A backend may run a bucket variable by variable, or all elements of several small variables as one row. A rule that
+multiplies matrices may be called once for several variables of a bucket (stacks.py).
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from keras_adaptive.core.state.codecs import Shape
 from keras_adaptive.core.state.states import VariableState
+from keras_adaptive.core.step import stacks
 
 
 class Kind(NamedTuple):
@@ -35,11 +37,13 @@ class Bucket:
         kind: what they have in common; None for a variable whose update is unique.
         places: their places among the states of the plan.
         why_apart: why a variable has a separate bucket.
+        stacks: the places of those variables for which the rule is called once.
     """
 
     kind: Kind | None
     places: tuple[int, ...]
     why_apart: str | None = None
+    stacks: tuple[tuple[int, ...], ...] = ()
 
     @property
     def joins(self) -> bool:
@@ -47,11 +51,12 @@ class Bucket:
         return self.kind is not None and self.kind.shape is None and not self.kind.noisy
 
 
-def found(states: Sequence[VariableState], rounds: bool) -> tuple[Bucket, ...]:
+def found(states: Sequence[VariableState], rounds: bool, stacked: bool) -> tuple[Bucket, ...]:
     """The buckets, each at the place of its first variable.
 
     Args:
         rounds: weights of bfloat16 are rounded by random bits.
+        stacked: the rule is called once for variables of the same shape.
     """
     alike: dict[Kind, list[int]] = {}
     apart: list[Bucket] = []
@@ -60,7 +65,10 @@ def found(states: Sequence[VariableState], rounds: bool) -> tuple[Bucket, ...]:
             apart.append(Bucket(None, (place,), why))
         else:
             alike.setdefault(_kind(state, rounds), []).append(place)
-    buckets = [Bucket(kind, tuple(places)) for kind, places in alike.items()] + apart
+    buckets = [
+        Bucket(kind, tuple(places), stacks=stacks.found(states, places) if stacked and kind.shape is not None else ())
+        for kind, places in alike.items()
+    ] + apart
     return tuple(sorted(buckets, key=lambda bucket: bucket.places))
 
 

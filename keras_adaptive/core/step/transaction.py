@@ -50,6 +50,14 @@ class Transaction:
         """New values for one variable, by role."""
         raise NotImplementedError
 
+    def some(self, states, clock, shared, gradients, values):
+        """New values for each of the variables of a stack, by role."""
+        raise NotImplementedError
+
+    def stacks(self, gradients) -> list[tuple[int, ...]]:
+        """The places of the variables of each stack; every other variable is updated alone."""
+        return []
+
     @property
     def passes_again(self):
         """Whether it passes over a variable several times, with temporaries of its size in between."""
@@ -69,11 +77,20 @@ class Transaction:
         """
         clock = self.clock(scalars)
         shared, common = self.measure(gradients, clock, values, common)
+        found = self.stacked(clock, shared, gradients, values)
         new = [
-            old if isinstance(gradient, Norm) else self.one(state, clock, shared, gradient, old)
-            for state, gradient, old in zip(self.states, gradients, values, strict=True)
+            old if isinstance(gradient, Norm) else found.get(place) or self.one(state, clock, shared, gradient, old)
+            for place, (state, gradient, old) in enumerate(zip(self.states, gradients, values, strict=True))
         ]
         return new, common, shared
+
+    def stacked(self, clock, shared, gradients, values) -> dict[int, dict]:
+        """New values for the variables of all stacks, by place."""
+        found: dict[int, dict] = {}
+        for places in self.stacks(gradients):
+            states, of_each, old = ([each[place] for place in places] for each in (self.states, gradients, values))
+            found |= zip(places, self.some(states, clock, shared, of_each, old), strict=True)
+        return found
 
     def run_one(self, state, clock, shared, gradient, variables):
         """Reads, computes and assigns for one variable, or for those of its rows that have a gradient."""

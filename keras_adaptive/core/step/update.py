@@ -2,10 +2,11 @@
 
 from keras import ops
 
+from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics, rounding
 from keras_adaptive.core.math.rows import Rows, along_rows, measured
 from keras_adaptive.core.state.slots import THETA
-from keras_adaptive.core.step import buckets, rows, scheduled
+from keras_adaptive.core.step import buckets, rows, scheduled, stacks
 from keras_adaptive.core.step.clock import Clock, Hyperparameters
 from keras_adaptive.core.step.stage import Stage
 from keras_adaptive.core.step.transaction import Transaction
@@ -54,7 +55,8 @@ class Update(Transaction):
 
     def __init__(self, optimizer, states, stages):
         super().__init__(optimizer, states)
-        self.stages, self.buckets = stages, buckets.found(states, optimizer.stochastic_rounding)
+        self.stages = stages
+        self.buckets = buckets.found(states, optimizer.stochastic_rounding, optimizer.stacks and backends.stacks())
         self.needs_norms = any(type(stage).of_all is not Stage.of_all for stage in stages)
 
     def variables(self, state):
@@ -104,24 +106,47 @@ class Update(Transaction):
                 sums[name] = sums[name] + number if name in sums else number
         return self.optimizer.update_scalars(Hyperparameters(self.optimizer.of_all, clock, shared), sums, **common)
 
+    def stacks(self, gradients):
+        whole = (places for bucket in self.buckets for places in bucket.stacks)
+        present = ([place for place in places if gradients[place] is not None] for places in whole)
+        return [tuple(places) for places in present if len(places) > 1]
+
     def one(self, state, clock, shared, gradient, values):
-        new = self.updated(Step(self.optimizer, state, clock, shared, gradient, values))
-        if state.contributed_name not in clock.scheduled:
+        return self.some([state], clock, shared, [gradient], [values])[0]
+
+    def some(self, states, clock, shared, gradients, values):
+        of_each = zip(states, gradients, values, strict=True)
+        steps = [Step(self.optimizer, state, clock, shared, *of_one) for state, *of_one in of_each]
+        descends = steps[0].gradient is not None and not states[0].overwrite
+        ruled = self.ruled(steps) if descends else [None]
+        new = [self.updated(step, of_one) for step, of_one in zip(steps, ruled, strict=True)]
+        return [self.if_contributed(step, clock, of_one) for step, of_one in zip(steps, new, strict=True)]
+
+    def if_contributed(self, step, clock, new):
+        """The new values; those without a gradient if it is known only now that the window had none."""
+        if step.state.contributed_name not in clock.scheduled:
             return new
-        idle = self.updated(Step(self.optimizer, state, clock, shared, None, values))
-        contributed = clock.scheduled[state.contributed_name]
+        idle = self.updated(Step(self.optimizer, step.state, clock, step.shared, None, step.values), None)
+        contributed = clock.scheduled[step.state.contributed_name]
         return {
             role: value if value is idle[role] else ops.where(contributed, value, idle[role])
             for role, value in new.items()
         }
 
-    def updated(self, step):
-        """New values, with the gradient or without one."""
+    def ruled(self, steps):
+        """For each step the operands of the rule, and what the rule returns; one call for the steps of a stack."""
+        operands = [self.operands(step) for step in steps]
+        if len(steps) == 1:
+            return [(operands[0], self.optimizer.rule(steps[0].h, *operands[0]))]
+        return [*zip(operands, stacks.ruled(self.optimizer.rule, steps[0].h, operands), strict=True)]
+
+    def updated(self, step, ruled):
+        """New values, with what the rule returned, or without a gradient."""
         new = dict(step.values)
-        if step.gradient is not None and step.state.overwrite:
-            new["theta"] = ops.cast(step.gradient, step.state.dtype)
+        if ruled is not None:
+            new |= self.descend(step, *ruled)
         elif step.gradient is not None:
-            new |= self.descend(step)
+            new["theta"] = ops.cast(step.gradient, step.state.dtype)
         else:
             new |= self.begin(step)
         if rows.LAST_STEP in new:
@@ -133,14 +158,12 @@ class Update(Transaction):
             new |= stage.after(step, new)
         return new
 
-    def descend(self, step):
-        """Gradient stages, rule, delta stages, rounding to the stored dtypes, constraint."""
-        optimizer, state = self.optimizer, step.state
-        theta, gradient, *old = self.operands(step)
-        delta, slots = optimizer.rule(step.h, theta, gradient, *old)
+    def descend(self, step, operands, result):
+        """What follows the rule: delta stages, rounding to the stored dtypes, constraint."""
+        state, (theta, gradient, *old), (delta, slots) = step.state, operands, result
         for stage in state.stages:
             delta = stage.on_delta(step, theta, gradient, delta)
-        names = [slot.name for slot in optimizer.slots]
+        names = [slot.name for slot in self.optimizer.slots]
         before = {name: tensor for name, tensor in zip(names, old, strict=True) if name in state.slots}
         after = {name: tensor for name, tensor in zip(names, slots, strict=True) if name in state.slots}
         new: dict = {}
