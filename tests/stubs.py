@@ -18,7 +18,7 @@ PACKAGE = Path(keras_adaptive.__file__).parent
 TARGET = PACKAGE / "__init__.pyi"
 HEAD = '''"""Written by `python tests/stubs.py` from the fields of the classes; do not edit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 '''

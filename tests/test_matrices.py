@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support import compiled, difference, value, values
+from support import compiled, difference, state, value, values
 
 from keras_adaptive import Adam, Muon, NorMuon, Shampoo, Soap
 from keras_adaptive.core.backends import running as backends
@@ -31,6 +31,26 @@ def steps(optimizer, gradients, path="dense/kernel"):
         apply([ops.convert_to_tensor(gradient, dtype="float64")])
         ends.append(value(variable))
     return [before - after for before, after in itertools.pairwise(ends)]
+
+
+# Shampoo
+
+
+@pytest.mark.parametrize("shape", [(7,), (9, 3), (3, 9), (4, 9, 2)])
+def test_a_tensor_beyond_the_limits_has_no_factors(shape, float64):
+    """It moves as before Shampoo's start, when there are no roots yet."""
+    gradients = [RNG.normal(size=shape) for _ in range(4)]
+    limited = Shampoo(0.1, frequency=1, min_axes=2, max_size=8)
+    ours = steps(limited, gradients)
+    assert difference(ours, steps(Shampoo(0.1, start=100), gradients)) <= 1e-12
+    stored = {path.split("/")[-1] for path in state(limited)} - {"iteration", "learning_rate"}
+    assert {name.split("_")[-1] for name in stored} == {"m", "v"}
+
+
+def test_a_tensor_within_the_limits_has_factors(float64):
+    gradients = [RNG.normal(size=(8, 3)) for _ in range(4)]
+    ours = steps(Shampoo(0.1, frequency=1, min_axes=2, max_size=8), gradients)
+    assert difference(ours, steps(Shampoo(0.1, frequency=1), gradients)) == 0.0
 
 
 # Muon
@@ -61,8 +81,8 @@ def einsum(equation, inputs, outputs):
     return layer
 
 
-def built(layer, inputs):
-    layer.build(inputs)
+def built(layer, *inputs):
+    layer.build(*inputs)
     return layer
 
 
@@ -126,6 +146,79 @@ def test_a_kernel_is_updated_as_its_matrices(optimizer, kernel, float64):
     ]
     for number, of_one in enumerate(theirs):
         assert difference([step[number] for step in ours], of_one) <= 1e-9
+
+
+@pytest.mark.parametrize("optimizer", [Muon, NorMuon])
+def test_each_head_has_a_matrix(optimizer, float64):
+    """With per_head, in the layers that have heads; `describe()` shows it. Without it, the heads are one matrix."""
+    attention = built(keras.layers.MultiHeadAttention(2, 3), (None, 5, 8), (None, 5, 8))
+    kernels = {v.path.split("/")[-2]: v for v in attention.trainable_variables if v.name == "kernel"}
+    of_heads = {"query": 1, "key": 1, "value": 1, "attention_output": 0}
+    assert set(kernels) == set(of_heads)
+    for name, variable in kernels.items():
+        gradients = RNG.normal(size=(3, *variable.shape))
+        many, one = (optimizer(0.1, companion=False, per_head=each) for each in (True, False))
+        ours = moves(many, variable, gradients)
+        theirs = [steps(optimizer(0.1), list(np.take(gradients, head, 1 + of_heads[name]))) for head in range(2)]
+        assert difference([np.stack(step, of_heads[name]) for step in zip(*theirs, strict=True)], ours) <= 1e-9
+        rows, columns = (3, 8) if name == "attention_output" else (8, 3)
+        assert many.describe()[0].matrices == (rows, columns, 2)
+        one.build([variable])
+        assert one.describe()[0].matrices == ((6, 8, 1) if name == "attention_output" else (8, 6, 1))
+
+
+def test_a_kernel_without_heads_stays_one_matrix(float64):
+    layer = built(keras.layers.Dense(4), (None, 6))
+    gradients = RNG.normal(size=(2, 6, 4))
+    start = value(layer.kernel)
+    ours = moves(Muon(0.1, per_head=True), layer.kernel, gradients)
+    layer.kernel.assign(start)
+    assert difference(ours, moves(Muon(0.1), layer.kernel, gradients)) == 0.0
+
+
+def test_polar_express_is_the_published_table():
+    """To the four digits of NVIDIA's Emerging-Optimizers, some of which are cut off and not rounded."""
+    theirs = [
+        (8.2051, -22.9019, 16.4607),
+        (4.0664, -2.8612, 0.5184),
+        (3.9096, -2.8234, 0.5250),
+        (3.2856, -2.4153, 0.4853),
+        (2.2779, -1.6198, 0.3985),
+        (1.8726, -1.2307, 0.3585),
+        (1.8564, -1.2132, 0.3568),
+        (1.875, -1.25, 0.375),
+    ]
+    np.testing.assert_allclose(orthogonal.POLAR_EXPRESS, theirs, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (32, 64), (48, 48)])
+def test_polar_express_comes_nearer_to_one(shape, float64):
+    (step,) = steps(Muon(1.0, coefficients="polar_express", steps=8, scale="moonlight"), [RNG.normal(size=shape)])
+    singular = np.linalg.svd(step, compute_uv=False) / (0.2 * np.sqrt(max(shape)))
+    # The smallest of 48 x 48 begins at less than a thousandth of the largest.
+    assert singular.min() > 0.99
+    assert singular.max() < 1.01
+
+
+def test_products_of_bfloat16(monkeypatch):
+    """About as orthogonal, and only where asked for or faster. The momentum stays in float32."""
+    gradient = RNG.normal(size=(64, 32)).astype("float32")
+
+    def moved(**options):
+        variable = keras.Variable(np.zeros((64, 32)), dtype="float32", name="kernel")
+        optimizer = Muon(1.0, **options)
+        optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+        return value(variable), optimizer.variables[-1]
+
+    full, m = moved()
+    halved, m_halved = moved(matmul_dtype="bfloat16")
+    assert np.array_equal(full, moved(matmul_dtype="float32")[0])
+    assert np.array_equal(value(m), value(m_halved))
+    assert 1e-3 < np.linalg.norm(full - halved) / np.linalg.norm(full) < 0.05
+    assert np.linalg.svd(halved, compute_uv=False).min() > 0.6
+    monkeypatch.setattr(backends, "multiplies_bfloat16", lambda: True)
+    assert np.array_equal(halved, moved()[0])
+    assert np.array_equal(full, moved(matmul_dtype="float32")[0])
 
 
 @pytest.mark.parametrize(

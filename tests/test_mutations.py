@@ -31,7 +31,7 @@ EQUAL = {
         "preconditioned: matrices.norms(U) + 1e-16 -> matrices.norms(U)": GUARD.format("norms that are 0"),
         "preconditioned: matrices.norms(U) + 1e-16 -> matrices.norms(U) - 1e-16": GUARD.format("norms that are 0"),
         **{
-            "inverse_root: values - ops.where(lowest < 0.0, lowest, ops.zeros_like(lowest)) -> "
+            "_inverse_root: values - ops.where(lowest < 0.0, lowest, ops.zeros_like(lowest)) -> "
             + changed: GUARD.format("eigenvalues that rounding makes negative; tests/test_matrices.py holds it")
             for changed in ("values", "values + ops.where(lowest < 0.0, lowest, ops.zeros_like(lowest))")
         },

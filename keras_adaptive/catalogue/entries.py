@@ -13,7 +13,7 @@ from keras_adaptive.core import tables
 MATRIX = (1024, 1024)
 HEAD = ("class", "what it is", "year", "bytes", "sparse", "wants")
 LEGEND = (
-    "bytes: of state per parameter, of a large float32 matrix, measured.",
+    "bytes: of state per parameter of a float32 matrix of 1024 x 1024, measured.",
     'sparse: whether an update costs only the rows that were looked up; "if lazy": sparse="lazy".',
     "wants: a schedule that decays the learning rate; the callback EvaluationWeights; companions:",
     "    AdamW for variables that are not hidden matrices.",
@@ -31,7 +31,7 @@ class Entry:
         what: the beginning of its docstring.
         paper, year: authors and venue of the first source in its docstring.
         slots: the letters of the slots that it stores for a matrix.
-        bytes_per_parameter: of state, of a large float32 matrix, measured.
+        bytes_per_parameter: of state, of a float32 matrix of 1024 x 1024, measured.
         sparse: whether an update of some rows of a table costs only these rows: "yes", "if lazy" for sparse="lazy", or
             "no".
         wants: what published results have besides: a schedule that decays, the callback EvaluationWeights, companions.

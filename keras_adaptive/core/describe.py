@@ -88,7 +88,7 @@ class Table:
                     shape=state.shape,
                     dtype=state.dtype,
                     role=state.role.kind,
-                    matrices=state.role.matrices,
+                    matrices=_matrices(state),
                     source=state.role.source,
                     group=", ".join(f"{index}: {optimizer.groups[index].pattern}" for index in state.groups),
                     groups=state.groups,
@@ -144,6 +144,12 @@ def _aligned(lines, shown):
         return joined
     rest = tables.columns([line[1:] for line in lines], [place - 1 for place in right])
     return [part for (path, *_), others in zip(lines, rest, strict=True) for part in (path, f"    {others}")]
+
+
+def _matrices(state):
+    """Those that the optimizer makes of the variable, for example one of each head; else those of its layer."""
+    view = state.facts.get("view")
+    return state.role.matrices if view is None or len(view.lengths) != 2 else (*view.lengths, view.count)
 
 
 def _now(weight_decay, scheduled):

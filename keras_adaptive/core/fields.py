@@ -130,9 +130,9 @@ def decay_rate(default: float | None) -> Any:
     return Field(checks.weight_decay, default, "lambda, the weight decay")
 
 
-def one_of(names: tuple[str, ...], default: Any, help: str, **more: Any) -> Any:
+def one_of(names: tuple[str, ...], default: Any, help: str, more: str = "", **others: Any) -> Any:
     """A field that accepts one of these strings."""
-    return kind(checks.one_of(*names))(default, help, **more)
+    return kind(checks.one_of(*names))(default, help, more, **others)
 
 
 def only(value: Any, instead: str) -> Any:

@@ -94,15 +94,19 @@ def _transposed(x, stacked, order):
     return ops.transpose(x, [*range(stacked), *(stacked + axis for axis in order)])
 
 
-def as_matrices(role, output_axes="auto"):
+def as_matrices(role, output_axes="auto", per_head=False):
     """A variable as matrices from a layer's inputs to its outputs; without them, its last axis is the columns.
 
     Args:
         role: of the variable.
         output_axes: the number of trailing axes that are the columns of one matrix, or "auto": as the role says.
+        per_head: each head of attention has a separate matrix.
     """
     if output_axes == "auto" and role.is_matrix:
-        return View(role.shape, (role.inputs, role.outputs), role.batch, role.parts)
+        heads = () if role.heads is None or not per_head else (role.heads,)
+        groups = tuple(tuple(axis for axis in axes if axis not in heads) for axes in (role.inputs, role.outputs))
+        # A kernel of which an axis of the matrix is nothing but the heads stays one matrix.
+        return View(role.shape, groups, (*role.batch, *heads), role.parts) if all(groups) else as_matrices(role)
     axes = tuple(range(len(role.shape)))
     first = max(0, len(axes) - (1 if output_axes == "auto" else output_axes))
     return View(role.shape, (axes[:first], axes[first:]))

@@ -7,7 +7,6 @@ from keras.ops import sqrt
 from keras_adaptive.core.fields import flag, fraction, rate
 from keras_adaptive.core.math.numerics import norm
 from keras_adaptive.core.state.slots import Slot
-from keras_adaptive.optimizers import _orthogonal as orthogonal
 from keras_adaptive.optimizers._companions import WithCompanions, adam
 
 
@@ -21,11 +20,12 @@ class NorMuon(WithCompanions):
 
         m_t = momentum m_{t-1} + (1 - momentum) g_t                           m_0 = 0
         u_t = momentum m_t + (1 - momentum) g_t  if nesterov, else  m_t
-        o_t = the matrix of u_t after `steps` of Muon's polynomial
+        o_t = the matrix of u_t after `steps` of Muon's polynomials; coefficients, matmul_dtype and per_head are Muon's
         v_t = beta_2 v_{t-1} + (1 - beta_2) mean(o_t o_t) of every column     v_0 = 0
         H_t = o_t / (sqrt(v_t) + 1e-8)
         theta_t = theta_{t-1} - eta_t s H_t norm(o_t) / (norm(H_t) + 1e-8)
-        s = sqrt(max(1, columns / rows))  with scale "original",  0.2 sqrt(max(rows, columns))  with "moonlight"
+        s = sqrt(max(1, columns / rows))  with scale "original",  0.2 sqrt(max(rows, columns))  with "moonlight",
+            sqrt(columns / rows)  with "spectral"
         where the rows of a kernel's matrix are its inputs and the columns its outputs, which are its last output_axes
         axes if that is given
 
@@ -55,7 +55,7 @@ class NorMuon(WithCompanions):
 
     Differs from:
 
-    - The authors' code: it multiplies in bfloat16, and its constants of 1e-8 are 1e-10.
+    - The authors' code: it multiplies in bfloat16 on every device, and its constants of 1e-8 are 1e-10.
     - microsoft/dion: the second moment is the same, but by default it has another polynomial and no Nesterov's
       momentum.
     - Emerging-Optimizers: averages over the shorter axis, so its v is the same only where outputs are at least as many
@@ -85,7 +85,7 @@ class NorMuon(WithCompanions):
             return adam(h, g, m, v)
         m = h.momentum * m + (1 - h.momentum) * g
         u = h.momentum * m + (1 - h.momentum) * g if h.nesterov else m
-        o = orthogonal.newton_schulz(h.variable.view.of(u), h.steps)
+        o = self.orthogonal(h, u)
         v = h.beta_2 * v + (1 - h.beta_2) * ops.sum(o * o, axis=-2) / o.shape[-2]
         H = o / (sqrt(v)[..., None, :] + 1e-8)
         H = H * (norm(o, (-2, -1)) / (norm(H, (-2, -1)) + 1e-8))

@@ -73,6 +73,14 @@ def is_accelerated():
     return jax.default_backend() != "cpu"
 
 
+def multiplies_bfloat16():
+    if jax.default_backend() != "gpu":
+        return jax.default_backend() == "tpu"
+    # Of NVIDIA's: "8.0" is the first that does. AMD's has a name, such as "gfx90a".
+    capability = getattr(jax.devices()[0], "compute_capability", "")
+    return not capability.replace(".", "").isdigit() or float(capability) >= 8.0
+
+
 def stacks():
     return is_accelerated() or _data_parallel() is not None
 

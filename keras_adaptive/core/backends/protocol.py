@@ -94,6 +94,9 @@ class Backend(Protocol):
         more than the function, the function is always called.
         """
 
+    def multiplies_bfloat16(self) -> bool:
+        """Whether the device multiplies matrices of bfloat16 faster than those of float32."""
+
     def stacks(self) -> bool:
         """Whether a rule that multiplies matrices is called once for several variables: it pays on an accelerator."""
 

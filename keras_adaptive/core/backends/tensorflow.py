@@ -113,6 +113,15 @@ def is_compiling():
     return False
 
 
+def multiplies_bfloat16():
+    if tf.config.list_logical_devices("TPU"):
+        return True
+    gpus = tf.config.list_physical_devices("GPU")
+    # NVIDIA's devices from the compute capability 8.0 on.
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return bool(gpus) and all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
+
+
 def stacks():
     return is_accelerated()
 

@@ -86,6 +86,10 @@ def is_accelerated():
     return torch.cuda.is_available()
 
 
+def multiplies_bfloat16():
+    return is_accelerated() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def stacks():
     return is_accelerated()
 

@@ -4,14 +4,32 @@ import numpy as np
 
 from .common import debias, ema, mean, norm
 
+# The Polar Express (arXiv:2505.16932), Algorithm 1, before the division by its safety factor.
+POLAR_EXPRESS = [
+    [8.28721201814563, -23.595886519098837, 17.300387312530933],
+    [4.107059111542203, -2.9478499167379106, 0.5448431082926601],
+    [3.9486908534822946, -2.908902115962949, 0.5518191394370137],
+    [3.3184196573706015, -2.488488024314874, 0.51004894012372],
+    [2.300652019954817, -1.6689039845747493, 0.4188073119525673],
+    [1.891301407787398, -1.2679958271945868, 0.37680408948524835],
+    [1.8750014808534479, -1.2500016453999487, 0.3750001645474248],
+]
 
-def newton_schulz(u, steps=5):
-    """Muon's quintic iteration: singular values near 1, not at 1."""
-    wide = u.T if u.shape[0] > u.shape[1] else u
-    x = wide / (norm(wide) + 1e-7)
-    for _ in range(steps):
+
+def newton_schulz(u, steps=5, coefficients="quintic"):
+    """Muon's iteration: singular values near 1, not at 1."""
+    wide, margin, last = (u.T if u.shape[0] > u.shape[1] else u), 1.0, (3.4445, -4.7750, 2.0315)
+    polynomials = []
+    if coefficients == "polar_express":
+        margin, last = 1.01, (1.875, -1.25, 0.375)
+        polynomials = [np.divide(p, [1.01, 1.01**3, 1.01**5]) for p in POLAR_EXPRESS]
+    elif coefficients != "quintic":
+        polynomials, last = coefficients, coefficients[-1]
+    x = wide / (margin * norm(wide) + 1e-7)
+    for step in range(steps):
+        p, q, r = polynomials[step] if step < len(polynomials) else last
         a = x @ x.T
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        x = p * x + (q * a + r * a @ a) @ x
     return x.T if u.shape[0] > u.shape[1] else x
 
 
@@ -19,6 +37,8 @@ def _scale(scale, shape):
     rows, columns = shape
     if scale == "moonlight":
         return 0.2 * np.sqrt(max(rows, columns))
+    if scale == "spectral":
+        return np.sqrt(columns / rows) if rows else 1.0
     return np.sqrt(max(1, columns / rows)) if rows else 1.0
 
 
@@ -49,55 +69,63 @@ def muon(
     gradient,
     eta,
     steps,
-    momentum=0.95,
-    nesterov=True,
-    newton_schulz_steps=5,
+    second_moment=None,
+    second_moment_beta=0.95,
+    second_moment_epsilon=1e-8,
     scale="original",
-    weight_decay=0.0,
-    **companions,
+    **given,
 ):
     """A matrix; any other variable goes to the companion, so give a kernel in its matrix view."""
-    return _orthogonal(
-        theta, gradient, eta, steps, momentum, nesterov, newton_schulz_steps, scale, weight_decay, companions, None
-    )
+
+    def adamuon(o, v):
+        v = ema(v, o**2, second_moment_beta)
+        a = o / (np.sqrt(v) + second_moment_epsilon)
+        return 0.2 * np.sqrt(o.size) * a / (norm(a) + second_moment_epsilon), v
+
+    if second_moment == "adamuon":
+        return _orthogonal(theta, gradient, eta, steps, adamuon, 0.0, "moonlight", 1.0, **given)
+    return _orthogonal(theta, gradient, eta, steps, lambda o, v: (o, v), 0.0, scale, **given)
 
 
-def normuon(
+def normuon(theta, gradient, eta, steps, beta_2=0.95, scale="original", **given):
+    """Muon with a second moment for each column, the step as long as Muon's. No package has it in float64."""
+
+    def divided(o, v):
+        v = ema(v, mean(o**2, 0), beta_2)
+        h = o / (np.sqrt(v) + 1e-8)
+        return h * norm(o) / (norm(h) + 1e-8), v
+
+    return _orthogonal(theta, gradient, eta, steps, divided, 0.0, scale, **given)
+
+
+def _orthogonal(
     theta,
     gradient,
     eta,
     steps,
+    divided,
+    v,
+    scale,
+    factor=None,
     momentum=0.95,
-    beta_2=0.95,
     nesterov=True,
     newton_schulz_steps=5,
-    scale="original",
+    coefficients="quintic",
     weight_decay=0.0,
     **companions,
-):
-    """Muon with a second moment for each column, the step as long as Muon's. No package has it in float64."""
-    return _orthogonal(
-        theta, gradient, eta, steps, momentum, nesterov, newton_schulz_steps, scale, weight_decay, companions, beta_2
-    )
-
-
-def _orthogonal(
-    theta, gradient, eta, steps, momentum, nesterov, newton_schulz_steps, scale, weight_decay, companions, beta_2
 ):
     if np.ndim(theta) != 2:
         # The learning rate of "moonlight" is AdamW's.
         companions = {"companion_learning_rate_multiplier": 1.0 if scale == "moonlight" else 0.015} | companions
         return companion(theta, gradient, eta, steps, weight_decay=weight_decay, **companions)
-    m, v = np.zeros_like(theta), np.zeros_like(mean(theta, 0))
+    m = np.zeros_like(theta)
     for t in range(1, steps + 1):
         g = gradient(t, theta)
         m = ema(m, g, momentum)
-        o = newton_schulz(ema(m, g, momentum) if nesterov else m, newton_schulz_steps)
-        if beta_2 is not None:
-            v = ema(v, mean(o**2, 0), beta_2)
-            h = o / (np.sqrt(v) + 1e-8)
-            o = h * norm(o) / (norm(h) + 1e-8)
-        theta = theta - eta(t) * _scale(scale, theta.shape) * o - eta(t) * weight_decay * theta
+        u = ema(m, g, momentum) if nesterov else m
+        o, v = divided(newton_schulz(u, newton_schulz_steps, coefficients), v)
+        s = _scale(scale, theta.shape) if factor is None else factor
+        theta = theta - eta(t) * s * o - eta(t) * weight_decay * theta
     return theta
 
 
