@@ -9,7 +9,7 @@ from cases import each
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
 from support import OPTIONS, difference, value, values
 
-from keras_adaptive import Group
+from keras_adaptive import Group, Muon
 
 pytestmark = pytest.mark.on("jax-devices")
 
@@ -175,6 +175,47 @@ def test_a_custom_step_does_not_change_the_sharding(case, slot_dtype):
         for variable, after in zip([*weights, *optimizer.variables], [*thetas, *state], strict=True):
             assert after.sharding.is_equivalent_to(variable.value.sharding, after.ndim), variable.path
     assert difference(*ends) <= ROUNDING
+
+
+@each("classes", where=lambda case: getattr(case.optimizer, "stacks", False))
+@pytest.mark.parametrize(("count", "shard_state"), [(16, False), (5, True)])
+def test_devices_divide_the_matrices(case, count, shard_state):
+    """With the numbers of one device; five matrices are computed as eight, one by each device."""
+    import jax
+
+    rng = np.random.default_rng(94)
+    start, gradients = rng.normal(size=(count, 8, 8)), rng.normal(size=(3, count, 8, 8)).astype("float32")
+    ends = []
+    for distribution in (DataParallel(), None):
+        with over(distribution):
+            weights = [keras.Variable(one, dtype="float32", name=f"theta_{i}") for i, one in enumerate(start)]
+            optimizer = case.make(shard_state=shard_state and distribution is not None)
+            optimizer.build(weights)
+            step = jax.jit(optimizer.stateless_apply)
+            thetas, state = [v.value for v in weights], [v.value for v in optimizer.variables]
+            for gradient in gradients:
+                thetas, state = step(state, [jax.numpy.asarray(one) for one in gradient], thetas)
+        ends.append([np.asarray(x, "float64") for x in thetas])
+    assert difference(*ends) <= ROUNDING
+
+
+@pytest.mark.parametrize("shard_state", [False, True])
+def test_each_device_has_its_share_of_the_work(shard_state):
+    """An eighth of the operations, by the compiler, and then one transfer of the results."""
+    import jax
+
+    programs = []
+    for distribution in (DataParallel(), None):
+        with over(distribution):
+            weights = [keras.Variable(np.zeros((512, 512)), dtype="float32", name=f"theta_{i}") for i in range(16)]
+            optimizer = Muon(shard_state=shard_state and distribution is not None)
+            optimizer.build(weights)
+            values = [v.value for v in weights]
+            lowered = jax.jit(optimizer.stateless_apply).lower([v.value for v in optimizer.variables], values, values)
+            programs.append(lowered.compile())
+    divided, alone = (program.cost_analysis()["flops"] for program in programs)
+    assert divided <= 1.1 / 8 * alone
+    assert programs[0].as_text().count(" all-gather(") == 1
 
 
 @each()

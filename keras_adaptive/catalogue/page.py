@@ -96,7 +96,8 @@ def _state(facts: Entry) -> str:
         "only the rows that were looked up. By default it gives the dense result and costs all rows.",
         "no": "Sparse gradients of an embedding (TensorFlow): an update reads and writes all rows.",
     }
-    return f"{facts.bytes_per_parameter} bytes per parameter of a float32 matrix of 1024 x 1024, measured. {rows[facts.sparse]}"
+    stored = f"{facts.bytes_per_parameter} bytes per parameter of a float32 matrix of 1024 x 1024, measured."
+    return f"{stored} {rows[facts.sparse]}"
 
 
 def _linked(text: str) -> str:
