@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -335,6 +336,35 @@ def test_the_triad_of_an_accelerator_is_large(monkeypatch, tmp_path):
         rates.append(json.loads((tmp_path / "found.json").read_text())["results"][0]["gigabytes_per_second"])
     assert asked[1] >= 2**28 > asked[0]
     assert rates[1] > 10 * rates[0]
+
+
+def test_an_accelerator_has_the_time_on_the_device_too(monkeypatch, tmp_path, capsys):
+    """A call that hands over its arguments for a second takes long, and the updates themselves do not."""
+    triad, update = backend.triad, backend.update
+    monkeypatch.setattr(backends, "is_accelerated", lambda: True)
+    monkeypatch.setattr(backend, "triad", lambda elements: triad(1000))
+
+    class Slow(type(triad(1000))):
+        def __call__(self):
+            super().__call__()
+            time.sleep(0.2)
+
+    def slow(*arguments):
+        made = update(*arguments)
+        made.__class__ = Slow
+        return made
+
+    monkeypatch.setattr(backend, "update", slow)
+    assert run("--optimizers", "SGD", "--workloads", "large", "--output", str(tmp_path / "found.json")) == 0
+    ours, theirs, *_ = json.loads((tmp_path / "found.json").read_text())["results"]
+    for row in (ours, theirs):
+        assert row["milliseconds"] >= 200
+        assert row["device_milliseconds"] < 100
+    assert "device ms" in capsys.readouterr().out
+    assert theirs["ours_ratio"] is not None
+    monkeypatch.setattr(backends, "is_accelerated", lambda: False)
+    assert run("--optimizers", "SGD", "--workloads", "large") == 0
+    assert "device ms" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"], ids=["before the first", "after the first"])

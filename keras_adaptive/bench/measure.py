@@ -18,6 +18,8 @@ from keras_adaptive.core.describe import stored_bytes
 
 # A triad reads two arrays and writes one.
 TRIAD_BYTES = 12
+# Updates of which the time on an accelerator is the mean, and the rounds of them.
+IN_ONE_LOOP, LOOPS = 20, 5
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Contender:
         compile_seconds: how much longer the first step took than a later one.
         extra_bytes: the memory of a step in addition to weights, gradients and state; None if unknown.
         times: the seconds of each round.
+        device_times: on an accelerator, the seconds of an update in a loop of them, of each round.
         error: why there are no times.
     """
 
@@ -41,7 +44,13 @@ class Contender:
     compile_seconds: float = 0.0
     extra_bytes: int | None = None
     times: list[float] = field(default_factory=list)
+    device_times: list[float] = field(default_factory=list)
     error: str = ""
+
+    @property
+    def on_device(self) -> list[float]:
+        """The times of the updates, without those of their calls where the device is not the host."""
+        return self.device_times or self.times
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,15 @@ class Measurement:
         workload: its name.
         optimizer: the optimizer of the package, with its arguments.
         by: "keras_adaptive", or the library of a peer.
-        milliseconds: the median time of an update.
+        milliseconds: the median time of a call that takes one update and waits for it.
+        device_milliseconds: the median time of an update in a loop of them, on an accelerator; None on a CPU. A call
+            takes longer by the time to hand over its arguments; `fit` does that while the device computes.
         gigabytes_per_second: the bandwidth of a triad in the same rounds, on two arrays as large as all variables
             together; on an accelerator, on arrays of at least a gigabyte.
         floor_bytes: the fewest bytes that the update must move.
-        floor_ratio: the time of an update divided by the time to move these bytes, median over the rounds.
-        ours_ratio: the time of our update divided by this one's, median over the rounds; None for ours.
+        floor_ratio: the time of an update divided by the time to move these bytes, median over the rounds; on an
+            accelerator both times are those on the device.
+        ours_ratio: the time of our update divided by this one's, likewise; None for ours.
         state_bytes: the bytes stored between updates.
         compile_seconds: how much longer the first update took.
         extra_bytes: the memory of an update in addition to weights, gradients and state; None if unknown.
@@ -69,6 +81,7 @@ class Measurement:
     optimizer: str
     by: str
     milliseconds: float | None = None
+    device_milliseconds: float | None = None
     gigabytes_per_second: float | None = None
     floor_bytes: int | None = None
     floor_ratio: float | None = None
@@ -86,7 +99,8 @@ class Measurement:
 
 def steps(specifications: list[Specification], workloads: list[Workload], repeats: int) -> int:
     """How often `measured` calls `tick`."""
-    return len(workloads) * len(_groups(specifications)) * (1 + clock.WARM_UP + repeats)
+    loops = clock.WARM_UP + LOOPS if backends.is_accelerated() else 0
+    return len(workloads) * len(_groups(specifications)) * (1 + clock.WARM_UP + repeats + loops)
 
 
 def measured(specifications, workloads, repeats, tick: Callable[[str], object]):
@@ -133,11 +147,21 @@ def _group(specifications, workload, gradients, repeats, tick):
         one.times = times
         one.compile_seconds = max(first[id(one)] - statistics.median(times), 0.0)
         one.extra_bytes = None if one is triad else _tried(one, one.update.extra_bytes)
+    if backends.is_accelerated():
+        _measure_on_device(ready, further)
     for specification, row in zip(specifications, rows, strict=True):
         (_, ours), *others = row
         yield _measurement(workload, gradients, specification, OURS, ours, triad)
         for label, peer in others:
             yield _measurement(workload, gradients, specification, label, peer, triad, ours)
+
+
+def _measure_on_device(contenders, tick):
+    """Measures the times of updates in loops."""
+    made = [(one, _tried(one, lambda one=one: one.update.several(IN_ONE_LOOP))) for one in contenders]
+    ready = [(one, loop) for one, loop in made if not one.error]
+    for (one, _), times in zip(ready, clock.rounds([loop for _, loop in ready], LOOPS, tick), strict=True):
+        one.device_times = [seconds / IN_ONE_LOOP for seconds in times]
 
 
 def _contenders(specification, workload, gradients, known):
@@ -205,7 +229,7 @@ def _measurement(workload, gradients, specification, label, contender, triad, ou
     row = Measurement(workload.name, str(specification), label, error=contender.error)
     if contender.error:
         return row
-    bytes_per_second = [TRIAD_BYTES * _triad_elements(workload) / seconds for seconds in triad.times]
+    bytes_per_second = [TRIAD_BYTES * _triad_elements(workload) / seconds for seconds in triad.on_device]
     kept = contender.state_bytes()
     floor_bytes = workload.floor_bytes(gradients, kept)
     must_take = [floor_bytes / rate for rate in bytes_per_second]
@@ -214,10 +238,11 @@ def _measurement(workload, gradients, specification, label, contender, triad, ou
         str(specification),
         label,
         milliseconds=1000 * statistics.median(contender.times),
+        device_milliseconds=1000 * statistics.median(contender.device_times) if contender.device_times else None,
         gigabytes_per_second=statistics.median(bytes_per_second) / 1e9,
         floor_bytes=floor_bytes,
-        floor_ratio=clock.ratio(contender.times, must_take),
-        ours_ratio=clock.ratio(ours.times, contender.times) if ours is not None and ours.times else None,
+        floor_ratio=clock.ratio(contender.on_device, must_take),
+        ours_ratio=clock.ratio(ours.on_device, contender.on_device) if ours is not None and ours.times else None,
         state_bytes=kept,
         compile_seconds=contender.compile_seconds,
         extra_bytes=contender.extra_bytes,

@@ -43,11 +43,14 @@ def heading(machine: dict) -> str:
 
 
 def table(head, lines, markdown: bool = False) -> str:
-    """A table with this head and these lines, in columns or as markdown."""
+    """A table with this head and these lines, in columns or as markdown; without columns that are empty."""
+    filled = [place for place in range(len(head)) if not lines or any(line[place] for line in lines)]
+    head, lines = ([[row[place] for place in filled] for row in rows] for rows in ([head], lines))
+    head = head[0]
     return "\n".join(tables.markdown(head, lines) if markdown else tables.columns([head, *lines]))
 
 
-HEAD = ("workload", "optimizer", "by", "ms", "x floor", "ours / it", "state MB", "compile s", "extra MB")
+HEAD = ("workload", "optimizer", "by", "ms", "device ms", "x floor", "ours / it", "state MB", "compile s", "extra MB")
 
 
 def line(row) -> list[str]:
@@ -57,7 +60,7 @@ def line(row) -> list[str]:
         return [*names, "failed", *[""] * (len(HEAD) - 4)]
     extra = None if row.extra_bytes is None else row.extra_bytes / 1e6
     numbers = (
-        (row.milliseconds, ".3g" if row.milliseconds < 100 else ".0f"),
+        *((time, ".3g" if (time or 0) < 100 else ".0f") for time in (row.milliseconds, row.device_milliseconds)),
         (row.floor_ratio, ".2f"),
         (row.ours_ratio, ".3f"),
         (row.state_bytes / 1e6, ".1f"),

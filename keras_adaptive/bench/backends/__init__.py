@@ -4,8 +4,8 @@ Each module of this package offers the same names (`Bench`). Only the module of 
 
 An Update owns the variables that it was given: under JAX their values are gone after the first step. Calling it takes
 one step and returns when the step is done. Its `extra_bytes()` takes one more step and returns the memory which that
-needs in addition to weights, gradients and state, or None if that is unknown. The Update of another library has
-`state_bytes`.
+needs in addition to weights, gradients and state, or None if that is unknown. Its `several(count)` returns a function
+that takes so many steps and waits for the last one only. The Update of another library has `state_bytes`.
 """
 
 from typing import Any, Protocol

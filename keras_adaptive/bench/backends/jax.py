@@ -22,6 +22,17 @@ class Update:
             self.executable = jax.jit(self.step, donate_argnums=0).lower(self.stored, self.given).compile()
         self.stored = jax.block_until_ready(self.executable(self.stored, self.given))
 
+    def several(self, count):
+        def steps(kept, given):
+            return jax.lax.fori_loop(0, count, lambda _, kept: self.step(kept, given), kept)
+
+        loop = jax.jit(steps, donate_argnums=0).lower(self.stored, self.given).compile()
+
+        def run():
+            self.stored = jax.block_until_ready(loop(self.stored, self.given))
+
+        return run
+
     @property
     def state_bytes(self):
         state, _ = self.stored

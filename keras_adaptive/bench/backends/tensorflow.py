@@ -21,11 +21,20 @@ class Update:
         self.function = None
 
     def __call__(self):
+        self.several(1)()
+
+    def several(self, count):
         if self.function is None:
             self.function = self.trace()
-        self.function()
-        if _GPUS:
-            tf.test.experimental.sync_devices()
+        function = self.function
+
+        def run():
+            for _ in range(count):
+                function()
+            if _GPUS:
+                tf.test.experimental.sync_devices()
+
+        return run
 
     def extra_bytes(self):
         # TensorFlow's allocator holds freed memory, so the process would not show what a step takes.

@@ -18,9 +18,16 @@ class Update:
         self.step, self.optimizer = torch.no_grad()(step), optimizer
 
     def __call__(self):
-        self.step()
-        if _CUDA:
-            torch.cuda.synchronize()
+        self.several(1)()
+
+    def several(self, count):
+        def run():
+            for _ in range(count):
+                self.step()
+            if _CUDA:
+                torch.cuda.synchronize()
+
+        return run
 
     @property
     def state_bytes(self):
