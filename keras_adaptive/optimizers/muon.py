@@ -45,7 +45,7 @@ class Muon(WithCompanions):
     - EinsumDense: its equation says which axes are inputs and which are outputs;
     - experts, the gates of an LSTM or a GRU, the groups of a convolution: each has its own matrix.
 
-    `describe()` shows the matrices of each variable. On an accelerator those of variables of one shape are multiplied
+    `describe()` shows the matrices of each variable. On a GPU those of variables of one shape are multiplied
     together; on JAX, data-parallel devices divide them. Products of float32 have its full precision. On a TPU,
     TensorFlow's have it only after `tf.config.experimental.enable_tensor_float_32_execution(False)`.
 

@@ -82,7 +82,8 @@ def multiplies_bfloat16():
 
 
 def stacks():
-    return is_accelerated() or _data_parallel() is not None
+    # For one TPU its compiler gains nothing: for Muon on a transformer, 40 bytes of traffic per parameter instead of 26.
+    return jax.default_backend() == "gpu" or _data_parallel() is not None
 
 
 def divided(function, *tensors):

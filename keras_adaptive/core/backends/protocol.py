@@ -98,7 +98,9 @@ class Backend(Protocol):
         """Whether the device multiplies matrices of bfloat16 faster than those of float32."""
 
     def stacks(self) -> bool:
-        """Whether a rule that multiplies matrices is called once for several variables: it pays on an accelerator."""
+        """Whether a rule that multiplies matrices is called once for several variables: it pays on a GPU, and where
+        several devices divide the matrices.
+        """
 
     def divided(self, function: Callable, *tensors) -> Any:
         """The function of tensors that have one matrix for each place of a first axis. On JAX the places are divided

@@ -1,7 +1,8 @@
 """One call of a rule for several variables of one kind, whose operands are stacked along a first axis.
 
-It pays where a rule multiplies matrices and the device multiplies many at once. Only the rule sees the stacked tensors;
-the stages before and after it run variable by variable.
+It pays where a rule multiplies matrices and a GPU multiplies many at once, or several devices divide them. On a CPU it
+was slower, and for a TPU its compiler moves more bytes. Only the rule sees the stacked tensors; the stages before and
+after it run variable by variable.
 """
 
 import math
