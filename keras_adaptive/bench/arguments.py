@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=argument_types.file, metavar="bench.json", help="Write all figures to this file.")
     add(
         "--tpu-compile",
-        choices=["v5e"],
-        help="Measure nothing; ask the TPU compiler for bytes, temporary memory and compile time.",
+        choices=["v5e", "v5e:2x2", "v5e:2x4"],
+        help="Measure nothing; ask the TPU compiler for bytes, temporary memory and compile time. For several devices, "
+        "also for the operations of one of them and what it receives from the others (JAX, data parallelism).",
     )
     add(
         "--first-step",

@@ -44,9 +44,14 @@ def _enter_environment(given):
     backend, reason = keras.backend.backend(), environment.missing()
     if backend not in ("tensorflow", "jax"):
         reason = f"the backend must be jax or tensorflow, and is {backend}"
+    several = tpu.devices(given.tpu_compile)
+    if several > 1 and backend != "jax":
+        reason = f"several devices need KERAS_BACKEND=jax, and the backend is {backend}"
     if reason:
         raise ValueError(f"argument --tpu-compile: {reason}. Received: {given.tpu_compile!r}")
     needed = environment.ENVIRONMENT | {"KERAS_BACKEND": backend}
+    if several > 1:
+        needed["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={several}"
     if not needed.items() <= os.environ.items():
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "keras_adaptive", *given.arguments], {**os.environ, **needed})
@@ -83,7 +88,7 @@ def _compile(optimizers, chosen, given):
     about = {"machine": report.machine(f"compiled for a TPU {given.tpu_compile}"), "size": given.size}
     _say(about, chosen, dense=True)
     with progress(tpu.steps(optimizers, chosen)) as tick:
-        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, tick))
+        rows, interrupted = _until_interrupted(tpu.compiled(optimizers, chosen, given.tpu_compile, tick))
     table = report.table(tpu.HEAD, [tpu.line(row) for row in rows], given.markdown)
     about["interrupted"] = interrupted
     return _report(about, rows, table, ("hbm_bytes", "bytes of HBM traffic per parameter"), given)

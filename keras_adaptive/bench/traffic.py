@@ -5,6 +5,8 @@ import re
 
 # These name, select or await the result of another instruction.
 _MOVES_NOTHING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id"}
+# Between devices. As `-start`, their result holds the operands too.
+_COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 # These read no more than they write.
 _SLICES = {"slice", "slice-start", "dynamic-slice"}
 
@@ -26,6 +28,23 @@ def hbm_bytes(text):
     return _moved({name: body for _, name, body in found}, entry)
 
 
+def collective_bytes(text) -> dict[str, int]:
+    """The bytes of the results of all transfers between devices, for one device, by their kind.
+
+    A transfer that the compiler spreads over several computations has the same channel in each, and counts once.
+    """
+    sizes: dict[tuple[str, str], int] = {}
+    for kind, line in re.findall(rf"^(?=.* ({'|'.join(_COLLECTIVES)})(?:-start)?\()(  .*)$", text, re.MULTILINE):
+        _, shape, opcode, operands, rest = _instruction(line)
+        results = _sizes(shape)[len(operands) if opcode.endswith("-start") else 0 :]
+        (channel,) = re.findall(r"channel_id=(\d+)", rest)
+        sizes[kind, channel] = sum(results)
+    found: dict[str, int] = {}
+    for (kind, _), size in sizes.items():
+        found[kind] = found.get(kind, 0) + size
+    return found
+
+
 def _moved(computations, name):
     total, shapes = 0, {}
     for line in computations[name].splitlines():
@@ -44,6 +63,8 @@ def _moved(computations, name):
         elif opcode == "copy-start":
             # Its result is (destination, source, flag).
             total += written[0] + read[0][0]
+        elif opcode.removesuffix("-start") in _COLLECTIVES:
+            total += sum(written) if opcode.endswith("-start") else sum(written) + sum(map(sum, read))
         elif opcode == "while" or opcode.endswith("-start"):
             raise NotImplementedError(f"The bytes that this instruction moves are unknown: {line}")
         else:

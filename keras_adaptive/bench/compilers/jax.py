@@ -21,11 +21,15 @@ class Program:
         text: the scheduled program.
         temporary_bytes: the memory that it needs in addition to its inputs and outputs.
         seconds: how long the compiler took.
+        operations: the floating-point operations of one device; None if unknown.
+        state_bytes: what one of several devices stores between updates; None for one device, which stores all.
     """
 
     text: str
     temporary_bytes: int
     seconds: float
+    operations: float | None = None
+    state_bytes: int | None = None
 
 
 @functools.cache

@@ -82,7 +82,7 @@ def multiplies_bfloat16():
 
 
 def stacks():
-    # For one TPU its compiler gains nothing: for Muon on a transformer, 40 bytes of traffic per parameter instead of 26.
+    # One TPU's compiler gains nothing by it: for Muon on a transformer 40 bytes of traffic per parameter, not 26.
     return jax.default_backend() == "gpu" or _data_parallel() is not None
 
 
