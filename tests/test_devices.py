@@ -9,7 +9,7 @@ from cases import each
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, list_devices
 from support import OPTIONS, difference, value, values
 
-from keras_adaptive import Group, Muon
+from keras_adaptive import Adagrad, Group, Muon
 
 pytestmark = pytest.mark.on("jax-devices")
 
@@ -216,6 +216,19 @@ def test_each_device_has_its_share_of_the_work(shard_state):
     divided, alone = (program.cost_analysis()["flops"] for program in programs)
     assert divided <= 1.1 / 8 * alone
     assert programs[0].as_text().count(" all-gather(") == 1
+
+
+@pytest.mark.parametrize("shard_state", [False, True])
+def test_a_large_table_has_slots_on_many_devices(shard_state):
+    """Keras compiles the initializer of a variable of more than 8 million elements, on eight devices."""
+    with over(DataParallel()):
+        table = keras.Variable(keras.initializers.Zeros(), shape=(2049, 4096), dtype="float32", name="embeddings")
+        optimizer = Adagrad(initial_accumulator_value=0.25, shard_state=shard_state)
+        optimizer.build([table])
+        (slot,) = shaped(optimizer)
+    assert slot.shape == table.shape
+    assert {float(slot.value.min()), float(slot.value.max())} == {0.25}
+    assert len(slot.value.devices()) == 8
 
 
 @each()

@@ -76,7 +76,7 @@ def _add_scalars(optimizer, made):
     common = {}
     for scalar in optimizer.scalars:
         initial = getattr(optimizer, scalar.initial) if isinstance(scalar.initial, str) else scalar.initial
-        common[scalar.name] = counter(optimizer, scalar.name, dtype, states.constant(initial))
+        common[scalar.name] = counter(optimizer, scalar.name, dtype, states.Constant(initial))
     of_all = states.OfAll(assignment.hyperparameters(optimizer, {}), scheduled.names(optimizer, ()), dtype)
     corrections = scheduled.made(scheduled.found(optimizer), lambda name: counter(optimizer, name, dtype))
     vars(optimizer).update(common=common, of_all=of_all, corrections=corrections)

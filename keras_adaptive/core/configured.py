@@ -128,7 +128,7 @@ def set_learning_rate(optimizer, learning_rate):
             f"Received: learning_rate={learning_rate!r}, in the place of {optimizer._learning_rate!r}"
         )
     if is_number and not was_number:
-        initial, dtype = states.constant(learning_rate), keras.config.floatx()
+        initial, dtype = states.Constant(learning_rate), keras.config.floatx()
         optimizer._learning_rate = counter(optimizer, "learning_rate", dtype, initial)
     else:
         keras.optimizers.Optimizer.learning_rate.fset(optimizer, learning_rate)

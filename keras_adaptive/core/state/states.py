@@ -239,21 +239,23 @@ def _add(optimizer, state, name, shape, dtype, initial=0.0):
     with backends.beside(state.variable):
         return optimizer.add_variable(
             shape=shape,
-            initializer=constant(initial),
+            initializer=Constant(initial),
             dtype=dtype,
             layout=backends.slot_layout(state.variable, shape, optimizer.shard_state),
             name=f"{state.name}_{name}",
         )
 
 
-def constant(number):
+@dataclass(frozen=True)
+class Constant:
     """An initializer that fills with the number, in the full precision of the dtype.
 
     It fills by an operation, because an array could become a constant of TensorFlow's graph. Keras's Constant rounds
-    to float32 on TensorFlow.
+    to float32 on TensorFlow. It is a class because Keras compiles the `__call__` of a large sharded variable's
+    initializer, which JAX refuses for a function's.
     """
 
-    def initializer(shape, dtype=None):
-        return ops.full(shape, numerics.constant(number, dtype), dtype)
+    number: float
 
-    return initializer
+    def __call__(self, shape, dtype=None):
+        return ops.full(shape, numerics.constant(self.number, dtype), dtype)
