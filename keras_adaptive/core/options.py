@@ -131,7 +131,8 @@ OWN: dict[str, Field] = {
         "It has no effect if the entire step is compiled, as always under JAX. On TensorFlow XLA compiles the update, "
         'inside whatever graph calls it. With "auto" it does so unless a variable has a constraint that is not '
         "Keras's own, which may hold what XLA refuses; with True always; with False never. "
-        "Rows of a table that are updated alone are not compiled. On torch, True uses torch.compile to make loops "
+        "A program for some rows of a table is compiled again for every number of lookups. If that changes from step "
+        "to step, it is rounded up to a power of two. On torch, True uses torch.compile to make loops "
         "that read and write each tensor once, or a few times for a rule with norms. This takes seconds in the first "
         "step, and in a later step in which a variable has its first gradient. It needs a C++ compiler on a CPU "
         "and Triton on a GPU; without them it raises a ValueError. Variables that are not contiguous, or have "

@@ -44,6 +44,10 @@ def rows_and_values(gradient):
     raise TypeError(f"A JAX gradient has no rows of its own. Received: gradient={gradient!r}")
 
 
+def lookups(gradient, rows):
+    return rows_and_values(gradient)
+
+
 def occurrences(gradient):
     return None
 

@@ -38,6 +38,11 @@ class Backend(Protocol):
     def rows_and_values(self, gradient) -> Any:
         """The ids and the values of the rows of a sparse gradient."""
 
+    def lookups(self, gradient, rows: int) -> Any:
+        """The same, for an update of these rows alone, of a table with so many rows. If each step may have another
+        number of ids, entries of zeros are added at the first id, so that programs are compiled for few numbers.
+        """
+
     def occurrences(self, gradient) -> Any:
         """The ids of its rows, each as often as it was looked up; None if unknown."""
 

@@ -62,6 +62,24 @@ def rows_and_values(gradient):
     return gradient.indices, gradient.values
 
 
+# As many lookups as any program updates.
+_LENGTHS = [0, *(2**power for power in range(6, 31))]
+
+
+def lookups(gradient, rows):
+    ids, values = gradient.indices, gradient.values
+    if not is_accelerated():
+        inside = tf.reduce_max(ids) < tf.cast(rows, ids.dtype)
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=inside, data=[f"an id is not below {rows}", ids])]):
+            ids = tf.identity(ids)
+    if ids.shape[0] is not None and not tf.executing_eagerly():
+        return ids, values
+    length = tf.size(ids)
+    added = tf.reduce_min(tf.where(length <= _LENGTHS, _LENGTHS, _LENGTHS[-1])) - length
+    ids = tf.concat([ids, tf.repeat(ids[:1], added)], axis=0)
+    return ids, tf.pad(values, [[0, added], *[[0, 0]] * (len(values.shape) - 1)])
+
+
 def occurrences(gradient):
     return gradient.indices if is_sparse(gradient) else None
 

@@ -3,14 +3,14 @@
 Operation by operation, an update passes over the memory once per operation. XLA makes one loop of it and writes in
 place. A program takes the variables themselves as arguments; with their values, the new values would be new buffers.
 
-Rows of a table are updated operation by operation, outside of the program: they are few, and a program would be
-compiled again for every number of rows. With replicas each variable has a separate program, because the assignment has
-to go through the strategy, variable by variable.
+A table of which some rows are updated has a separate program, which is compiled again for every number of lookups
+(`tensorflow.lookups` makes them few). With replicas each variable has a separate program, because the assignment has to
+go through the strategy, variable by variable.
 """
 
 import tensorflow as tf
 
-from keras_adaptive.core.backends.tensorflow_variables import raw, read
+from keras_adaptive.core.backends.tensorflow_variables import raw, read, read_in_program
 
 # After this many elements of weights, the next variables go into another program.
 IN_ONE_PROGRAM = 2**23
@@ -41,9 +41,7 @@ def transact(transaction, go, gradients, scalars):
             dense = [{} if place in tables else of_one for place, of_one in enumerate(variables)]
             shared = _dense(transaction, dense, gradients, scalars, common)
             for place, gradient in tables.items():
-                _one(transaction, transaction.states[place], compiled=False)(
-                    variables[place], gradient, scalars, shared
-                )
+                _one(transaction, transaction.states[place])(variables[place], gradient, scalars, shared)
 
         _if(go, update, variables, transaction.without_rows(gradients), scalars, common, tables)
 
@@ -122,18 +120,18 @@ def _whole(transaction):
     return jitted(transaction.cache, "whole", whole) if transaction.compilable else whole
 
 
-def _one(transaction, state, compiled):
+def _one(transaction, state):
     """The transaction as a function of one variable, or of those of its rows that have a gradient."""
+    reading = read_in_program if transaction.compilable else read
 
     def one(variables, gradient, scalars, shared):
-        transaction.run_one(state, transaction.clock(scalars), shared, gradient, variables)
+        transaction.run_one(state, transaction.clock(scalars), shared, gradient, variables, reading)
 
-    return jitted(transaction.cache, state.index, one) if compiled else one
+    return jitted(transaction.cache, state.index, one) if transaction.compilable else one
 
 
 def _transact_replicated(transaction, go, gradients, scalars, variables, common):
     old = _read(common)
-    tables = transaction.tables(gradients)
     # Values are read only if numbers for all variables together need them; in eager mode each read is a copy.
     values = [_read(of_one) if common else {} for of_one in variables]
     shared, new = transaction.measure(gradients, transaction.clock(scalars), values, old)
@@ -144,8 +142,8 @@ def _transact_replicated(transaction, go, gradients, scalars, variables, common)
         def on_one_replica(first, of_one, single, go, gradient, scalars, shared):
             _if(go, single, of_one, gradient, scalars, shared)
 
-        for place, (state, of_one, gradient) in enumerate(zip(transaction.states, variables, gradients, strict=True)):
-            single = _one(transaction, state, compiled=transaction.compilable and place not in tables)
+        for state, of_one, gradient in zip(transaction.states, variables, gradients, strict=True):
+            single = _one(transaction, state)
             first = next(iter(of_one.values()))
             arguments = (of_one, single, go, gradient, scalars, shared)
             strategy.extended.update(first, on_one_replica, args=arguments, group=False)

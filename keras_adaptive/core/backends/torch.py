@@ -52,6 +52,10 @@ def rows_and_values(gradient):
     return gradient.indices()[0], gradient.values()
 
 
+def lookups(gradient, rows):
+    return rows_and_values(gradient)
+
+
 def occurrences(gradient):
     # Repeated rows of a sparse gradient may already have been summed.
     return None

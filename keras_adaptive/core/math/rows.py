@@ -9,8 +9,8 @@ class Rows(NamedTuple):
     """The gradient of some rows of a table, for an update of these rows alone.
 
     Attributes:
-        ids: ids of the rows, sorted, each as often as it was looked up.
-        values: for each id the sum over all occurrences of its row, so equal ids have equal values.
+        ids: ids of the rows. Ids may repeat.
+        values: for each id the gradient of its row, so equal ids have equal values.
         first: 1 for the first occurrence of each row, 0 for the others.
     """
 
@@ -24,16 +24,46 @@ class Rows(NamedTuple):
         return self.values * along_rows(self.first, self.values)
 
 
+class Lookups(NamedTuple):
+    """The gradient of some rows of a table, with one entry for each time that a row was looked up.
+
+    Attributes:
+        ids: ids of the rows.
+        values: the gradient of each entry. That of a row is the sum over all of its entries.
+        order: the places of the entries, sorted by id.
+    """
+
+    ids: Any
+    values: Any
+    order: Any
+
+    def rows(self) -> Rows:
+        """Each row once, sorted by id. Then the first row repeats, because XLA has to know the number of rows."""
+        number = ops.shape(self.ids)[0]
+        ids = ops.take(self.ids, self.order, axis=0)
+        begins = ops.concatenate([ops.ones_like(ids[:1], "int32"), ops.cast(ids[1:] != ids[:-1], "int32")])
+        row = ops.cumsum(begins) - 1
+        row_of_entry = ops.scatter(self.order[:, None], row, (number,))
+        sums = ops.segment_sum(self.values, row_of_entry, num_segments=number)
+        distinct = ops.segment_max(ids, row, num_segments=number)
+        occurs = ops.arange(number, dtype="int32") <= row[-1:]
+        return Rows(
+            ops.where(occurs, distinct, ids[:1]),
+            ops.where(along_rows(occurs, sums), sums, sums[:1]),
+            ops.cast(occurs, self.values.dtype),
+        )
+
+
 class Norm(NamedTuple):
-    """Replaces the `Rows` of a gradient where only their norm is needed."""
+    """Replaces the `Lookups` of a gradient where only their norm is needed."""
 
     norm: Any
 
 
 def measured(gradient):
-    """A tensor with the norm of the gradient, which may be dense, `Rows` or `Norm`."""
-    if isinstance(gradient, Rows):
-        return gradient.once
+    """A tensor with the norm of the gradient, which may be dense, `Lookups` or `Norm`."""
+    if isinstance(gradient, Lookups):
+        return gradient.rows().once
     return gradient.norm if isinstance(gradient, Norm) else gradient
 
 

@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
-from keras_adaptive.core.math.rows import Rows
+from keras_adaptive.core.math.rows import Lookups
 from keras_adaptive.core.state.limits import COUNT, Limits
 from keras_adaptive.core.step.stage import Place, Stage, Stored
 
@@ -46,20 +46,24 @@ class SkipNonfinite(Stage):
             own = elements if tuple(new.shape) == shape else ops.logical_and(fine, ops.isfinite(new))
             return ops.where(own, new, old)
 
-        skipped = step.values[SKIPPED] + ops.sum(ops.cast(ops.logical_not(elements), new_theta.dtype))
+        skipped = step.values[SKIPPED] + ops.sum(step.measured(ops.cast(ops.logical_not(elements), new_theta.dtype)))
         new_slots = {name: stays(slots[name], new) for name, new in new_slots.items()}
         return stays(theta, new_theta), new_slots, {SKIPPED: skipped}
 
 
 def all_finite(plan, gradients):
     """One boolean: no element of any gradient is infinite or NaN."""
-    tables = [gradient.values for gradient in gradients if isinstance(gradient, Rows)]
-    dense = [g for g in gradients if g is not None and not isinstance(g, Rows)]
-    check = numerics.all_finite
-    if plan.update.jit_update is not False:
-        check = backends.jitted(plan.cache, "finite", check)
-    # Compiled, it would be compiled again for every number of rows.
-    if not tables:
-        return check(dense)
-    of_tables = numerics.all_finite(tables)
-    return ops.logical_and(check(dense), of_tables) if dense else of_tables
+    tables = [gradient for gradient in gradients if isinstance(gradient, Lookups)]
+    dense = [g for g in gradients if g is not None and not isinstance(g, Lookups)]
+
+    def of_tables(tables):
+        return numerics.all_finite([table.rows().values for table in tables])
+
+    # They are apart, because that of the tables is compiled again for every number of lookups.
+    checks = {"finite": (numerics.all_finite, dense), "finite tables": (of_tables, tables)}
+    found = [
+        (check if plan.update.jit_update is False else backends.jitted(plan.cache, key, check))(some)
+        for key, (check, some) in checks.items()
+        if some
+    ]
+    return found[0] if len(found) == 1 else ops.logical_and(*found)

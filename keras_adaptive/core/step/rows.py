@@ -6,7 +6,7 @@ from keras import ops
 from keras_adaptive.core import checks
 from keras_adaptive.core.backends import running as backends
 from keras_adaptive.core.math import numerics
-from keras_adaptive.core.math.rows import Rows, along_rows
+from keras_adaptive.core.math.rows import Lookups, along_rows
 from keras_adaptive.groups.layers import EMBEDDING
 
 # The role of the number of the last update of each row's slots.
@@ -16,26 +16,17 @@ LAST_STEP = "last_step"
 def combined(gradient, state):
     """The gradient with repeated rows summed, by the chain rule: for the full table, or only for its rows.
 
-    A list of distinct rows would have a length that depends on the data, which XLA cannot compile. So the full table
-    gets a segment sum over all of its rows. In a list of rows every occurrence gets the sum of its row.
+    For the full table it is a segment sum over all of its rows. Entries of some rows are summed where they are used,
+    which is fastest in the program of the update; only sorting is faster outside of it.
     """
     if backends.is_sparse(gradient):
-        ids, values = backends.rows_and_values(gradient)
         if state.by_rows:
-            return summed(ids, values)
+            ids, values = backends.lookups(gradient, state.shape[0])
+            return Lookups(ids, values, ops.argsort(ids))
+        ids, values = backends.rows_and_values(gradient)
         gradient = ops.segment_sum(values, ids, num_segments=state.shape[0])
     # TensorFlow may lose the shape, which rules may read, when it sums over replicas or makes a gradient dense.
     return gradient if backends.known_shape(gradient) == state.shape else ops.reshape(gradient, state.shape)
-
-
-def summed(ids, values):
-    """The rows with these ids and values, which may repeat."""
-    order = ops.argsort(ids)
-    ids, values = ops.take(ids, order, axis=0), ops.take(values, order, axis=0)
-    begins = ops.concatenate([ops.ones_like(ids[:1], "int32"), ops.cast(ids[1:] != ids[:-1], "int32")])
-    row = ops.cumsum(begins) - 1
-    sums = ops.segment_sum(values, row, num_segments=ops.shape(ids)[0], sorted=False)
-    return Rows(ids, ops.take(sums, row, axis=0), ops.cast(begins, values.dtype))
 
 
 def counts(gradient, state):

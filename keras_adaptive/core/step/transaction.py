@@ -5,7 +5,7 @@ order.py has the order of the full step.
 """
 
 from keras_adaptive.core.backends import running as backends
-from keras_adaptive.core.math.rows import Norm, Rows
+from keras_adaptive.core.math.rows import Lookups, Norm
 from keras_adaptive.core.step import buckets
 from keras_adaptive.core.step.clock import Clock
 
@@ -14,7 +14,7 @@ class Transaction:
     """A computation from gradients and variables whose result is assigned to the variables.
 
     Lists of gradients and of values have the order of `states`. A gradient is None for a variable without one. It is
-    `rows.Rows` if only some rows of a table are updated; then the values are those of these rows.
+    `rows.Lookups` if only some rows of a table are updated; then the values are those of these rows.
 
     Args:
         optimizer: the optimizer, whose rule is called.
@@ -92,14 +92,15 @@ class Transaction:
             found |= zip(places, self.some(states, clock, shared, of_each, old), strict=True)
         return found
 
-    def run_one(self, state, clock, shared, gradient, variables):
+    def run_one(self, state, clock, shared, gradient, variables, read=backends.read):
         """Reads, computes and assigns for one variable, or for those of its rows that have a gradient."""
-        rows_alone = isinstance(gradient, Rows)
+        rows_alone = isinstance(gradient, Lookups)
+        gradient = gradient.rows() if rows_alone else gradient
         # What has no axis, such as `added_at`, has no rows either.
         ids = {
             role: gradient.ids if rows_alone and len(variable.shape) else None for role, variable in variables.items()
         }
-        old = {role: backends.read(variable, ids[role]) for role, variable in variables.items()}
+        old = {role: read(variable, ids[role]) for role, variable in variables.items()}
         new = self.one(state, clock, shared, gradient, old)
         for role, variable in variables.items():
             if new[role] is not old[role]:
@@ -107,11 +108,11 @@ class Transaction:
 
     def tables(self, gradients):
         """The gradients of some rows of a table, by the place of the variable."""
-        return {place: gradient for place, gradient in enumerate(gradients) if isinstance(gradient, Rows)}
+        return {place: gradient for place, gradient in enumerate(gradients) if isinstance(gradient, Lookups)}
 
     def without_rows(self, gradients):
         """The gradients; those of some rows are replaced by their norms."""
-        return [Norm(self.norm(g)) if isinstance(g, Rows) else g for g in gradients]
+        return [Norm(self.norm(g)) if isinstance(g, Lookups) else g for g in gradients]
 
     def norm(self, gradient):
         """The norm of some rows, if `measure` asks for it."""
