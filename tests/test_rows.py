@@ -246,18 +246,62 @@ def test_a_restart_between_two_updates_of_a_row(case, saved, restored):
     assert difference(values([theta]), values([other])) <= 2e-6
 
 
-@LAZY
-def test_a_ragged_batch_is_not_recompiled(case):
+@FOLLOWING
+@pytest.mark.parametrize("mode", ["graph", "eager"])
+def test_batches_of_any_size_match_batches_of_a_known_size(case, mode):
+    """Where the number of ids is not known, ids are added; with no ids nothing is."""
+    import tensorflow as tf
+
+    sizes, ends = (70, 5, 0), []
+    for is_known in (False, True):
+        optimizer, theta = case.make(sparse="lazy", clipnorm=0.5, skip_nonfinite=True), table()
+        optimizer.build([theta])
+        step = step_of(optimizer, [theta], as_dense=False)
+        any_size = step if mode == "eager" else tf.function(step, any_batch(), autograph=False)
+        for seed, size in enumerate(sizes):
+            ids, rows = next(batches(seed, 1, size))
+            # Row 0 has a gradient in the first batch only.
+            (tf.function(step, autograph=False) if is_known else any_size)(tf.constant(ids + min(seed, 1)), tf.constant(rows))
+        assert optimizer.iterations.numpy() == len(sizes)
+        ends.append(values([theta, *[v for v in optimizer.variables if v.shape == theta.shape]]))
+    assert difference(*ends) <= 1e-6
+
+
+@FOLLOWING
+@pytest.mark.parametrize("jit_update", ["auto", False])
+def test_an_id_beyond_the_table_is_refused(case, jit_update):
+    import tensorflow as tf
+
+    optimizer, theta = case.make(sparse="lazy", jit_update=jit_update), table()
+    optimizer.build([theta])
+    before = values([theta])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.function(lambda: optimizer.apply([sparse([3, HEIGHT], np.ones((2, WIDTH)))], [theta]), autograph=False)()
+    assert difference(values([theta]), before) == 0.0
+
+
+@FOLLOWING
+def test_a_read_of_the_table_is_not_a_copy_afterwards(case):
+    """As TensorFlow makes it once rows were gathered or scattered outside of a program."""
     import tensorflow as tf
 
     optimizer, theta = case.make(sparse="lazy"), table()
     optimizer.build([theta])
-    step = tf.function(step_of(optimizer, [theta], as_dense=False), autograph=False)
-    step = step.get_concrete_function(*any_batch())
-    for size in (16, 5, 0, 9):
-        step(tf.range(size), tf.ones((size, WIDTH)))
-    assert np.isfinite(values([theta])[0]).all()
-    assert optimizer.iterations.numpy() == 4
+    tf.function(lambda: optimizer.apply([sparse([3, 4, 3], np.ones((3, WIDTH)))], [theta]), autograph=False)()
+    reads = [theta.value.read_value() for _ in range(2)]
+    assert len({np.asarray(memoryview(read)).ctypes.data for read in reads}) == 1
+
+
+@FOLLOWING
+def test_skipped_elements_of_repeated_rows_count_once(case):
+    skipped = []
+    for form in (sparse, dense):
+        optimizer, theta = case.make(skip_nonfinite=True, sparse="lazy"), table()
+        # The sum is finite, its square is not.
+        rows = np.full((4, WIDTH), 1e20)
+        optimizer.apply([form([5, 7, 5, 5], rows)], [theta])
+        skipped.append(sum(float(v) for v in optimizer.variables if v.path.endswith("skipped_elements")))
+    assert skipped[0] == skipped[1] == 2 * WIDTH
 
 
 @FOLLOWING
