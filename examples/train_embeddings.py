@@ -28,7 +28,7 @@ def network(rows, size):
     from keras import Model, backend, initializers, layers, ops
 
     class Table(layers.Embedding):
-        """On TensorFlow Keras's layer copies the full table after rows of it were updated; this one reads rows."""
+        """On TensorFlow Keras's layer may copy the full table after rows of it were updated; this one reads rows."""
 
         def call(self, ids):
             if backend.backend() != "tensorflow":
