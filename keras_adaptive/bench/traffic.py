@@ -15,7 +15,8 @@ def hbm_bytes(text):
     """The bytes that the instructions read and write, except in memory on the chip (layout S(1) is VMEM).
 
     For a conditional, the branch that moves most counts. An instruction that uses only part of an array counts the full
-    array, except for slices. So for a program that picks rows the result is an upper bound.
+    array, except for slices that are read, or written in place, also in a fusion. So for a program that picks rows the
+    result is an upper bound.
 
     Args:
         text: the text of the scheduled program.
@@ -53,6 +54,11 @@ def _moved(computations, name):
         if opcode in _MOVES_NOTHING or opcode.endswith("-done"):
             continue
         read, written = [_in_hbm(shapes[operand]) for operand in operands], _in_hbm(shape)
+        if opcode == "fusion":
+            (called,) = re.findall(r"calls=%([\w.-]+)", attributes)
+            sliced, update = _slices_of(computations[called])
+            read = [sliced.get(place, sizes) if any(sizes) else sizes for place, sizes in enumerate(read)]
+            written = update if update and any(written) else written
         if opcode in ("conditional", "call"):
             called = re.findall(r"(?:branch_computations=\{|_computation=|to_apply=)([^}=]*)", attributes)
             total += max(_moved(computations, branch) for branch in re.findall(r"%([\w.-]+)", " ".join(called)))
@@ -70,6 +76,36 @@ def _moved(computations, name):
         else:
             total += sum(written) + sum(map(sum, read))
     return total
+
+
+def _slices_of(body) -> tuple[dict[int, list[int]], list[int]]:
+    """What a fusion reads of those parameters of which it only needs slices, as sizes by the parameter's number.
+
+    And the size of the slice that it writes, if its result is a parameter with that slice written in place.
+    """
+    numbers: dict[str, int] = {}
+    shapes: dict[str, str] = {}
+    read: dict[int, list[int]] = {}
+    of_all: set[int] = set()
+    written: list[int] = []
+    for line in body.splitlines():
+        target, shape, opcode, operands, _ = _instruction(line)
+        shapes[target] = shape
+        if opcode == "parameter":
+            numbers[target] = int(line.partition("parameter(")[2].partition(")")[0])
+        elif opcode == "bitcast" and operands[0] in numbers:
+            numbers[target] = numbers[operands[0]]
+        elif opcode == "dynamic-update-slice" and line.startswith("  ROOT") and operands[0] in numbers:
+            read.setdefault(numbers[operands[0]], [])
+            written = _sizes(shapes[operands[1]])
+            of_all |= {numbers[operand] for operand in operands[1:] if operand in numbers}
+        else:
+            for number in (numbers[operand] for operand in operands if operand in numbers):
+                if opcode in _SLICES:
+                    read.setdefault(number, []).extend(_sizes(shape))
+                else:
+                    of_all.add(number)
+    return {number: sizes for number, sizes in read.items() if number not in of_all}, written
 
 
 def _instruction(line):
