@@ -207,6 +207,13 @@ def test_bytes_are_counted_as_the_program_is_scheduled():
   ROOT %result = (f32[100]{0:T(128)}) tuple(%twice)
 }
 
+%summed (p: f32[100], q: bf16[100]) -> (f32[100], f32[100]) {
+  %p = f32[100]{0:T(128)} parameter(0)
+  %q = bf16[100]{0:T(128)(2,1)S(1)} parameter(1)
+  %s = f32[100]{0:T(128)} add(%p, %q)
+  ROOT %both = (f32[100]{0:T(128)}, f32[100]{0:T(128)S(1)}) tuple(%s, %s)
+}
+
 ENTRY %main (a: f32[100], b: bf16[100], i: s32[]) -> (f32[100]) {
   %a = f32[100]{0:T(128)} parameter(0)
   %b = bf16[100]{0:T(128)(2,1)} parameter(1)
