@@ -128,7 +128,9 @@ OWN: dict[str, Field] = {
     "jit_update": kind(checks.auto_or(checks.flag))(
         "auto",
         "compile the update if the step is not compiled anyway",
-        "It has no effect if the entire step is compiled, as always under JAX. On TensorFlow XLA compiles the update, "
+        "It has no effect if the entire step is compiled, as always under JAX, with one exception: on a TPU, and with "
+        "True on a GPU, JAX updates slots in eight bits by a kernel for each shape, which reads and writes them once; "
+        "otherwise XLA makes two passes. On TensorFlow XLA compiles the update, "
         'inside whatever graph calls it. With "auto" it does so unless a variable has a constraint that is not '
         "Keras's own, which may hold what XLA refuses; with True always; with False never. "
         "A program for some rows of a table is compiled again for every number of lookups. If that changes from step "

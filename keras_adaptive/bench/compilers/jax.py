@@ -1,5 +1,6 @@
 """The compiler, which is used through JAX, and the program of JAX's update."""
 
+import contextlib
 import functools
 import time
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ import jax
 from jax._src.lib import _jax
 from jax.experimental import topologies
 from jax.interpreters import mlir
+
+from keras_adaptive.core.backends import jax as backends
 
 __all__ = ["Program", "program"]
 
@@ -47,19 +50,31 @@ def program(optimizer, variables, rows=None):
     def described(variables):
         return [jax.ShapeDtypeStruct(v.shape, v.value.dtype, sharding=sharding) for v in variables]
 
-    optimizer.build(variables)
-
     def step(thetas, kept, grads):
         return optimizer.stateless_apply(kept, grads, thetas)
 
     # The results are in the order of the donated arguments, as in Keras's trainer. The compiler gives each result the
     # first donated buffer of its size; if that belonged to another variable, it would need a copy.
-    given = (described(variables), described(optimizer.variables), described(variables))
-    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*given)
+    with _for_a_tpu():
+        optimizer.build(variables)
+        given = (described(variables), described(optimizer.variables), described(variables))
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*given)
     begun = time.perf_counter()
     executable: Any = lowered.compile()
     seconds = time.perf_counter() - begun
     return Program(executable.as_text(), executable.memory_analysis().temp_size_in_bytes, seconds)
+
+
+@contextlib.contextmanager
+def _for_a_tpu():
+    """Context in which updates are traced and lowered as on a TPU."""
+    mesh = jax.sharding.Mesh([device()], ("only",))
+    backends.TARGET = "tpu"
+    try:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            yield
+    finally:
+        backends.TARGET = None
 
 
 def compile_stablehlo(stablehlo):

@@ -8,6 +8,8 @@ import keras
 from jax.sharding import NamedSharding, PartitionSpec
 
 HAS_ROWS = False
+# The kind of device for which programs are compiled, where this machine has none of it: bench sets it.
+TARGET: str | None = None
 
 
 def read(variable, ids=None):
@@ -73,13 +75,18 @@ def is_compiling():
     return False
 
 
+def platform():
+    """The kind of device for which programs are compiled, as JAX names it."""
+    return TARGET or jax.default_backend()
+
+
 def is_accelerated():
-    return jax.default_backend() != "cpu"
+    return platform() != "cpu"
 
 
 def multiplies_bfloat16():
-    if jax.default_backend() != "gpu":
-        return jax.default_backend() == "tpu"
+    if platform() != "gpu":
+        return platform() == "tpu"
     # Of NVIDIA's: "8.0" is the first that does. AMD's has a name, such as "gfx90a".
     capability = getattr(jax.devices()[0], "compute_capability", "")
     return not capability.replace(".", "").isdigit() or float(capability) >= 8.0
@@ -87,7 +94,7 @@ def multiplies_bfloat16():
 
 def stacks():
     # One TPU's compiler gains nothing by it: for Muon on a transformer 40 bytes of traffic per parameter, not 26.
-    return jax.default_backend() == "gpu" or _data_parallel() is not None
+    return platform() == "gpu" or _data_parallel() is not None
 
 
 def divided(function, *tensors):
@@ -207,8 +214,15 @@ def transact(transaction, go, gradients, scalars):
     variables.append(transaction.common)
     old = [{role: read(variable) for role, variable in of_one.items()} for of_one in variables]
 
+    one = transaction.one
+    if is_accelerated():
+        # Imported here, because a CPU has no kernels.
+        from keras_adaptive.core.backends import jax_rows
+
+        one = jax_rows.Kernels(transaction, scalars, platform()).one
+
     def compute():
-        new, common, _ = transaction.all(gradients, scalars, old[:-1], old[-1])
+        new, common, _ = transaction.all(gradients, scalars, old[:-1], old[-1], one)
         return [*new, common]
 
     if not isinstance(go, jax.core.Tracer):

@@ -44,10 +44,11 @@ class Noise:
         index: the variable's place among the trained variables; it may be an integer tensor.
         t: the number of the update: an integer tensor.
         rows: the ids of the rows of the variable that are updated; None for all of them.
+        length: the number of elements of a row of the variable; None if it is that of the tensors.
     """
 
-    def __init__(self, seed: int, index: int, t, rows=None):
-        self.seed, self.index, self.t, self.rows = seed, index, t, rows
+    def __init__(self, seed: int, index: int, t, rows=None, length: int | None = None):
+        self.seed, self.index, self.t, self.rows, self.length = seed, index, t, rows, length
 
     def __call__(self, role: str, shape):
         """int32 of this shape, uniform in [0, 2^16), for the tensor with this role."""
@@ -55,10 +56,11 @@ class Noise:
         of_variable = _mixed(ops.cast(self.index, "int32") + int(words[0]), 0)
         start, key = (_mixed(self.t + int(word), of_variable) for word in words[1:])
         # With only one key, all bits would be parts of the same sequence.
-        return ops.bitwise_and(_mixed(_positions(shape, self.rows) + start, key), constant(2**16 - 1, "int32"))
+        places = _positions(shape, self.rows, self.length)
+        return ops.bitwise_and(_mixed(places + start, key), constant(2**16 - 1, "int32"))
 
 
-def _positions(shape, rows=None):
+def _positions(shape, rows=None, row_length=None):
     """The place of each element in row-major order, in a shape that broadcasts to this one; only of `rows`, if given.
 
     It has one iota per axis: a single long one would have to be reshaped, and could not count beyond int32.
@@ -67,7 +69,7 @@ def _positions(shape, rows=None):
     for axis, length in enumerate(shape):
         of_rows = axis == 0 and rows is not None
         if length != 1 or of_rows:
-            stride = math.prod(shape[axis + 1 :])
+            stride = row_length if of_rows and row_length else math.prod(shape[axis + 1 :])
             stride = stride if stride < 2**31 else int(np.array(stride).astype("int32"))
             along = [-1 if other == axis else 1 for other in range(len(shape))]
             counted = ops.cast(rows, "int32") if of_rows else ops.arange(length, dtype="int32")

@@ -12,11 +12,13 @@ class Rows(NamedTuple):
         ids: ids of the rows. Ids may repeat.
         values: for each id the gradient of its row, so equal ids have equal values.
         first: 1 for the first occurrence of each row, 0 for the others.
+        length: the number of elements of a row of the table; None if it is that of the values, which may have more.
     """
 
     ids: Any
     values: Any
     first: Any
+    length: int | None = None
 
     @property
     def once(self):

@@ -70,16 +70,18 @@ class Transaction:
     def clock(self, scalars):
         return Clock(first_average=self.optimizer.first_average, **scalars)
 
-    def all(self, gradients, scalars, values, common):
+    def all(self, gradients, scalars, values, common, one=None):
         """New values for every variable, the new `common`, and what is shared; for a backend that updates all at once.
 
-        A gradient may be a `rows.Norm`; then its rows are updated elsewhere, with what is shared.
+        A gradient may be a `rows.Norm`; then its rows are updated elsewhere, with what is shared. A backend may give
+        another function for `one`.
         """
+        one = one or self.one
         clock = self.clock(scalars)
         shared, common = self.measure(gradients, clock, values, common)
         found = self.stacked(clock, shared, gradients, values)
         new = [
-            old if isinstance(gradient, Norm) else found.get(place) or self.one(state, clock, shared, gradient, old)
+            old if isinstance(gradient, Norm) else found.get(place) or one(state, clock, shared, gradient, old)
             for place, (state, gradient, old) in enumerate(zip(self.states, gradients, values, strict=True))
         ]
         return new, common, shared

@@ -31,7 +31,8 @@ class Step:
         self.h = Hyperparameters(state, self.clock, shared, values)
         self.rows = gradient if isinstance(gradient, Rows) else None
         self.gradient = self.clipped = gradient if self.rows is None else gradient.values
-        self.noise = rounding.Noise(optimizer.seed, state.index, clock.t, None if self.rows is None else self.rows.ids)
+        of_rows = () if self.rows is None else (self.rows.ids, self.rows.length)
+        self.noise = rounding.Noise(optimizer.seed, state.index, clock.t, *of_rows)
         self.rounds = optimizer.stochastic_rounding and state.dtype == "bfloat16"
 
     def measured(self, g):
