@@ -4,6 +4,7 @@ import pytest
 from cases import CASE, ROWS
 from support import OPTIONS, Problem, difference, in_mode, state, values
 
+from keras_adaptive import Group
 from keras_adaptive.core.backends import running as backends
 
 pytestmark = pytest.mark.on("tensorflow")
@@ -17,21 +18,30 @@ CASES = [CASE, *(BY_NAME[name] for name in ("lamb", "prodigy", "muon"))]
 @pytest.fixture
 def with_programs_of(monkeypatch):
     """A function that sets how many elements a program has at least."""
-    from keras_adaptive.core.backends import tensorflow_programs
+    from keras_adaptive.core.backends import tensorflow_parts
 
-    return lambda elements: monkeypatch.setattr(tensorflow_programs, "IN_ONE_PROGRAM", elements)
+    return lambda elements: monkeypatch.setattr(tensorflow_parts, "IN_ONE_PROGRAM", elements)
 
 
-def trained(optimizer, mode):
-    problem = Problem(seed=31, shapes=SHAPES)
+def trained(optimizer, mode, shapes=SHAPES, idle=()):
+    """The weights and the state after four calls; in two calls the variables at the places `idle` have no gradient."""
+    problem = Problem(seed=31, shapes=shapes)
     variables = problem.variables("float32")
     optimizer.build(variables)
     received = problem.variables("float32")
-    step = in_mode(lambda: optimizer.apply([backends.read(one) for one in received], variables), mode)
+
+    def step_without(places):
+        def step():
+            gradients = [None if place in places else backends.read(one) for place, one in enumerate(received)]
+            optimizer.apply(gradients, variables)
+
+        return in_mode(step, mode)
+
+    steps = [step_without(()), step_without(idle)] if idle else [step_without(())]
     for t in range(1, 5):
         for one, gradient in zip(received, problem.gradients(t, values(variables)), strict=True):
             one.assign(gradient)
-        step()
+        steps[t % len(steps)]()
     return values(variables) + list(state(optimizer).values())
 
 
@@ -52,3 +62,43 @@ def test_several_programs_match_one_program(case, options, mode, with_programs_o
     for end in ends[1:]:
         # Another program may fuse other operations.
         assert difference(end, ends[0]) <= 1e-6
+
+
+def programs(optimizer):
+    """The variables of each compiled program of a part of the update, as keys."""
+    return [key for key in optimizer.plan.update.cache if isinstance(key, tuple) and key[0] != "parts"]
+
+
+ALIKE = [(), *[(4, 3), (7,)] * 4, (4, 3), (6, 5)]
+
+
+def test_like_variables_have_one_program(with_programs_of):
+    """Four times a matrix and a vector; two other variables and the fifth matrix are not in these programs."""
+    ends = []
+    for elements in (10**9, 20):
+        with_programs_of(elements)
+        optimizer = BY_NAME["lamb"].make()
+        ends.append(trained(optimizer, "graph", ALIKE))
+    assert difference(ends[1], ends[0]) <= 1e-6
+    assert sum(map(len, programs(optimizer))) == 2 + 3
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        # Clips by the norm of each column of w0, w1 and of each row of w2, w3.
+        ({"agc": 0.1, "groups": [Group("w[01]", inputs=(0,)), Group("w[23]", inputs=(1,))]}, ()),
+        ({"groups": [Group("w[01]", learning_rate_multiplier=0.1)]}, ()),
+        # A variable may have a gradient in one micro-batch of a window only.
+        ({"gradient_accumulation_steps": 2, "global_clipnorm": 0.5}, (0, 3)),
+        ({"weight_decay": 0.1, "global_clipnorm": 0.5}, (0, 3)),
+    ],
+    ids=["role", "group", "contributions", "idle"],
+)
+def test_variables_that_are_not_alike_do_not_share_a_program(options, idle, with_programs_of):
+    ends = []
+    for elements in (10**9, 1):
+        with_programs_of(elements)
+        ends.append(trained(CASE.make(**options), "graph", [(4, 4)] * 5, idle))
+    assert difference(ends[1], ends[0]) <= 1e-6

@@ -10,10 +10,8 @@ go through the strategy, variable by variable.
 
 import tensorflow as tf
 
+from keras_adaptive.core.backends import tensorflow_parts
 from keras_adaptive.core.backends.tensorflow_variables import raw, read, read_in_program
-
-# After this many elements of weights, the next variables go into another program.
-IN_ONE_PROGRAM = 2**23
 
 
 def is_accelerated():
@@ -49,7 +47,7 @@ def transact(transaction, go, gradients, scalars):
 def _dense(transaction, variables, gradients, scalars, common):
     """Runs the transaction for the variables with dense gradients; returns what is shared."""
     divides = transaction.compilable and transaction.passes_again and not is_accelerated()
-    parts = _parts(variables) if divides else []
+    parts = tensorflow_parts.found(transaction, variables, gradients, scalars) if divides else []
     if len(parts) < 2:
         return _whole(transaction)(variables, gradients, scalars, common)
     # Values are read only if numbers for all variables together need them.
@@ -58,27 +56,11 @@ def _dense(transaction, variables, gradients, scalars, common):
     # Until the last gradient is computed the backward pass reads weights, and writing them would copy them.
     before = [gradient for gradient in gradients if tf.is_tensor(gradient)]
     for part in parts:
+        of_part = [variables[place] for place in part.places], [gradients[place] for place in part.places]
+        named = {name: scalars[name] for name in part.scalars}
         with tf.control_dependencies(before):
-            of_part = [variables[place] for place in part], [gradients[place] for place in part]
-            before = [_part(transaction, part)(*of_part, scalars, shared)]
+            before = [_part(transaction, part)(*of_part, named, shared)]
     return shared
-
-
-def _parts(variables):
-    """The places of the variables of each program; the programs run one after the other.
-
-    On a CPU, XLA starts with all variables of a program at once, and holds the temporaries between two passes of a rule
-    for each of them. The first variables come last: tables are large, and by then the other gradients are freed.
-    """
-    parts: list[list[int]] = [[]]
-    elements = 0
-    for place in reversed(range(len(variables))):
-        if elements >= IN_ONE_PROGRAM:
-            parts.append([])
-            elements = 0
-        parts[-1].append(place)
-        elements += max((variable.shape.num_elements() for variable in variables[place].values()), default=0)
-    return parts
 
 
 def _measured(transaction):
@@ -94,16 +76,19 @@ def _measured(transaction):
 
 
 def _part(transaction, part):
-    """The transaction of some variables, after `_measured`; its result is available when it is done."""
+    """The transaction of some variables, after `_measured`; its result is available when it is done.
+
+    Parts of like variables have one function, with the states of the first of these parts.
+    """
 
     def of_part(variables, gradients, scalars, shared):
-        for place, of_one, gradient in zip(part, variables, gradients, strict=True):
+        for place, of_one, gradient in zip(part.places, variables, gradients, strict=True):
             if of_one:
                 state = transaction.states[place]
                 transaction.run_one(state, transaction.clock(scalars), shared, gradient, of_one)
         return scalars["t"]
 
-    return jitted(transaction.cache, tuple(part), of_part)
+    return jitted(transaction.cache, part.likes, of_part)
 
 
 def _whole(transaction):

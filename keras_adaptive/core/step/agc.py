@@ -30,10 +30,14 @@ class AdaptiveClip(Stage):
     def applies_to(self, variable):
         return variable.role.kind != OUTPUT
 
-    def on_gradient(self, step, theta, g):
-        role, ndim = step.state.role, len(g.shape)
-        axes = tuple(range(ndim if role.is_vector else ndim - 1))
+    def reads(self, variable):
+        """The axes of a unit."""
+        role, ndim = variable.role, len(variable.shape)
         if role.is_matrix and not role.is_vector:
-            axes = role.inputs
+            return role.inputs
+        return tuple(range(ndim if role.is_vector else ndim - 1))
+
+    def on_gradient(self, step, theta, g):
+        axes = self.reads(step.state)
         largest, length = self.limit * maximum(norm(theta, axes), 1e-3), norm(g, axes)
         return ops.where(length > largest, g * (largest / maximum(length, 1e-6)), g)

@@ -95,7 +95,9 @@ def _kind(state, rounds) -> Kind:
     parts = {name: codec.parts(name, shape) for name, (shape, codec) in state.slots.items()}
     dtypes = {name: of_slot[name].dtype for name, of_slot in parts.items()}
     facts = (*state.hyperparameters.items(), *state.clock_names.items(), *state.facts.items())
-    same = (state.dtype, *dtypes.items(), *state.stored, *facts, state.learning_rate_multiplier, state.weight_decay)
+    facts += (state.learning_rate_multiplier, state.weight_decay)
+    stages = ((type(stage), stage.reads(state)) for stage in state.stages)
+    same = (state.dtype, *dtypes.items(), *state.stored, *facts, *stages)
     # What has no axis cannot be put into one row.
     has_scalars = any(
         role == "added_at" or (role in state.declared and state.declared[role].shape == ()) for role in state.stored

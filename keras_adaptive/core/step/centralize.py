@@ -26,6 +26,9 @@ class Centralize(Stage):
     def applies_to(self, variable):
         return not variable.role.is_vector and variable.role.kind != EMBEDDING
 
+    def reads(self, variable):
+        """The axes of the inputs."""
+        return variable.role.inputs if variable.role.is_matrix else tuple(range(len(variable.shape) - 1))
+
     def on_gradient(self, step, theta, g):
-        role = step.state.role
-        return g - mean(g, role.inputs if role.is_matrix else tuple(range(len(g.shape) - 1)), keepdims=True)
+        return g - mean(g, self.reads(step.state), keepdims=True)

@@ -15,7 +15,7 @@ Stages of the same place run in the order of the options. COWCLIP is the last pl
 behind the option `cowclip`, sees it after all clipping.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -102,6 +102,10 @@ class Stage:
     def applies_to(self, variable) -> bool:
         """Whether it applies to this variable, a `VariableState` for which nothing is stored yet."""
         return True
+
+    def reads(self, variable) -> Hashable:
+        """What its hooks read of the variable's role. Variables that differ in it do not have the same update."""
+        return None
 
     def stores(self, variable) -> Mapping[str, Stored]:
         """What it stores for this variable, by role."""
