@@ -123,3 +123,40 @@ def test_a_variable_that_is_added_later_is_updated_alone(monkeypatch):
         assert found == ([(0, 1)] if together else [])
         ends.append([value(v) for v in variables])
     assert difference(*ends) <= 1e-5
+
+
+@pytest.mark.on("torch")
+def test_describe_says_that_stacked_variables_are_not_compiled(monkeypatch):
+    """A loop compiled by torch is for one variable."""
+    import torch
+
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: graph)
+    monkeypatch.setattr(backends, "stacks", lambda: True)
+    variables = [keras.Variable(np.eye(n), dtype="float32", name=f"w{i}") for i, n in enumerate((4, 4, 3))]
+    optimizer = Muon(jit_update=True)
+    optimizer.apply([ops.ones(v.shape) for v in variables], variables)
+    first, second, alone = (row.not_compiled for row in optimizer.describe())
+    assert first == second
+    assert "multiplied together" in first
+    assert not alone
+
+
+@pytest.mark.on("jax")
+@pytest.mark.parametrize(
+    ("platform", "capability", "halved", "together"),
+    [
+        ("cpu", "", False, False),
+        ("tpu", "", True, False),
+        ("gpu", "7.5", False, True),
+        ("gpu", "9.0", True, True),
+        ("gpu", "gfx90a", True, True),
+    ],
+)
+def test_what_pays_on_which_device(platform, capability, halved, together, monkeypatch):
+    import jax
+
+    device = type("Device", (), {"compute_capability": capability})
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert backends.multiplies_bfloat16() is halved
+    assert backends.stacks() is together
